@@ -1,0 +1,273 @@
+"""What the parts of a reprogrammed model say to each other: the words of the house as types.
+
+Nothing here knows a method. Inputs, sources and outputs meet only in :mod:`reprogram.model`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Tap(NamedTuple):
+    """A named layer of a source and how it is pooled to a vector.
+
+    ``pooling`` is a grid size as text for images (``"2"``: average-pooled to 2 x 2 and flattened), and ``mean``,
+    ``max`` or ``spread`` (standard deviation over positions) for sequences.
+    """
+
+    layer: str
+    pooling: str = "1"
+
+
+@dataclass
+class SourceOutput:
+    """What a source answers for B inputs: ``logits`` [B, S], ``features`` [B, D] or None, ``taps`` {Tap: [B, D']}."""
+
+    logits: Tensor
+    features: Tensor | None = None
+    taps: dict[Tap, Tensor] = field(default_factory=dict)
+
+    def detach(self) -> SourceOutput:
+        features = None if self.features is None else self.features.detach()
+        return SourceOutput(self.logits.detach(), features, {k: v.detach() for k, v in self.taps.items()})
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a source reads and answers.
+
+    kind: ``"image"`` (pixels in [0, 1], [B, channels, h, w]; the source normalises) or ``"text"`` (list of strings,
+        or a dict with ``inputs_embeds``/``input_ids`` and ``attention_mask``).
+    size: the side in pixels that it was trained at, or the longest token sequence it reads.
+    taps: layers that can be read, first to last.
+    answers: what :class:`SourceOutput` ``logits`` are: ``"logits"``, ``"log_probabilities"`` or ``"none"``
+        (an encoder without a head: S = 0).
+    """
+
+    kind: str
+    size: int
+    labels: tuple[str, ...]
+    channels: int = 3
+    feature_size: int | None = None
+    taps: tuple[str, ...] = ()
+    answers: str = "logits"
+    embedding_size: int | None = None
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What a program must know of its target, small enough to be kept with it.
+
+    kind: ``image``, ``text``, ``sequence`` or ``molecule``; problem: ``classification``, ``multilabel``, ``regression``.
+    classes: class names in column order (task names for multilabel, one name for regression).
+    input_shape: (channels, height, width) of an image, None for strings.
+    """
+
+    name: str
+    kind: str
+    problem: str
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TargetInfo:
+        shape = data.get("input_shape")
+        return cls(
+            name=str(data["name"]),
+            kind=str(data["kind"]),
+            problem=str(data["problem"]),
+            classes=tuple(map(str, data["classes"])),
+            input_shape=None if shape is None else tuple(int(s) for s in shape),
+        )
+
+
+class SourceModel(nn.Module, ABC):
+    """A frozen pretrained model. It owns its preprocessing, is put in eval mode once, and stays there.
+
+    Subclasses set ``name``, ``spec`` and ``differentiable`` and implement :meth:`answer`; they call :meth:`freeze` at
+    the end of ``__init__``.
+    """
+
+    name: str
+    spec: SourceSpec
+    differentiable: bool = True
+
+    @abstractmethod
+    def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
+        """Raw answer for one prepared input; images arrive as float pixels in [0, 1], [B, C, h, w], any h and w."""
+
+    def forward(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
+        return self.answer(source_input, taps)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.spec.labels
+
+    def freeze(self) -> None:
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> SourceModel:
+        """Stays in eval mode whatever the caller says: a BatchNorm that moves is a changed source."""
+        return super().train(False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, shapes and bytes of all parameters *and* buffers; the same before and after training."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict(keep_vars=True).items()):
+            raw = tensor.detach().cpu().contiguous()
+            digest.update(f"{name}:{tuple(raw.shape)}:{raw.dtype}".encode())
+            digest.update(raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
+        return digest.hexdigest()
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+
+@dataclass(eq=False)
+class Method(nn.Module):
+    """Shared by input transformations and output mappings: a configuration, and a second step of building.
+
+    A subclass is a ``@dataclass(eq=False)`` whose fields are its hyper-parameters (JSON values only). :meth:`build`
+    learns shapes from source and target and creates parameters and buffers, so that ``cls(**config())``, ``build`` and
+    ``load_state_dict`` restore it from disk.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        method = super().__new__(cls)
+        nn.Module.__init__(method)  # before the dataclass sets its fields
+        return method
+
+    @property
+    def name(self) -> str:
+        """The method's file name, which is also its name in ``conf/`` and in a saved program."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def config(self) -> dict[str, Any]:
+        """The hyper-parameters as JSON values."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def trainable(self) -> int:
+        """Number of values that gradient training changes."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return value
+
+
+@dataclass(eq=False)
+class InputTransformation(Method, ABC):
+    """Maps a target batch to one or several source inputs (views)."""
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        """Create parameters for this source and target. The default has none."""
+
+    @abstractmethod
+    def forward(self, batch: Any) -> list[Any]:
+        """Target batch (images: float [B, C, H, W] in [0, 1]; strings: list[str]) -> source inputs, one a view."""
+
+
+@dataclass(eq=False)
+class OutputMapping(Method, ABC):
+    """Maps source outputs to target logits [B, T] (regression: [B, 1]).
+
+    Three ways to learn, any of which a mapping may leave out: by gradient (it has parameters); from statistics of the
+    training pass (:meth:`observe` each batch, :meth:`refresh` each epoch); in closed form (:meth:`fit`) from one cached pass.
+    """
+
+    closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
+    statistics: ClassVar[bool] = False  # observe()/refresh() are fed from the training pass
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        """Create parameters and buffers for S source labels and T target labels."""
+
+    def taps(self) -> tuple[Tap, ...]:
+        """The taps that :meth:`forward` reads; the model asks the source for exactly these."""
+        return ()
+
+    @abstractmethod
+    def forward(self, outputs: list[SourceOutput]) -> Tensor:
+        """One :class:`SourceOutput` a view -> target logits [B, T]."""
+
+    def observe(self, outputs: list[SourceOutput], labels: Tensor) -> None:
+        """Take statistics of a training batch (detached outputs, labels [B])."""
+
+    def refresh(self) -> None:
+        """Turn the statistics seen since the last call into the mapping, and start over."""
+
+    def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
+        """Closed form, from the outputs of all N training examples (labels [N] or [N, T] with NaN for missing)."""
+
+    def weights(self) -> Tensor | None:
+        """[S, T] non-negative weight of each source label in each target label, where that makes sense (for reports)."""
+        return None
+
+
+class Examples(ABC):
+    """Labelled inputs that are read in batches. ``labels``: int [N], or float [N, T] (NaN = missing)."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Any:
+        """Target inputs of these rows: float [B, C, H, W] in [0, 1], or list[str]."""
+
+    @abstractmethod
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Examples:
+        """The same kind of examples with only these rows, in this order."""
+
+
+@dataclass
+class TargetTask:
+    """A new job: few labelled training examples, a test set that is read once, and how the two were split.
+
+    train_rows / test_rows: where each example stands in the user's file (what ``predictions.csv`` shows).
+    notes: what was skipped or repaired on the way in, one plain sentence each.
+    """
+
+    info: TargetInfo
+    train: Examples
+    test: Examples
+    train_rows: Sequence[Any] = ()
+    test_rows: Sequence[Any] = ()
+    split: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def featurisers(self) -> dict[str, Featuriser]:
+        """Names and functions of the plain features that baselines use (pixels, fingerprints, k-mers)."""
+        return {}
+
+
+class Featuriser(ABC):
+    """Plain features of target inputs, for baselines and hybrid programs."""
+
+    @abstractmethod
+    def __call__(self, batch: Any) -> np.ndarray:
+        """Target inputs -> float [B, F]."""
+
+
+def to_tensor_labels(labels: np.ndarray) -> Tensor:
+    """Integer class labels as int64 [N]; everything else as float32."""
+    array = np.asarray(labels)
+    if np.issubdtype(array.dtype, np.integer):
+        return torch.from_numpy(array.astype(np.int64))
+    return torch.from_numpy(array.astype(np.float32))

@@ -1,0 +1,3 @@
+from reprogram.cli import main
+
+main()
