@@ -38,11 +38,16 @@ def options(group: str) -> dict[str, str]:
 
 
 def groups() -> list[str]:
-    return sorted(p.name for p in config_folder().iterdir() if p.is_dir() and any(p.glob("*.yaml")) and p.name != "hydra")
+    return sorted(
+        p.name for p in config_folder().iterdir() if p.is_dir() and any(p.glob("*.yaml")) and p.name != "hydra"
+    )
 
 
 def help_text() -> str:
-    lines = ["python train.py [group=option …] [key=value …]        e.g. python train.py target=digits target.shots=8", ""]
+    lines = [
+        "python train.py [group=option …] [key=value …]        e.g. python train.py target=digits target.shots=8",
+        "",
+    ]
     for group in groups():
         lines.append(f"{group}=")
         lines += [f"  {name:<24} {text}".rstrip() for name, text in options(group).items()]
@@ -61,7 +66,9 @@ def sentence(error: Exception) -> str:
         key = missing_key.group(1)
         inner = re.search(r"Key '([^']+)' is not in struct", text)
         return f"There is no option '{key}'; {_nearest_key(key, inner.group(1) if inner else key)}."
-    option = re.search(r"Could not find '([^']+)/([^'/]+)'", text) or re.search(r"In '[^']*': Could not find '([^']+)/([^'/]+)'", text)
+    option = re.search(r"Could not find '([^']+)/([^'/]+)'", text) or re.search(
+        r"In '[^']*': Could not find '([^']+)/([^'/]+)'", text
+    )
     if option:
         group, name = option.groups()
         return f"There is no {group}={name}; {nearest(name, options(group))}."
@@ -137,7 +144,7 @@ def quiet_call(function: Any, *args: Any, debug: bool = False) -> int:
         print("error: Stopped; start again with the same run_dir and resume=true to go on.", file=sys.stderr)
         return 130
     except OSError as error:
-        if debug or error.filename is None and error.errno is None:
+        if debug or (error.filename is None and error.errno is None):
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror}{where}.", file=sys.stderr)

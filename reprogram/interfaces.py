@@ -66,7 +66,8 @@ class SourceSpec:
 class TargetInfo:
     """What a program must know of its target, small enough to be kept with it.
 
-    kind: ``image``, ``text``, ``sequence`` or ``molecule``; problem: ``classification``, ``multilabel``, ``regression``.
+    kind: ``image``, ``text``, ``sequence`` or ``molecule``.
+    problem: ``classification``, ``multilabel`` or ``regression``.
     classes: class names in column order (task names for multilabel, one name for regression).
     input_shape: (channels, height, width) of an image, None for strings.
     """
@@ -188,7 +189,7 @@ class OutputMapping(Method, ABC):
     """Maps source outputs to target logits [B, T] (regression: [B, 1]).
 
     Three ways to learn, any of which a mapping may leave out: by gradient (it has parameters); from statistics of the
-    training pass (:meth:`observe` each batch, :meth:`refresh` each epoch); in closed form (:meth:`fit`) from one cached pass.
+    training pass (:meth:`observe` each batch, :meth:`refresh` each epoch); in closed form (:meth:`fit`) from one pass.
     """
 
     closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
@@ -215,7 +216,7 @@ class OutputMapping(Method, ABC):
         """Closed form, from the outputs of all N training examples (labels [N] or [N, T] with NaN for missing)."""
 
     def weights(self) -> Tensor | None:
-        """[S, T] non-negative weight of each source label in each target label, where that makes sense (for reports)."""
+        """[S, T] non-negative weight of each source label in each target label, where that makes sense."""
         return None
 
 

@@ -12,7 +12,9 @@ from reprogram.errors import ConfigError, nearest
 def names(package: str) -> list[str]:
     """The methods of a package, e.g. ``names("reprogram.inputs")``."""
     module = import_module(package)
-    return sorted(m.name for m in pkgutil.iter_modules(module.__path__) if not m.name.startswith("_") and m.name != "base")
+    return sorted(
+        m.name for m in pkgutil.iter_modules(module.__path__) if not m.name.startswith("_") and m.name != "base"
+    )
 
 
 def find(package: str, name: str, base: type) -> type[Any]:

@@ -15,7 +15,7 @@ SCHEMA = 1
 
 @dataclass
 class Result:
-    """The promised keys of ``result.json`` (see ``docs/result-schema.md``) as a dictionary with named ways to add rows."""
+    """The promised keys of ``result.json`` (see ``docs/result-schema.md``) as a dictionary, with ways to add rows."""
 
     task: str
     seed: int
@@ -24,7 +24,13 @@ class Result:
     def __post_init__(self) -> None:
         from reprogram import __version__
 
-        self.data = {"schema": SCHEMA, "task": self.task, "seed": self.seed, "version": __version__, **self.data}
+        self.data = {
+            "schema": SCHEMA,
+            "task": self.task,
+            "seed": self.seed,
+            "version": __version__,
+            **self.data,
+        }
 
     def add_check(
         self,
@@ -71,7 +77,7 @@ def finite(value: Any) -> Any:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never half of it."""
+    """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
