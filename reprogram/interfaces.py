@@ -6,6 +6,7 @@ Nothing here knows a method. Inputs, sources and outputs meet only in :mod:`repr
 from __future__ import annotations
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -103,6 +104,22 @@ class SourceModel(nn.Module, ABC):
     name: str
     spec: SourceSpec
     differentiable: bool = True
+    options: dict[str, Any]  # the arguments that this source was made with, kept by __new__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        source = super().__new__(cls)
+        made_with = inspect.signature(cls.__init__).bind_partial(source, *args, **kwargs).arguments
+        object.__setattr__(source, "options", dict(list(made_with.items())[1:]))  # without self
+        return source
+
+    def origin(self) -> dict[str, Any] | None:
+        """``{"loader": file name in reprogram.sources, "options": {…}}``: how a saved program finds this source again.
+
+        None where it cannot be told in JSON, as for a module handed over from Python; loading then asks for the source.
+        """
+        package, _, loader = type(self).__module__.rpartition(".")
+        options = _plain(self.options)
+        return {"loader": loader, "options": options} if package == "reprogram.sources" and _is_json(options) else None
 
     @abstractmethod
     def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
@@ -162,6 +179,14 @@ class Method(nn.Module):
     def trainable(self) -> int:
         """Number of values that gradient training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return value is None or isinstance(value, str | bool | int | float)
 
 
 def _plain(value: Any) -> Any:
