@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class ReprogramError(Exception):
@@ -29,7 +30,14 @@ class ArtifactError(ReprogramError):
 
 
 class BudgetSpent(ReprogramError):
-    """A ledger's hard limit is reached; what was found so far is kept."""
+    """A ledger's hard limit is reached; what was found so far is kept.
+
+    answers: what the request that hit the limit could still pay for, in its order, None for the rest.
+    """
+
+    def __init__(self, message: str, answers: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.answers = list(answers)
 
 
 class Interrupted(ReprogramError):
