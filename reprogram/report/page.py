@@ -1,0 +1,60 @@
+"""A report page: a title, a leading sentence, and sections in order. One file, no network, no scripts.
+
+    page = Page("QED of 800 molecules", kind="Design run", lead="…")
+    page.section("Best molecules", table(["SMILES", "score"], rows), picture(png, "the best as pictures"))
+    page.write(run.dir)
+
+Everything given as plain text is escaped; only :class:`markupsafe.Markup`, which the blocks of
+:mod:`reprogram.report.blocks` return, is put in as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reprogram import __version__
+from reprogram.result import write_atomically
+
+
+@dataclass
+class Section:
+    title: str
+    html: Markup
+
+    @property
+    def anchor(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+@dataclass
+class Page:
+    """What ``report.html`` shows. ``kind`` stands above the title, ``lead`` (the verdict) below it."""
+
+    title: str
+    kind: str = ""
+    lead: str = ""
+    footer: str = f"Made by reprogram {__version__}. All figures also stand in result.json."
+    sections: list[Section] = field(default_factory=list)
+
+    def section(self, title: str, *blocks: Markup | str) -> None:
+        """Add a section of blocks, one below the other; text becomes a paragraph. Empty blocks make no section."""
+        parts = [b if isinstance(b, Markup) else Markup("<p>{}</p>").format(b) for b in blocks if b]
+        if parts:
+            self.sections.append(Section(title, Markup("\n").join(parts)))
+
+    def render(self) -> str:
+        environment = Environment(
+            loader=PackageLoader("reprogram.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        return environment.get_template("page.html").render(page=self)
+
+    def write(self, folder: Path) -> Path:
+        """``folder/report.html``, atomically."""
+        path = folder / "report.html"
+        write_atomically(path, self.render())
+        return path
