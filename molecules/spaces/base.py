@@ -1,0 +1,62 @@
+"""What a frozen encoder-decoder of molecules must offer: SMILES to memory, memory to SMILES, and how likely that is."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reprogram.interfaces import SourceModel
+
+
+@dataclass
+class Memory:
+    """What the decoder looks at: ``states`` [B, L, d] and ``mask`` [B, L] (True where there is a token)."""
+
+    states: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def rows(self, index: Sequence[int] | Tensor) -> Memory:
+        """Memories by row; a row may be asked for many times."""
+        index = torch.as_tensor(index, dtype=torch.long, device=self.states.device)
+        return Memory(self.states[index], self.mask[index])
+
+    def shifted(self, offset: Tensor) -> Memory:
+        """The memory moved by ``offset`` ([d], [L, d] or [B, L, d])."""
+        return Memory(self.states + offset, self.mask)
+
+
+@dataclass
+class Decoded:
+    """B decoded strings: ``smiles`` (may be invalid; None where no end came in time) and ``log_probability`` [B]."""
+
+    smiles: list[str | None]
+    log_probability: Tensor
+
+
+class Space(SourceModel):
+    """A frozen encoder-decoder. As a :class:`SourceModel` it answers with features of its encoder."""
+
+    width: int  # of the memory
+
+    @abstractmethod
+    def unreadable(self, smiles: str) -> str | None:
+        """Why the encoder cannot read this molecule, or None when it can."""
+
+    @abstractmethod
+    def encode(self, smiles: Sequence[str]) -> Memory:
+        """SMILES -> memory; raises DataError for a molecule that :meth:`unreadable` names."""
+
+    @abstractmethod
+    def decode(self, memory: Memory, temperature: float = 0.0, generator: torch.Generator | None = None) -> Decoded:
+        """One string a memory row: greedy at temperature 0, else sampled with ``generator``."""
+
+    @abstractmethod
+    def log_probability(self, memory: Memory, smiles: Sequence[str]) -> Tensor:
+        """[B] log p(smiles | memory), differentiable in the memory."""
