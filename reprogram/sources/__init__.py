@@ -1,0 +1,1 @@
+"""Frozen pretrained models: how to load them, what they read, what they answer."""

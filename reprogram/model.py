@@ -1,0 +1,163 @@
+"""The only place where input transformation, source and output mapping meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reprogram.errors import ArtifactError, SourceError
+from reprogram.interfaces import Examples, InputTransformation, OutputMapping, SourceModel, SourceOutput, TargetInfo
+from reprogram.progress import progress
+
+
+class ReprogrammedModel(nn.Module):
+    """A frozen source with a program around it: target batch -> target logits [B, T].
+
+    build: create the program's parameters for this source and target (False when the parts are built already).
+    precision: ``torch.bfloat16`` runs the source under autocast; the program and the loss stay in float32.
+    working_size: side in pixels that source inputs are resized to, for cheap early training; None leaves them alone.
+    """
+
+    def __init__(
+        self,
+        source: SourceModel,
+        input: InputTransformation,
+        output: OutputMapping,
+        target: TargetInfo,
+        build: bool = True,
+    ) -> None:
+        super().__init__()
+        if build:
+            input.build(source.spec, target)
+            output.build(source.spec, target)
+        self.source, self.input, self.output, self.target = source, input, output, target
+        self.precision = torch.float32
+        self.working_size: int | None = None
+
+    def outputs(self, batch: Any) -> list[SourceOutput]:
+        """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
+        taps = self.output.taps()
+        return [self._ask(view, taps) for view in self.input(batch)]
+
+    def _ask(self, view: Any, taps: tuple[Any, ...]) -> SourceOutput:
+        if self.working_size is not None and isinstance(view, Tensor) and view.shape[-1] != self.working_size:
+            view = F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
+        if not self.source.differentiable:
+            with torch.no_grad():
+                return self.source(view, taps)
+        if self.precision == torch.float32:
+            return self.source(view, taps)
+        with torch.autocast(self.device.type, self.precision):
+            answer = self.source(view, taps)
+        features = None if answer.features is None else answer.features.float()
+        return SourceOutput(answer.logits.float(), features, {k: v.float() for k, v in answer.taps.items()})
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.output(self.outputs(batch))
+
+    @property
+    def device(self) -> torch.device:
+        tensor = next((t for t in (*self.source.parameters(), *self.parameters(), *self.buffers())), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def logits(self, examples: Examples, batch_size: int = 64, description: str = "predicting") -> Tensor:
+        """Target logits [N, T] of examples, in batches, without gradients, on the CPU."""
+        parts = [self(batch) for batch in self.batches(examples, batch_size, description)]
+        return torch.cat(parts).cpu() if parts else torch.empty(0, len(self.target.classes))
+
+    def collect(self, examples: Examples, batch_size: int = 64, description: str = "reading") -> list[SourceOutput]:
+        """Source outputs of all examples, one a view, concatenated and without gradients: the cached pass."""
+        parts = [[o.detach() for o in self.outputs(b)] for b in self.batches(examples, batch_size, description)]
+        return [concatenate([part[view] for part in parts]) for view in range(len(parts[0]))]
+
+    def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:
+        """Batches in order, on the model's device, in eval mode and without gradients, with progress."""
+        was_training = self.training
+        self.eval()
+        context = torch.no_grad() if torch.is_grad_enabled() else nullcontext()
+        try:
+            with context, progress(description, len(examples)) as bar:
+                for start in range(0, len(examples), batch_size):
+                    rows = np.arange(start, min(start + batch_size, len(examples)))
+                    batch = examples.batch(rows)
+                    yield batch.to(self.device) if isinstance(batch, Tensor) else batch
+                    bar.advance(len(rows))
+        finally:
+            self.train(was_training)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """[B, T] -> probabilities (classification: softmax, multilabel: sigmoid), or the values themselves."""
+        if not bool(torch.isfinite(logits).all()):
+            raise SourceError("The reprogrammed model answered NaN or infinity; check the source and its inputs.")
+        if self.target.problem == "classification":
+            return logits.softmax(1)
+        return logits.sigmoid() if self.target.problem == "multilabel" else logits
+
+    def predict_proba(self, examples: Examples, batch_size: int = 64) -> np.ndarray:
+        """[N, T] probabilities (regression: [N, 1] values)."""
+        return self.probabilities(self.logits(examples, batch_size)).numpy()
+
+    def predict(self, examples: Examples, batch_size: int = 64) -> np.ndarray:
+        """Class indices [N] (multilabel: 0/1 [N, T]; regression: values [N])."""
+        values = self.predict_proba(examples, batch_size)
+        if self.target.problem == "classification":
+            return values.argmax(1)
+        return (values > 0.5).astype(int) if self.target.problem == "multilabel" else values[:, 0]
+
+    def program(self) -> dict[str, Tensor]:
+        """The tensors that are trained and kept, by name (``input.…``, ``output.…``), on the CPU."""
+        parts = {"input": self.input, "output": self.output}
+        return {
+            f"{part}.{name}": tensor.detach().cpu().clone()
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def load_program(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what :meth:`program` gave; every name, shape and type must fit. Raises ArtifactError."""
+        expected = self.program()
+        if missing := sorted(expected.keys() - tensors.keys()):
+            raise ArtifactError(f"The program lacks the tensor '{missing[0]}'.")
+        if extra := sorted(tensors.keys() - expected.keys()):
+            raise ArtifactError(f"The program has a tensor '{extra[0]}' that its methods do not know.")
+        for name, tensor in tensors.items():
+            if tensor.shape != expected[name].shape:
+                found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+                raise ArtifactError(f"Tensor '{name}' of the program has the shape {found}; its method needs {wanted}.")
+            if not bool(torch.isfinite(tensor.double()).all()):
+                raise ArtifactError(f"Tensor '{name}' of the program has a NaN or infinite number.")
+        for part, module in (("input", self.input), ("output", self.output)):
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+    def program_size(self) -> int:
+        """Number of values in the program."""
+        return sum(t.numel() for t in self.program().values())
+
+
+def concatenate(outputs: list[SourceOutput]) -> SourceOutput:
+    """Batches of one view as one."""
+    first = outputs[0]
+    return SourceOutput(
+        torch.cat([o.logits for o in outputs]),
+        None if first.features is None else torch.cat([o.features for o in outputs if o.features is not None]),
+        {tap: torch.cat([o.taps[tap] for o in outputs]) for tap in first.taps},
+    )
+
+
+def pick(outputs: list[SourceOutput], rows: Tensor) -> list[SourceOutput]:
+    """Rows of cached source outputs."""
+    return [
+        SourceOutput(
+            o.logits[rows],
+            None if o.features is None else o.features[rows],
+            {tap: value[rows] for tap, value in o.taps.items()},
+        )
+        for o in outputs
+    ]

@@ -1,0 +1,75 @@
+"""Images from Python arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reprogram.errors import DataError
+from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.targets.base import ArrayExamples, ImageTask, check_classes, draw, hold_out
+
+
+def as_images(images: np.ndarray) -> np.ndarray:
+    """[N, H, W], [N, H, W, C] or [N, C, H, W], uint8 or float in [0, 1] -> [N, C, H, W] of the same type (C 1 or 3)."""
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4:
+        raise DataError(f"Images must have the shape [N, H, W], [N, H, W, C] or [N, C, H, W]; found {array.shape}.")
+    if array.shape[1] not in (1, 3) and array.shape[-1] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.shape[1] not in (1, 3):
+        raise DataError(f"Images must have 1 or 3 channels; found the shape {array.shape}.")
+    if array.dtype == np.uint8:
+        return array
+    array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"Image {int(np.flatnonzero(~np.isfinite(array).all((1, 2, 3)))[0])} has a NaN or infinite pixel."
+        )
+    if array.min() < 0 or array.max() > 1:
+        raise DataError(f"Float pixels must lie in [0, 1]; found {array.min():.3g} to {array.max():.3g}.")
+    return array
+
+
+def from_arrays(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str] | None = None,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
+    test_size: int | float = 0.2,
+    split_seed: int = 0,
+    shots: int | None = None,
+    total: int | None = None,
+    seed: int = 0,
+    name: str = "arrays",
+) -> TargetTask:
+    """A target from arrays; without ``test`` a stratified part (``test_size``, fixed by ``split_seed``) is held out.
+
+    The few labels are drawn by ``seed`` from what is left, so that every seed meets the same test set.
+    """
+    images, labels = as_images(images), np.asarray(labels)
+    if len(images) != len(labels):
+        raise DataError(f"There are {len(images)} images but {len(labels)} labels.")
+    names = tuple(classes) if classes is not None else tuple(str(c) for c in range(int(labels.max()) + 1))
+    check_classes(labels, names, f"target {name}")
+    rows = np.arange(len(labels))
+    if test is None:
+        train_rows, test_rows = hold_out(labels, test_size, split_seed)
+        held_out = ArrayExamples(images[test_rows], labels[test_rows])
+        split = {"kind": "stratified", "test_size": len(test_rows), "seed": split_seed}
+    else:
+        train_rows, test_rows = rows, np.arange(len(test[1]))
+        held_out = ArrayExamples(as_images(test[0]), np.asarray(test[1]))
+        split = {"kind": "given", "test_size": len(test_rows)}
+    chosen = train_rows[draw(labels[train_rows], seed, shots, total, names)]
+    return ImageTask(
+        TargetInfo(name, "image", "classification", names, tuple(images.shape[1:])),
+        ArrayExamples(images[chosen], labels[chosen]),
+        held_out,
+        train_rows=chosen.tolist(),
+        test_rows=test_rows.tolist(),
+        split=split,
+    )
