@@ -1,0 +1,185 @@
+"""What a design run maximises: oracles, transforms, an aggregate; and what it must keep: constraints.
+
+Raw and transformed values stand side by side in every :class:`Scored`, and both can be recomputed from the SMILES.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from molecules.chemistry import parse
+from molecules.constraints import Constraints
+from molecules.oracles.base import MINIMISE, Answer, Oracle
+from molecules.transforms import Identity, Transform
+from reprogram.errors import ConfigError
+
+AGGREGATES = ("geometric", "arithmetic", "hinge")
+
+
+@dataclass
+class Scored:
+    """A molecule that was paid for.
+
+    smiles: canonical. score: the aggregate, NaN if an oracle failed (``reason`` says why).
+    raw / parts: by term name, as the oracle answered / after the transform.
+    constraints: violation by constraint name, 0 where it holds.
+    call: number of the counted call (from 1). parent: the molecule it was made from, where the search knows it.
+    """
+
+    smiles: str
+    score: float
+    raw: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, float] = field(default_factory=dict)
+    constraints: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    call: int = 0
+    parent: str = ""
+
+    @property
+    def violation(self) -> float:
+        return sum(self.constraints.values())
+
+    @property
+    def feasible(self) -> bool:
+        """Scored without failure, and every constraint holds."""
+        return not math.isnan(self.score) and self.violation == 0
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sort key, larger is better: allowed molecules first and by score, the others by how far they are away."""
+        return (-self.violation, -math.inf if math.isnan(self.score) else self.score)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Scored:
+        known = {k: data[k] for k in cls.__dataclass_fields__ if k in data}
+        known["score"] = math.nan if known.get("score") is None else float(known["score"])
+        return cls(**known)
+
+
+@dataclass
+class Term:
+    """One oracle in the objective.
+
+    weight: its share of the mean (or its lambda in the hinge form).
+    caution: how many of its standard deviations an uncertain oracle is read to the bad side (lower confidence bound).
+    at_least: hinge form only; the term is then a condition f >= at_least and costs weight * max(at_least - f, 0).
+    """
+
+    oracle: Oracle
+    transform: Transform = field(default_factory=Identity)
+    weight: float = 1.0
+    caution: float = 0.0
+    at_least: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.oracle.name
+
+    def careful(self, answer: Answer) -> float:
+        sign = 1.0 if self.oracle.direction == MINIMISE else -1.0
+        return answer.value + sign * self.caution * answer.spread
+
+
+@dataclass
+class Objective:
+    """Weighted mean of transformed oracles, or QMO's hinge form, under constraints.
+
+    ``geometric``: prod(part^w)^(1/sum w); ``arithmetic``: sum(w part) / sum w;
+    ``hinge`` (QMO, arXiv 2011.01921, Eq. 2): sum_j w_j g_j - sum_i w_i max(tau_i - f_i, 0).
+    """
+
+    terms: Sequence[Term]
+    constraints: Constraints = field(default_factory=Constraints)
+    aggregate: str = "geometric"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ConfigError("objective has no terms; give at least one oracle.")
+        if self.aggregate not in AGGREGATES:
+            raise ConfigError(f"objective.aggregate is '{self.aggregate}'; allowed: {', '.join(AGGREGATES)}.")
+        names = [t.name for t in self.terms]
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise ConfigError(f"two terms of the objective are named '{twice}'; give one oracle another name.")
+        if any(t.weight <= 0 for t in self.terms):
+            raise ConfigError("weights of objective terms must be positive.")
+        if self.aggregate != "hinge" and any(t.at_least is not None for t in self.terms):
+            raise ConfigError("at_least belongs to objective.aggregate=hinge.")
+        self.name = self.name or " · ".join(names)
+
+    @classmethod
+    def of(cls, oracle: Oracle, constraints: Constraints | None = None) -> Objective:
+        """A single oracle as it is; one that should be small is turned around."""
+        transform: Transform = Negated() if oracle.direction == MINIMISE else Identity()
+        return cls([Term(oracle, transform)], constraints or Constraints(), "arithmetic", oracle.name)
+
+    def violations(self, smiles: Sequence[str]) -> np.ndarray:
+        """Total violation of the constraints, [N], without any oracle call; inf for what cannot be parsed."""
+        if not self.constraints.items:
+            return np.array([0.0 if parse(text) is not None else math.inf for text in smiles])
+        return np.array([math.inf if (m := parse(text)) is None else self.constraints.total(m) for text in smiles])
+
+    def score(self, smiles: Sequence[str]) -> list[Scored]:
+        """Score canonical SMILES; every term's oracle is asked once for the whole list."""
+        answers = [term.oracle.answers(smiles) for term in self.terms]
+        return [self._scored(text, [column[i] for column in answers]) for i, text in enumerate(smiles)]
+
+    def _scored(self, smiles: str, answers: list[Answer]) -> Scored:
+        raw = {t.name: a.value for t, a in zip(self.terms, answers)}
+        reason = "; ".join(f"{t.name}: {a.reason}" for t, a in zip(self.terms, answers) if a.reason)
+        mol = parse(smiles)
+        violations = {} if mol is None else self.constraints.violations(mol)
+        parts = {t.name: t.transform(t.careful(a)) for t, a in zip(self.terms, answers)}
+        score = self.combine(parts)
+        if not math.isfinite(score) and not reason:
+            reason = "score is not a number"
+        return Scored(smiles, score if math.isfinite(score) else math.nan, raw, parts, violations, reason)
+
+    def combine(self, parts: dict[str, float]) -> float:
+        """The aggregate of transformed values; NaN if any of them is."""
+        values = np.array([parts[t.name] for t in self.terms], dtype=float)
+        weights = np.array([t.weight for t in self.terms], dtype=float)
+        if np.isnan(values).any():
+            return math.nan
+        if self.aggregate == "arithmetic":
+            return float(weights @ values / weights.sum())
+        if self.aggregate == "hinge":
+            return float(sum(_hinge(t, v) for t, v in zip(self.terms, values)))
+        if (values <= 0).any():
+            return 0.0
+        return float(np.exp(weights @ np.log(values) / weights.sum()))
+
+
+@dataclass
+class Negated(Transform):
+    """For an oracle that should be small: minus the value."""
+
+    def of(self, value: float) -> float:
+        return -value
+
+
+def _hinge(term: Term, value: float) -> float:
+    return term.weight * value if term.at_least is None else -term.weight * max(term.at_least - value, 0.0)
+
+
+def pareto(values: np.ndarray) -> np.ndarray:
+    """Which rows of [N, K] values (larger is better) no other row dominates: bool [N]; equal rows stand together."""
+    import moocore
+
+    return np.asarray(moocore.is_nondominated(values, maximise=True, keep_weakly=True), dtype=bool)
+
+
+def hypervolume(values: np.ndarray, reference: Sequence[float]) -> float:
+    """Volume that rows of [N, K] (larger is better) dominate above the reference point."""
+    import moocore
+
+    return float(moocore.hypervolume(values, ref=np.asarray(reference, dtype=float), maximise=True))

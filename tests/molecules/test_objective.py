@@ -1,0 +1,170 @@
+"""Scores: aggregates, constraints, Pareto sets, against hand calculation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from molecules import chemistry
+from molecules.constraints import (
+    Alerts,
+    Constraints,
+    Forbid,
+    Keep,
+    Lipinski,
+    Plausible,
+    Scaffold,
+    Similar,
+    Window,
+)
+from molecules.objective import Objective, Term, hypervolume, pareto
+from molecules.oracles.base import Answer, Oracle
+from molecules.oracles.descriptor import Descriptor, descriptor
+from molecules.transforms import (
+    Clipped,
+    DoubleSigmoid,
+    ExponentialDecay,
+    Gaussian,
+    ReverseSigmoid,
+    Sigmoid,
+    Step,
+    ValueMap,
+)
+from reprogram.errors import ConfigError, DataError
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+class Table(Oracle):
+    """Values from a table; NaN with a reason for the rest."""
+
+    def __init__(self, name, values, direction="max", spread=0.0):
+        self.name, self.values, self.direction, self.spread = name, values, direction, spread
+
+    def answers(self, smiles):
+        missing = Answer(math.nan, "not in the table")
+        return [Answer(self.values[s], "", self.spread) if s in self.values else missing for s in smiles]
+
+
+def test_aggregates_by_hand():
+    terms = [Term(Table("a", {"C": 0.25}), weight=1), Term(Table("b", {"C": 0.81}), weight=3)]
+    assert Objective(terms, aggregate="arithmetic").score(["C"])[0].score == pytest.approx((0.25 + 3 * 0.81) / 4)
+    assert Objective(terms, aggregate="geometric").score(["C"])[0].score == pytest.approx((0.25 * 0.81**3) ** 0.25)
+    hinge = [Term(Table("f", {"C": 0.3}), weight=25, at_least=0.4), Term(Table("g", {"C": 0.81}))]
+    assert Objective(hinge, aggregate="hinge").score(["C"])[0].score == pytest.approx(0.81 - 25 * 0.1)
+
+
+def test_raw_and_transformed_values_both_kept():
+    scored = Objective([Term(Descriptor("mw"), Gaussian(200, 20))]).score([ASPIRIN])[0]
+    assert scored.raw["mw"] == pytest.approx(180.16, abs=0.01)
+    assert scored.parts["mw"] == pytest.approx(math.exp(-0.5 * ((scored.raw["mw"] - 200) / 20) ** 2))
+
+
+def test_failed_molecule_costs_itself_alone_with_its_reason():
+    scored = Objective.of(Table("t", {"C": 1.0})).score(["C", "CC"])
+    assert scored[0].score == 1.0 and math.isnan(scored[1].score)
+    assert scored[1].reason == "t: not in the table"
+    assert sorted(scored, key=lambda s: s.rank)[-1].smiles == "C"
+
+
+def test_caution_reads_an_uncertain_oracle_to_its_bad_side():
+    up = Term(Table("a", {"C": 0.5}, spread=0.1), caution=2)
+    down = Term(Table("b", {"C": 0.5}, direction="min", spread=0.1), caution=2)
+    scored = Objective([up, down], aggregate="arithmetic").score(["C"])[0]
+    assert scored.parts["a"] == pytest.approx(0.3) and scored.parts["b"] == pytest.approx(0.7)
+    assert scored.raw == {"a": 0.5, "b": 0.5}
+
+
+def test_transforms_at_their_corners():
+    assert Sigmoid(2, 6)(4) == pytest.approx(0.5) and Sigmoid(2, 6)(6) > 0.99
+    assert Sigmoid(2, 6)(-1e9) == pytest.approx(0)
+    assert ReverseSigmoid(2, 6)(2) > 0.99
+    assert DoubleSigmoid(2, 6)(4) > 0.99 and DoubleSigmoid(2, 6)(9) < 0.01
+    assert Step(1, 2)(1.5) == 1 and Step(1, 2)(3) == 0
+    assert Gaussian(1, 1, "min")(0) == 1 and Gaussian(1, 1, "max")(0) == pytest.approx(math.exp(-0.5))
+    assert Clipped(0.8)(0.4) == pytest.approx(0.5) and Clipped(0.8)(0.9) == 1
+    assert Clipped(high=2, low=6)(3) == pytest.approx(0.75)
+    assert ExponentialDecay(2)(0.5) == pytest.approx(math.exp(-1)) and ExponentialDecay()(-3) == 1
+    assert ValueMap([[1, 0.9], [2, 0.3]], 0.1)(2.0) == 0.3 and ValueMap([[1, 0.9]], 0.1)(7) == 0.1
+    assert math.isnan(Sigmoid(2, 6)(math.nan))
+    with pytest.raises(ConfigError, match="low must be smaller"):
+        Sigmoid(6, 2)
+
+
+def test_constraints_hold_and_measure_distance():
+    mol = chemistry.parse(ASPIRIN)
+    assert Similar(ASPIRIN, 1.0).violation(mol) == 0
+    far = Similar("CCCCCC", 0.4)
+    assert far.violation(mol) == pytest.approx(0.4 - far.similarity(mol)) and far.violation(mol) > 0
+    assert Similar(["CCCCCC", ASPIRIN], 1.0).violation(mol) == 0
+    assert Keep(["C(=O)[OH]"]).violation(mol) == 0 and Keep(["[#7]", "[#16]"]).violation(mol) == 2
+    assert Forbid(["[#7]"]).violation(mol) == 0 and Forbid(["C(=O)O"]).violation(mol) == 1
+    assert Window("mw", 100, 200).violation(mol) == 0
+    assert Window("mw", high=100).violation(mol) == pytest.approx(0.8016, abs=1e-3)
+    assert Lipinski().violation(mol) == 0
+    assert Lipinski().violation(chemistry.parse("C" * 50)) == 2
+    assert Alerts(["BRENK"]).hits(mol) and not Alerts(["PAINS"]).hits(mol)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "plausible"),
+    [
+        (ASPIRIN, True),
+        ("CN1CCC[C@H]1c1cccnc1", True),
+        ("CS(=O)(=O)Nc1ccc([N+](=O)[O-])cc1", True),
+        ("c1ccc2c(c1)nnn2C", True),
+        ("O=C(NN1CCCCC1)c1ccccc1", True),
+        ("CC1=CC(=O)NN1", True),
+        ("CNN(C)N(C)C", False),
+        ("CON(C)OC", False),
+        ("COOC", False),
+        ("C1#CC=CC=C1", False),
+        ("C=C=C=C", False),
+        ("FN(C)C", False),
+        ("C12C3C4C1C5C2C3C45", False),
+        ("C1CCCCCCCCC1", False),
+        ("[CH2]CC", False),
+    ],
+)
+def test_plausibility(smiles, plausible):
+    assert (Plausible().violation(chemistry.parse(smiles)) == 0) is plausible, Plausible().reasons(
+        chemistry.parse(smiles)
+    )
+
+
+def test_locked_scaffold_grows_only_at_its_attachment_points():
+    lock = Scaffold("*c1ccc(cc1)C(=O)N")
+    assert lock.violation(chemistry.parse("CCc1ccc(cc1)C(=O)N")) == 0
+    assert lock.violation(chemistry.parse("c1ccc(cc1)C(=O)N")) == 0
+    assert lock.violation(chemistry.parse("CCc1ccc(cc1C)C(=O)N")) == 1
+    assert lock.violation(chemistry.parse("CCc1ccc(cc1)C(=O)NC")) == 1
+    assert Scaffold("c1ccccc1").violation(chemistry.parse(ASPIRIN)) == 0
+
+
+def test_contradictory_constraints_are_named_before_the_first_call():
+    with pytest.raises(ConfigError, match="contradict"):
+        Constraints([Keep(["c1ccccc1"]), Forbid(["c1ccccc1"])])
+    with pytest.raises(ConfigError, match="contradict"):
+        Constraints([Scaffold("*c1ccccc1"), Forbid(["[c;r6]"])])
+    with pytest.raises(ConfigError, match="contradict"):
+        Constraints([Scaffold("*c1ccccc1"), Window("mw", high=50)])
+    with pytest.raises(ConfigError, match="no molecule"):
+        Window("mw", 500, 100)
+
+
+def test_mistakes_are_said_in_one_sentence():
+    with pytest.raises(ConfigError, match=r"'C\(\(\('"):
+        Keep(["C((("])
+    with pytest.raises(DataError, match="'nope'"):
+        Similar("nope")
+    with pytest.raises(ConfigError, match="did you mean 'MolLogP'"):
+        descriptor("MolLogp")
+    with pytest.raises(ConfigError, match="did you mean 'BRENK'"):
+        Alerts(["BRENKS"])
+
+
+def test_pareto_against_brute_force():
+    values = np.random.default_rng(0).integers(0, 6, (40, 3)).astype(float)
+    brute = [not any((o >= v).all() and (o > v).any() for o in values) for v in values]
+    assert pareto(values).tolist() == brute
+    assert hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), [0, 0]) == pytest.approx(3.0)
