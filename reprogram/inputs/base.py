@@ -1,0 +1,73 @@
+"""What all image inputs share: grey becomes RGB, any size becomes the resolution that the source reads.
+
+Order of pixel operations, the same for every method here (published code differs, and a learning rate means nothing
+without it): target pixels in [0, 1] → resize or pad → prompt → clamp to [0, 1] → *the source* normalises. A prompt
+therefore lives in pixel space, before normalisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reprogram.errors import ConfigError
+from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """[B, C, H, W] -> [B, C, side, side], bilinear with antialiasing: a large image is averaged, not sampled."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Grey repeated over ``channels``, colour averaged to grey where the source reads one channel."""
+    if images.shape[1] == channels:
+        return images
+    if images.shape[1] == 1:
+        return images.expand(-1, channels, -1, -1)
+    if channels == 1:
+        return images.mean(1, keepdim=True)
+    raise ConfigError(f"The source reads {channels} channels but the target images have {images.shape[1]}; allowed: 1")
+
+
+@dataclass(eq=False)
+class ImageInput(InputTransformation):
+    """Base of the image inputs.
+
+    size: side in pixels of what the source reads; None is the side it was trained at. A smaller one costs less.
+
+    After :meth:`build`, ``resolution`` starts at that side and may be changed at any time (low first, full at the
+    end); a prompt is resized with it and keeps its parameters.
+    """
+
+    size: int | None = None
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        if self.size is not None and not 8 <= self.size <= 2048:
+            raise ConfigError(f"input.size is {self.size}; allowed: 8 to 2048 pixels")
+        if spec.kind != "image":
+            raise ConfigError(f"input={self.name} makes images, but the source reads {spec.kind}")
+        self.channels = spec.channels
+        self.canvas = self.resolution = self.size or spec.size
+
+    def plain(self, batch: Tensor, side: int | None = None) -> Tensor:
+        """Target images as the source reads them, [B, channels, side, side], without any prompt."""
+        return with_channels(resize(batch, side or self.resolution), self.channels)
+
+    def fitted(self, prompt: Tensor) -> Tensor:
+        """A prompt [C, canvas, canvas] at the present resolution."""
+        return resize(prompt[None], self.resolution)[0]
+
+    def forward(self, batch: Any) -> list[Any]:
+        return [self.plain(batch)]
+
+
+def add(images: Tensor, prompt: Tensor) -> Tensor:
+    """Images plus a prompt, kept in [0, 1]: what a camera, a file or a remote service could carry."""
+    return torch.clamp(images + prompt, 0.0, 1.0)
