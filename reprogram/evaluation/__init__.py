@@ -1,0 +1,1 @@
+"""How good a program is: metrics with intervals, baselines, one sentence of advice."""
