@@ -1,0 +1,50 @@
+"""Constraints as options: each adds one, mistakes are said in one sentence before anything is paid for."""
+
+import pytest
+
+from molecules.chemistry import parse
+from molecules.limits import Limits
+from reprogram.errors import ConfigError
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+def names(limits):
+    return [item.name for item in limits.constraints([ASPIRIN]).items]
+
+
+def test_each_option_adds_its_constraint():
+    assert names(Limits()) == []
+    everything = Limits(
+        similarity=0.4, keep="c1ccccc1", forbid=["[N+]"], scaffold="c1ccccc1", alerts=["PAINS"], lipinski=0, sa=5,
+        mw=[100, None], windows={"tpsa": [None, 90]}, plausible=True,
+    )  # fmt: skip
+    assert names(everything) == [
+        "similarity", "scaffold", "keep", "forbid", "alerts", "lipinski", "sa", "mw", "tpsa", "plausible",
+    ]  # fmt: skip
+    assert everything.constraints([ASPIRIN]).total(parse(ASPIRIN)) == 0
+
+
+def test_similarity_counts_the_nearest_of_several_starts():
+    limits = Limits(similarity=0.9).constraints(["CCO", ASPIRIN])
+    assert limits.total(parse(ASPIRIN)) == 0 and limits.total(parse("CCO")) == 0 and limits.total(parse("CCN")) > 0
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"keep": ["c1ccccc1"], "forbid": ["c1ccccc1"]}, "contradict each other"),
+        ({"scaffold": "c1ccc2ccccc2c1", "forbid": ["c1ccccc1"]}, "must stay and holds forbidden"),
+        ({"scaffold": "c1ccc2ccccc2c1", "mw": [None, 100]}, "more than mw allows"),
+        ({"mw": [500, 200]}, "at least 500 and at most 200"),
+        ({"mw": 500}, "must be \\[low, high\\]"),
+        ({"keep": ["c1cccc("]}, "'c1cccc\\(' is not a SMARTS"),
+        ({"windows": {"tpsaa": [0, 1]}}, "did you mean 'tpsa'"),
+        ({"alerts": ["PAIN"]}, "did you mean 'PAINS'"),
+        ({"similarity": 1.4}, "between 0 and 1"),
+        ({"fingerprint": "ecfp5", "similarity": 0.4}, "did you mean 'ecfp"),
+    ],
+)
+def test_mistakes_are_said_before_the_first_call(options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        Limits(**options).constraints([ASPIRIN])
