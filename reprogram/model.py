@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ArtifactError, SourceError
-from reprogram.interfaces import Examples, InputTransformation, OutputMapping, SourceModel, SourceOutput, TargetInfo
+from reprogram.interfaces import (
+    Examples,
+    InputTransformation,
+    OutputMapping,
+    SourceModel,
+    SourceOutput,
+    Tap,
+    TargetInfo,
+)
 from reprogram.progress import progress
 
 
@@ -43,9 +51,11 @@ class ReprogrammedModel(nn.Module):
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
         taps = self.output.taps()
-        return [self._ask(view, taps) for view in self.input(batch)]
+        return [self.ask(view, taps) for view in self.input(batch)]
 
-    def _ask(self, view: Any, taps: tuple[Any, ...]) -> SourceOutput:
+    def ask(self, view: Any, taps: Sequence[Tap] | None = None) -> SourceOutput:
+        """The source's answer to one prepared view (``taps`` None: those that the output mapping reads)."""
+        taps = self.output.taps() if taps is None else taps
         if self.working_size is not None and isinstance(view, Tensor) and view.shape[-1] != self.working_size:
             view = F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
         if not self.source.differentiable:

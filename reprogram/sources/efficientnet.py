@@ -57,7 +57,6 @@ class EfficientNetLite(SourceModel):
             feature_size=net._fc.in_features,
             taps=(*(f"block_{i + 1}" for i in range(len(self.blocks))), "head"),
         )
-        self.to(memory_format=torch.channels_last)
         self.freeze()
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
@@ -107,7 +106,8 @@ def _folded(conv: Any, norm: Any) -> nn.Sequential | nn.Conv2d:
     fused: Any = nn.Conv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, groups=conv.groups, bias=True
     )
-    fused.weight.data = (conv.weight.detach().double() * scale.view(-1, 1, 1, 1)).float()
+    weight = (conv.weight.detach().double() * scale.view(-1, 1, 1, 1)).float()
+    fused.weight.data = weight.contiguous(memory_format=torch.channels_last)
     fused.bias.data = bias.float()
     pad = conv.static_padding
     if not isinstance(pad, nn.ZeroPad2d):

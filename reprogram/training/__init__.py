@@ -1,0 +1,1 @@
+"""How a program is found: one loop; strategies differ in how they estimate a gradient or a step."""

@@ -1,0 +1,114 @@
+"""The main job: load a frozen source, find a program for a target, evaluate it, keep it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from reprogram.errors import ConfigError
+from reprogram.hooks import Hook, Run
+from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.model import ReprogrammedModel
+from reprogram.progress import console
+from reprogram.result import Result
+from reprogram.training.distributed import processes
+from reprogram.training.loop import History, Training, peak_memory_mb
+
+
+def run(config: DictConfig) -> float | None:
+    """One run, top to bottom. Returns the main metric's value for sweeps."""
+    context = start(config)
+    source: SourceModel = instantiate(config.source).to(context.device)
+    target: TargetTask = instantiate(config.target)
+    hooks = load_hooks(config)
+    for hook in hooks:
+        hook.on_source(context, source, target)
+    before = source.fingerprint()
+    model = ReprogrammedModel(source, instantiate(config.input), instantiate(config.output), target.info)
+    training: Training = instantiate(config.training)
+    history = training.fit(model.to(context.device), target.train, context, hooks)
+    if source.fingerprint() != before:
+        raise ConfigError(f"The source {source.name} changed during training; it must stay frozen.")
+    if not processes().main:
+        return None
+    describe(context.result, model, target, history)
+    for hook in hooks:
+        hook.on_fit_end(context, model, target)
+    context.result.write(context.dir)
+    console.print(f"results in {context.dir}")
+    return None
+
+
+def start(config: DictConfig) -> Run:
+    """Seeds, device and an empty result."""
+    random.seed(config.seed)
+    np.random.seed(config.seed)
+    torch.manual_seed(config.seed)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return Run(
+        Path(config.run_dir),
+        config.seed,
+        Result(config.task.name, config.seed),
+        device=choose_device(config.device),
+        resume=config.resume,
+        config=plain,
+    )
+
+
+def choose_device(name: str) -> str:
+    """``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no GPU here; use device=cpu.")
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is unknown; allowed: auto, cpu, cuda")
+    return name
+
+
+def load_hooks(config: DictConfig) -> list[Hook]:
+    """Hooks of the configuration: robustness checks and loggers."""
+    return [instantiate(config[group]) for group in ("robustness", "logger") if "_target_" in (config.get(group) or {})]
+
+
+def describe(result: Result, model: ReprogrammedModel, target: TargetTask, history: History) -> None:
+    """Source, target, program and cost, as ``result.json`` promises them."""
+    tensors = model.program()
+    result.data |= {
+        "source": {
+            "name": model.source.name,
+            "fingerprint": model.source.fingerprint(),
+            "parameters": model.source.parameter_count(),
+        },
+        "target": {
+            "name": target.info.name,
+            "kind": target.info.kind,
+            "problem": target.info.problem,
+            "classes": list(target.info.classes),
+            "train_labels": len(target.train),
+            "test_size": len(target.test),
+            "split": target.split,
+            "notes": target.notes,
+        },
+        "program": {
+            "input": model.input.name,
+            "output": model.output.name,
+            "parameters": sum(t.numel() for t in tensors.values()),
+            "trained": model.input.trainable() + model.output.trainable(),
+            "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
+        },
+        "history": history.epochs,
+        "cost": {
+            "train_seconds": history.seconds,
+            "examples_per_second": history.examples_per_second,
+            "queries": 0 if model.source.differentiable else history.examples,
+            "peak_memory_mb": peak_memory_mb(model.device),
+            "ended": history.ended,
+        },
+    }

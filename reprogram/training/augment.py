@@ -1,0 +1,42 @@
+"""Random changes to training images that do not change their label."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass
+class Affine:
+    """Rotation, scale, shift, shear and horizontal flip, drawn anew for each image; borders repeat the edge.
+
+    rotate: degrees. scale, shift: share of the side. shear: share. flip: probability. All drawn evenly in +-value.
+    """
+
+    rotate: float = 12.0
+    scale: float = 0.12
+    shift: float = 0.12
+    shear: float = 0.1
+    flip: float = 0.0
+
+    def __call__(self, batch: Any, generator: torch.Generator) -> Any:
+        """Images [B, C, H, W] -> the same shape; anything else is returned as it is."""
+        if not isinstance(batch, Tensor) or batch.ndim != 4:
+            return batch
+        draw = torch.rand(len(batch), 6, generator=generator) * 2 - 1
+        angle = draw[:, 0] * math.radians(self.rotate)
+        size = 1 + draw[:, 1] * self.scale
+        mirror = torch.where(torch.rand(len(batch), generator=generator) < self.flip, -1.0, 1.0)
+        cos, sin, shear = angle.cos() / size, angle.sin() / size, draw[:, 4] * self.shear
+        rows = [
+            torch.stack([cos * mirror, -sin + shear, draw[:, 2] * 2 * self.shift], 1),
+            torch.stack([sin * mirror, cos, draw[:, 3] * 2 * self.shift], 1),
+        ]
+        theta = torch.stack(rows, 1).to(batch.device)
+        grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
+        return F.grid_sample(batch, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,294 @@
+"""The one training loop: every input transformation, output mapping and optimiser strategy goes through it.
+
+Mapping statistics come from the training pass itself. What is frozen is read once and cached. A run that was killed goes
+on from the last complete epoch; random numbers depend on (seed, epoch) alone, so it ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reprogram.errors import ConfigError, Interrupted, SourceError
+from reprogram.hooks import Hook, Run
+from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
+from reprogram.model import ReprogrammedModel, pick
+from reprogram.progress import progress
+from reprogram.training import checkpoint, precision
+from reprogram.training.augment import Affine
+from reprogram.training.backpropagation import Backpropagation
+from reprogram.training.base import Loss, Optimiser, Problem, batch_of_outputs, trainable
+from reprogram.training.distributed import Alone, processes
+
+
+@dataclass
+class History:
+    """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    examples: int = 0
+    ended: str = "all epochs done"
+
+    @property
+    def examples_per_second(self) -> float | None:
+        return self.examples / self.seconds if self.seconds > 0 and self.examples else None
+
+
+@dataclass
+class Training:
+    """How a program is trained.
+
+    epochs: passes over the training examples (0 when nothing is trained by steps). batch_size: examples a step.
+    optimiser: the strategy. augment: random changes to training images, or None. precision: ``auto``, ``float32`` or
+    ``bfloat16`` for the frozen source. resolutions: [[share, side], …]: until ``share`` of the run, source inputs are
+    resized to ``side`` pixels (cheap early steps). patience: end when the training loss has not fallen by 1% for so many
+    epochs; 0 never. adversarial: a loss that replaces the plain one (see ``reprogram.training.adversarial``).
+    checkpoint_seconds: shortest time between two checkpoints; the last epoch always writes one.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    optimiser: Optimiser = field(default_factory=Backpropagation)
+    augment: Affine | None = None
+    precision: str = "auto"
+    resolutions: Sequence[Sequence[float]] = ()
+    patience: int = 0
+    adversarial: Any = None
+    checkpoint_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise ConfigError(f"training.epochs={self.epochs} must be 0 or more.")
+        if self.batch_size < 1:
+            raise ConfigError(f"training.batch_size={self.batch_size} must be at least 1.")
+
+    def fit(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
+        """Train ``model``'s program on ``examples`` in place. Raises ConfigError, SourceError, Interrupted."""
+        model.precision = precision.choose(self.precision, model.device)
+        return _Fit(self, model, examples, run, hooks).run()
+
+    def side(self, epoch: int) -> int | None:
+        """Working size of an epoch (counted from 0)."""
+        done = epoch / max(1, self.epochs)
+        return next((int(side) for share, side in self.resolutions if done < share), None)
+
+
+class _Fit:
+    """One training run: the loop and its state."""
+
+    def __init__(
+        self, settings: Training, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook]
+    ) -> None:
+        self.settings, self.model, self.examples, self.context, self.hooks = settings, model, examples, run, hooks
+        self.labels = to_tensor_labels(examples.labels).to(model.device)
+        self.loss_function = loss_for(model.target.problem)
+        self.group: Alone = processes()
+        self.history = History()
+        self.cached: list[SourceOutput] | None = None
+        self.folder = run.dir / "checkpoint"
+        self._saved_at = time.monotonic()
+
+    def run(self) -> History:
+        started = time.perf_counter()
+        model, settings = self.model, self.settings
+        self.first_pass()
+        if trainable(model) and settings.epochs:
+            try:
+                self.epochs()
+            except KeyboardInterrupt as error:
+                raise Interrupted(
+                    f"Stopped after epoch {len(self.history.epochs)}; start again with run_dir={self.context.dir} "
+                    "resume=true to go on."
+                ) from error
+        model.working_size = None
+        model.eval()
+        self.history.seconds += time.perf_counter() - started
+        return self.history
+
+    def first_pass(self) -> None:
+        """Statistics and closed forms need what the source answers before anything is trained; so does the cache."""
+        model, output = self.model, self.model.output
+        frozen_front = model.input.trainable() == 0 and self.settings.augment is None and not self.settings.adversarial
+        model.working_size = self.settings.side(0) if trainable(model) else None
+        if not (output.statistics or output.closed_form or frozen_front):
+            return
+        outputs = model.collect(self.examples, self.settings.batch_size, "reading the source")
+        self.history.examples += len(self.examples)
+        self.learn_mapping(outputs, self.labels)
+        if frozen_front and not self.settings.resolutions:
+            self.cached = outputs
+
+    def learn_mapping(self, outputs: list[SourceOutput], labels: Tensor) -> None:
+        if self.model.output.closed_form:
+            self.model.output.fit(outputs, labels)
+        if self.model.output.statistics:
+            self.model.output.observe(outputs, labels)
+            self.model.output.refresh()
+
+    def epochs(self) -> None:
+        settings, size = self.settings, len(self.examples)
+        steps = -(-size // settings.batch_size)
+        settings.optimiser.start(self.model, settings.epochs * steps, self.context.seed)
+        first = self.restore()
+        with progress("training", settings.epochs) as bar:
+            bar.advance(first)
+            for epoch in range(first, settings.epochs):
+                row = self.epoch(epoch, steps)
+                self.history.epochs.append(row)
+                for hook in self.hooks:
+                    hook.on_epoch_end(self.context, self.model, epoch, row)
+                last = epoch + 1 == settings.epochs or self.has_converged()
+                self.save(epoch + 1, last)
+                bar.advance(note=f"loss {row['loss']:.3f}")
+                if last:
+                    break
+
+    def epoch(self, epoch: int, steps: int) -> dict[str, float]:
+        """One pass over the training examples."""
+        order = np.random.default_rng([self.context.seed, epoch]).permutation(len(self.examples))
+        generator = torch.Generator().manual_seed(self.context.seed * 1_000_003 + epoch)
+        self.model.working_size = self.settings.side(epoch)
+        self.model.train()
+        seen: list[tuple[list[SourceOutput], Tensor]] = []
+        total, correct = 0.0, 0.0
+        for step in range(steps):
+            rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
+            problem = self.problem(rows, generator, seen)
+            loss = self.settings.optimiser.step(problem, epoch * steps + step)
+            if not np.isfinite(loss):
+                raise SourceError(
+                    f"The training loss became {loss} in epoch {epoch + 1}; try a smaller training.optimiser.learning_rate."
+                )
+            total += loss / problem.share * len(rows)
+            correct += _correct(problem)
+        self.history.examples += len(self.examples)
+        self.next_mapping(seen, last=epoch + 1 == self.settings.epochs)
+        share = correct / (len(self.examples) / self.group.world)
+        row = {"epoch": epoch + 1, "loss": total / len(self.examples)}
+        return row | ({"accuracy": share} if self.model.target.problem == "classification" else {})
+
+    def problem(self, rows: np.ndarray, generator: torch.Generator, seen: list[Any]) -> Problem:
+        """The batch of this process; augmentation is drawn for the whole batch, so that every process agrees."""
+        mine = rows[self.group.rank :: self.group.world]
+        share = len(mine) / len(rows)
+        labels = self.labels[torch.as_tensor(mine, device=self.labels.device)]
+        observes = self.model.output.statistics or self.model.output.closed_form
+        problem = Problem(self.model, labels, self.loss_function, share=share, group=self.group)
+        problem.adversarial = self.settings.adversarial
+        problem.observe = (lambda outputs, labels: seen.append((outputs, labels))) if observes else None
+        if self.cached is not None:
+            problem.cached = pick(self.cached, torch.as_tensor(mine, device=self.labels.device))
+            return problem
+        batch = self.examples.batch(rows)
+        if self.settings.augment is not None:
+            batch = self.settings.augment(batch, generator)
+        batch = batch[self.group.rank :: self.group.world]
+        problem.inputs = batch.to(self.model.device) if isinstance(batch, Tensor) else batch
+        return problem
+
+    def next_mapping(self, seen: list[tuple[list[SourceOutput], Tensor]], last: bool) -> None:
+        """The mapping of the next epoch, from this epoch's training pass. The last epoch keeps the one it trained with."""
+        if last or not seen or self.cached is not None:
+            return
+        gathered = [part for process in self.group.gather(seen) for part in process]
+        labels = torch.cat([part[1] for part in gathered])
+        self.learn_mapping(batch_of_outputs([part[0] for part in gathered]), labels)
+
+    def has_converged(self) -> bool:
+        """No 1% better training loss within ``patience`` epochs: a rule inside the training labels."""
+        patience, losses = self.settings.patience, [row["loss"] for row in self.history.epochs]
+        if not patience or len(losses) <= patience:
+            return False
+        if min(losses[-patience:]) < 0.99 * min(losses[:-patience]):
+            return False
+        self.history.ended = f"the training loss did not fall by 1% in {patience} epochs"
+        return True
+
+    def save(self, epochs_done: int, last: bool) -> None:
+        now = time.monotonic()
+        if not self.group.main or not (last or now - self._saved_at >= self.settings.checkpoint_seconds):
+            return
+        self._saved_at = now
+        checkpoint.save(
+            self.folder,
+            {
+                "epochs_done": settings_end(epochs_done, last, self.settings.epochs),
+                "program": self.model.program(),
+                "optimiser": self.settings.optimiser.state_dict(),
+                "history": self.history.epochs,
+                "ended": self.history.ended,
+                "examples": self.history.examples,
+            },
+        )
+
+    def restore(self) -> int:
+        """Number of epochs that are done already."""
+        found = checkpoint.load(self.folder) if self.group.main and self.context.resume else None
+        state = self.group.broadcast(found)
+        if state is None:
+            return 0
+        self.model.load_program(state["program"])
+        self.settings.optimiser.load_state_dict(state["optimiser"])
+        self.history.epochs, self.history.ended = state["history"], state["ended"]
+        self.history.examples = state["examples"]
+        return int(state["epochs_done"])
+
+
+def settings_end(epochs_done: int, last: bool, epochs: int) -> int:
+    """A run that ended early is not taken up again."""
+    return epochs if last else epochs_done
+
+
+def loss_for(problem: str) -> Loss:
+    """Cross-entropy, masked binary cross-entropy (NaN labels do not count) or squared error, in float32."""
+    if problem == "classification":
+        return lambda logits, labels: F.cross_entropy(logits.float(), labels)
+    if problem == "multilabel":
+        return _masked_binary
+    return lambda values, labels: F.mse_loss(values.float().squeeze(-1), labels.squeeze(-1))
+
+
+def _masked_binary(logits: Tensor, labels: Tensor) -> Tensor:
+    known = ~torch.isnan(labels)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def _correct(problem: Problem) -> float:
+    if problem.last_logits is None or problem.model.target.problem != "classification":
+        return 0.0
+    return float((problem.last_logits.argmax(1) == problem.labels).sum())
+
+
+def peak_memory_mb(device: torch.device | None = None) -> float:
+    """Peak resident memory of this process (on CUDA: of the device), in MB."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def fit(
+    model: ReprogrammedModel,
+    examples: Examples,
+    training: Training | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> History:
+    """Train from Python, without a run folder unless one is given."""
+    import tempfile
+
+    from reprogram.result import Result
+
+    with tempfile.TemporaryDirectory() as temporary:
+        run = Run(folder or Path(temporary), seed, Result("reprogram", seed))
+        return (training or Training()).fit(model, examples, run)
