@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -47,8 +45,6 @@ def run(config: DictConfig) -> float | None:
 
 def start(config: DictConfig) -> Run:
     """Seeds, device and an empty result."""
-    random.seed(config.seed)
-    np.random.seed(config.seed)
     torch.manual_seed(config.seed)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     return Run(

