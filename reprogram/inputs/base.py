@@ -42,8 +42,7 @@ class ImageInput(InputTransformation):
 
     size: side in pixels of what the source reads; None is the side it was trained at. A smaller one costs less.
 
-    After :meth:`build`, ``resolution`` starts at that side and may be changed at any time (low first, full at the
-    end); a prompt is resized with it and keeps its parameters.
+    After :meth:`build`, ``side`` is that size and ``channels`` what the source reads.
     """
 
     size: int | None = None
@@ -54,15 +53,11 @@ class ImageInput(InputTransformation):
         if spec.kind != "image":
             raise ConfigError(f"input={self.name} makes images, but the source reads {spec.kind}")
         self.channels = spec.channels
-        self.canvas = self.resolution = self.size or spec.size
+        self.side = self.size or spec.size
 
     def plain(self, batch: Tensor, side: int | None = None) -> Tensor:
         """Target images as the source reads them, [B, channels, side, side], without any prompt."""
-        return with_channels(resize(batch, side or self.resolution), self.channels)
-
-    def fitted(self, prompt: Tensor) -> Tensor:
-        """A prompt [C, canvas, canvas] at the present resolution."""
-        return resize(prompt[None], self.resolution)[0]
+        return with_channels(resize(batch, side or self.side), self.channels)
 
     def forward(self, batch: Any) -> list[Any]:
         return [self.plain(batch)]

@@ -66,13 +66,9 @@ def test_every_parameter_of_a_prompt_can_learn(name):
 
 
 @pytest.mark.parametrize("name", [n for n in names("reprogram.inputs") if n != "views"])
-def test_resolution_changes_without_losing_the_prompt(name):
-    method = built(name, size=48)
-    assert method(torch.rand(1, 3, 8, 8))[0].shape[-1] == 48
-    before = {k: v.clone() for k, v in method.state_dict().items()}
-    method.resolution = 24
-    assert method(torch.rand(1, 3, 8, 8))[0].shape[-1] == 24
-    assert all(torch.equal(before[k], v) for k, v in method.state_dict().items())
+def test_size_is_what_the_source_reads(name):
+    assert built(name)(torch.rand(1, 3, 8, 8))[0].shape[-1] == 32
+    assert built(name, size=48)(torch.rand(1, 3, 8, 8))[0].shape[-1] == 48
 
 
 def test_none_passes_strings_and_resizes_images():

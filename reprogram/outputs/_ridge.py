@@ -1,0 +1,104 @@
+"""Weighted ridge regression with an intercept for a whole path of strengths, with exact leave-one-out predictions.
+
+One factorisation A = U·S·Vᵀ of the centred examples gives everything in closed form, because fitted values are linear in
+the labels, ŷ = H·y, and the residual of an example that was left out is its residual divided by 1 - Hᵢᵢ (Allen 1974,
+PRESS; Hastie, Tibshirani & Friedman 2009, eq. 7.64). The intercept is not penalised, so centring is refitted too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK = 2048  # columns or rows converted to float64 at a time
+
+
+@dataclass
+class RidgeFit:
+    """weight [D, t], bias [t], left_out [n, t] (prediction for each example by the fit without it), strength [t]."""
+
+    weight: Tensor
+    bias: Tensor
+    left_out: Tensor
+    strength: Tensor
+
+
+def left_factors(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """U [n, r] and squared singular values [r] of ``rows`` [n, D], through the smaller of both Gram matrices."""
+    n, width = rows.shape
+    if n <= width:
+        squares, left = torch.linalg.eigh(_gram(rows))
+    else:
+        squares, right = torch.linalg.eigh(_gram(rows.T))
+        left = torch.cat([part.double() @ right for part in rows.split(CHUNK)])
+        left = left / squares.clamp_min(1e-300).sqrt()
+    kept = squares > squares.max().clamp_min(1e-30) * 1e-12
+    return left[:, kept], squares[kept]
+
+
+def _gram(rows: Tensor) -> Tensor:
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for part in rows.split(CHUNK, 1):
+        gram += part.double() @ part.double().T
+    return gram
+
+
+def fit_ridge(
+    values: Tensor, targets: Tensor, example_weight: Tensor, strengths: Sequence[float], shared: bool
+) -> RidgeFit:
+    """Minimise Σᵢ wᵢ·(yᵢ - x'ᵢβ - b)² + λ·|β|², λ/Σw being the entry of ``strengths`` with least left-out squared error.
+
+    values [n, D], targets float64 [n, t], example_weight [n]. ``shared``: one strength for all columns, else one each.
+    """
+    total = example_weight.sum()
+    share, root = example_weight / total, example_weight.sqrt()[:, None]
+    centre, middle = _column_sums(values, share), share @ targets
+    rows = (values - centre.to(values.dtype)) * root.to(values.dtype)
+    answers = (targets - middle) * root
+    left, squares = left_factors(rows)
+    projected = left.T @ answers
+    error, left_out = [], []
+    for strength in strengths:
+        shrink = squares / (squares + strength * total)
+        leverage = share + left.square() @ shrink
+        residual = (answers - left @ (shrink[:, None] * projected)) / root
+        residual = residual / (1.0 - leverage).clamp_min(1e-9)[:, None]
+        left_out.append(targets - residual)
+        error.append(example_weight @ residual.square())
+    errors = torch.stack(error)  # [strengths, t]
+    best = (errors.sum(1, keepdim=True).expand_as(errors) if shared else errors).argmin(0)
+    chosen = torch.tensor(strengths, dtype=torch.float64, device=values.device)[best]
+    dual = left @ (projected / (squares[:, None] + chosen * total))
+    weight = torch.cat([part.double().T @ dual for part in rows.split(CHUNK, 1)])
+    column = torch.arange(targets.shape[1], device=values.device)
+    predictions = torch.stack(left_out)[best, :, column].T
+    return RidgeFit(weight, middle - centre @ weight, predictions, chosen)
+
+
+def _column_sums(values: Tensor, share: Tensor) -> Tensor:
+    return torch.cat([share @ part.double() for part in values.split(CHUNK, 1)])
+
+
+def sharpness(left_out: Tensor, targets: Tensor, exclusive: bool, lowest: float = 0.1, highest: float = 30.0) -> Tensor:
+    """[t] factors that turn left-out predictions into logits of the highest likelihood, in [lowest, highest].
+
+    ``exclusive``: one factor for a softmax over the columns; else one a column for a logistic function around 1/2. The
+    likelihood is log-concave in the factor, so bisection on its slope finds the one maximum.
+    """
+    count = 1 if exclusive else targets.shape[1]
+    low = torch.full((count,), lowest, dtype=torch.float64, device=targets.device)
+    high = torch.full_like(low, highest)
+    for _ in range(50):
+        factor = (low * high).sqrt()
+        if exclusive:
+            excess = torch.softmax(left_out * factor, 1) - targets
+            slope = (excess * left_out).sum()[None]
+        else:
+            excess = torch.sigmoid((left_out - 0.5) * factor) - targets
+            slope = (excess * (left_out - 0.5)).sum(0)
+        too_sharp = slope > 0
+        low, high = torch.where(too_sharp, low, factor), torch.where(too_sharp, factor, high)
+    return (low * high).sqrt().expand(targets.shape[1])
