@@ -1,0 +1,327 @@
+"""A program on disk: ``program.safetensors``, ``program.json`` that says what its tensors mean, ``README.md``.
+
+As in PEFT, the frozen model is named and never copied; ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` do
+what their namesakes do there. A program may come from a stranger, so that loading executes nothing: methods are chosen
+by name among ours, every value is checked against its type and every tensor against the shape that the method builds.
+Whatever is wrong ends in one :class:`ArtifactError` sentence.
+
+program.json::
+
+    {"schema": 1, "version": "0.1.0",
+     "source": {"name", "fingerprint", "loader", "options"},    # loader: a file of reprogram.sources, or null
+     "target": {"name", "kind", "problem", "classes", "input_shape"},
+     "input":  {"name", "config"}, "output": {"name", "config"},
+     "metrics": {…}, "tensors": {"sha256", "bytes"}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reprogram import __version__
+from reprogram.errors import ArtifactError, ReprogramError
+from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
+from reprogram.registry import find
+from reprogram.result import finite, write_atomically
+from reprogram.typecheck import check_arguments, check_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reprogram.model import ReprogrammedModel
+
+SCHEMA = 1
+JSON_FILE, TENSOR_FILE, CARD_FILE = "program.json", "program.safetensors", "README.md"
+LARGEST_JSON = 16 << 20  # bytes; names of 100,000 classes fit
+LARGEST_HEADER = 8 << 20  # bytes of a safetensors header
+LARGEST_TENSORS = 2 << 30  # bytes; a program is kilobytes, a kernel expansion megabytes
+LARGEST_SIDE = 20_000  # pixels of a target image
+
+
+def save_pretrained(
+    model: ReprogrammedModel, folder: str | Path, metrics: dict[str, Any] | None = None, card: str | None = None
+) -> Path:
+    """Write the program of ``model`` to ``folder`` and return it.
+
+    metrics: what was measured, kept in ``program.json`` and in the card. card: the text of ``README.md``; the default
+    says what the program is and how to load it. Each file is replaced atomically; ``program.json``, which holds the
+    digest of the tensors, comes last. Raises ArtifactError where a part cannot be kept or the disk refuses.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.program().items()}
+    data = save(tensors, metadata={"format": "pt"})
+    description = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "source": {"name": model.source.name, "fingerprint": model.source.fingerprint()}
+        | (model.source.origin() or {"loader": None, "options": {}}),
+        "target": model.target.to_json(),
+        "input": _describe(model.input, "reprogram.inputs"),
+        "output": _describe(model.output, "reprogram.outputs"),
+        "metrics": finite(metrics or {}),
+        "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
+    }
+    try:
+        write_atomically(folder / CARD_FILE, card if card is not None else model_card(description))
+        write_atomically(folder / TENSOR_FILE, data)
+        write_atomically(folder / JSON_FILE, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise ArtifactError(f"The program cannot be saved in {folder}: {error.strerror or error}.") from error
+    return folder
+
+
+def from_pretrained(
+    folder_or_hub_id: str | Path, source: SourceModel | None = None, device: str = "cpu"
+) -> ReprogrammedModel:
+    """The reprogrammed model of a folder or of a Hugging Face Hub id (``user/name``).
+
+    source: the frozen model, where it is loaded already or where the program cannot name it (a module from Python);
+    left out, it is loaded as the program says. Raises ArtifactError in one sentence if anything does not fit.
+    """
+    from reprogram.model import ReprogrammedModel
+
+    folder = _locate(folder_or_hub_id)
+    description = _read_description(folder / JSON_FILE)
+    target = _target(description["target"], folder)
+    source = source if source is not None else _load_source(description["source"], folder)
+    _check_fingerprint(source, description["source"], folder)
+    parts = [
+        _method(description[key], package, base, f"{key} of {folder / JSON_FILE}")
+        for key, package, base in (
+            ("input", "reprogram.inputs", InputTransformation),
+            ("output", "reprogram.outputs", OutputMapping),
+        )
+    ]
+    try:
+        model = ReprogrammedModel(source, parts[0], parts[1], target)
+        expected = model.program()
+    except Exception as error:  # a stranger's numbers reach every line of build(): whatever it raises, they do not fit
+        raise ArtifactError(
+            f"The program in {folder} cannot be built for source '{source.name}': {_one_line(error)}."
+        ) from error
+    model.load_program(_read_tensors(folder / TENSOR_FILE, description["tensors"], expected))
+    return model.to(device)
+
+
+def push_to_hub(model: ReprogrammedModel, repo_id: str, private: bool = False, **kwargs: Any) -> str:
+    """Save and upload the program to the Hugging Face Hub; returns the address of the commit.
+
+    ``kwargs`` go to :func:`save_pretrained`. The token is the one that ``hf auth login`` keeps.
+    """
+    import tempfile
+
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, **kwargs)
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload program"))
+        except Exception as error:  # HTTP, login and naming errors of several libraries
+            raise ArtifactError(f"The program cannot be uploaded to '{repo_id}': {_one_line(error)}.") from error
+
+
+def model_card(description: dict[str, Any]) -> str:
+    """A plain model card for the content of ``program.json``."""
+    target, source = description["target"], description["source"]
+    classes = ", ".join(target["classes"][:20]) + " …" * (len(target["classes"]) > 20)
+    rows = [
+        ("Source model (frozen)", f"{source['name']}, SHA-256 `{source['fingerprint'][:16]}…`"),
+        ("Target task", f"{target['name']}: {classes}"),
+        ("Input transformation", f"{description['input']['name']} `{json.dumps(description['input']['config'])}`"),
+        ("Output mapping", f"{description['output']['name']} `{json.dumps(description['output']['config'])}`"),
+        ("Size", f"{description['tensors']['bytes']:,} bytes"),
+    ]
+    for name, metric in description["metrics"].items():
+        shown = metric.get("value") if isinstance(metric, dict) else metric
+        rows.append((name.replace("_", " "), f"{shown:.3f}" if isinstance(shown, float) else str(shown)))
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return (
+        "---\nlibrary_name: reprogram\ntags:\n- reprogram\n- model-reprogramming\n---\n"
+        f"# A program for {target['name']}\n\n"
+        "It makes a frozen pretrained model do this job; that model is not in this folder and never changes.\n\n"
+        f"| | |\n|---|---|\n{table}\n\n"
+        '```python\nfrom reprogram import from_pretrained\n\nmodel = from_pretrained("PATH_OR_HUB_ID")\n'
+        "probabilities = model.predict_proba(batch)\n```\n"
+    )
+
+
+def _describe(method: Method, package: str) -> dict[str, Any]:
+    if type(method).__module__ != f"{package}.{method.name}":
+        raise ArtifactError(
+            f"{type(method).__module__}.{type(method).__name__} cannot be kept in a program: "
+            f"methods are found again by their file name in {package}."
+        )
+    return {"name": method.name, "config": method.config()}
+
+
+def _locate(folder_or_hub_id: str | Path) -> Path:
+    folder = Path(folder_or_hub_id)
+    if folder.is_dir():
+        return folder
+    name = str(folder_or_hub_id)
+    if folder.exists():
+        raise ArtifactError(f"{folder} is a file; a program is a folder with {JSON_FILE} and {TENSOR_FILE}.")
+    if name.count("/") != 1 or name.startswith(("/", ".", "~")):
+        raise ArtifactError(f"There is no folder {folder}; a program is a folder or a Hub id such as user/name.")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        paths = [hf_hub_download(name, file) for file in (JSON_FILE, TENSOR_FILE)]
+    except Exception as error:  # HTTP, login, cache and naming errors of several libraries
+        raise ArtifactError(
+            f"'{name}' is neither a folder nor a program that the Hugging Face Hub gives: {_one_line(error)}."
+        ) from error
+    return Path(paths[0]).parent
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_JSON:
+            raise ArtifactError(f"{path} has {size:,} bytes; at most {LARGEST_JSON:,} are read.")
+        description = json.loads(path.read_bytes(), parse_constant=_no_constant)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not valid JSON: {_one_line(error)}.") from error
+    if not isinstance(description, dict) or type(description.get("schema")) is not int:
+        raise ArtifactError(f"{path} does not describe a program: 'schema' is missing.")
+    if description["schema"] != SCHEMA:
+        raise ArtifactError(f"{path} has schema {description['schema']}; this version reads schema {SCHEMA}.")
+    for key, keys in _REQUIRED.items():
+        part = description.get(key)
+        if not isinstance(part, dict):
+            raise ArtifactError(f"{path} lacks '{key}', or it is not an object.")
+        for inner, allowed in keys.items():
+            if inner not in part or not isinstance(part[inner], allowed) or isinstance(part[inner], bool):
+                raise ArtifactError(f"{path}: '{key}.{inner}' is missing or is not of the right type.")
+    return description
+
+
+_TEXT = (str,)
+_REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
+    "source": {"name": _TEXT, "fingerprint": _TEXT, "loader": (str, type(None)), "options": (dict,)},
+    "target": {"name": _TEXT, "kind": _TEXT, "problem": _TEXT, "classes": (list,), "input_shape": (list, type(None))},
+    "input": {"name": _TEXT, "config": (dict,)},
+    "output": {"name": _TEXT, "config": (dict,)},
+    "tensors": {"sha256": _TEXT, "bytes": (int,)},
+}
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
+    where = f"'target' of {folder / JSON_FILE}"
+    if not data["classes"] or not all(isinstance(c, str) for c in data["classes"]):
+        raise ArtifactError(f"{where}: 'classes' must be a list of names with at least one.")
+    if len(set(data["classes"])) != len(data["classes"]):
+        raise ArtifactError(f"{where}: 'classes' has a name twice.")
+    for key, allowed in (
+        ("kind", ("image", "text", "sequence", "molecule")),
+        ("problem", ("classification", "multilabel", "regression")),
+    ):
+        if data[key] not in allowed:
+            raise ArtifactError(f"{where}: '{key}' is '{data[key][:40]}'; allowed: {', '.join(allowed)}.")
+    shape = data["input_shape"]
+    if shape is not None and not (
+        len(shape) == 3 and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in shape) and shape[0] <= 4
+    ):
+        raise ArtifactError(f"{where}: 'input_shape' must be [channels, height, width], found {str(shape)[:80]}.")
+    return TargetInfo.from_json(data)
+
+
+def _load_source(data: dict[str, Any], folder: Path) -> SourceModel:
+    if data["loader"] is None:
+        raise ArtifactError(
+            f"The program in {folder} was made for '{data['name']}', a model handed over from Python; "
+            "pass it as from_pretrained(…, source=MODEL)."
+        )
+    where = f"source of {folder / JSON_FILE}"
+    try:
+        loader = find("reprogram.sources", data["loader"], SourceModel)
+        return loader(**check_arguments(loader, data["options"], where))
+    except ReprogramError as error:
+        raise ArtifactError(f"The source of the program in {folder} cannot be loaded: {_one_line(error)}.") from error
+    except Exception as error:  # a stranger's options reach the loader
+        raise ArtifactError(
+            f"The source '{data['name']}' of the program in {folder} cannot be loaded: {_one_line(error)}."
+        ) from error
+
+
+def _check_fingerprint(source: SourceModel, data: dict[str, Any], folder: Path) -> None:
+    found = source.fingerprint()
+    if found != data["fingerprint"]:
+        raise ArtifactError(
+            f"The program in {folder} belongs to source '{data['name']}' with fingerprint "
+            f"{data['fingerprint'][:12]}…, but '{source.name}' has {found[:12]}…."
+        )
+
+
+def _method(data: dict[str, Any], package: str, base: type, where: str) -> Any:
+    try:
+        method = find(package, data["name"], base)
+        return method(**check_fields(method, data["config"], where))
+    except ReprogramError as error:
+        raise ArtifactError(f"The {where} cannot be used: {_one_line(error)}.") from error
+    except Exception as error:  # __post_init__ of any method
+        raise ArtifactError(f"The {where} cannot be used: {_one_line(error)}.") from error
+
+
+def _read_tensors(path: Path, stated: dict[str, Any], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    from safetensors.torch import load
+
+    room = sum(t.numel() * t.element_size() for t in expected.values()) + LARGEST_HEADER
+    try:
+        size = path.stat().st_size
+        if size > min(room, LARGEST_TENSORS):
+            raise ArtifactError(f"{path} has {size:,} bytes, more than this program can have ({room:,}).")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(data) != stated["bytes"] or hashlib.sha256(data).hexdigest() != stated["sha256"]:
+        raise ArtifactError(f"{path} is damaged, or belongs to another {JSON_FILE}: its digest differs.")
+    try:
+        tensors = load(data)
+    except Exception as error:  # SafetensorError, and what torch raises for a header that lies
+        raise ArtifactError(f"{path} is not a safetensors file: {_one_line(error)}.") from error
+    _check_tensors(path, tensors, expected)
+    return tensors
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for label, names in (
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has unknown", tensors.keys() - expected.keys()),
+    ):
+        if names:
+            raise ArtifactError(
+                f"{path} {label} tensor '{_short(min(names))}'; expected: {', '.join(sorted(expected))}."
+            )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise ArtifactError(
+                f"{path}: '{name}' is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected {expected[name].dtype} {list(expected[name].shape)}."
+            )
+        if not math.isfinite(tensor.double().abs().sum() if tensor.is_floating_point() else 0.0):
+            raise ArtifactError(f"{path}: '{name}' holds numbers that are not finite.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _one_line(error: Exception) -> str:
+    """An error's first sentence on one line without its full stop, and never longer than a sentence is."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if len(text) <= 300 else text[:299] + "…").rstrip(".")
