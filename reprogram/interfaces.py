@@ -126,6 +126,8 @@ class SourceModel(nn.Module, ABC):
         """Raw answer for one prepared input; images arrive as float pixels in [0, 1], [B, C, h, w], any h and w."""
 
     def forward(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
+        if any(module.training for module in self.modules()):  # somebody reached a submodule's own train()
+            super().train(False)
         return self.answer(source_input, taps)
 
     @property

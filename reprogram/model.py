@@ -140,6 +140,9 @@ class ReprogrammedModel(nn.Module):
             if tensor.shape != expected[name].shape:
                 found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
                 raise ArtifactError(f"Tensor '{name}' of the program has the shape {found}; its method needs {wanted}.")
+            if tensor.dtype != expected[name].dtype:
+                kinds = f"{tensor.dtype}; its method needs {expected[name].dtype}"
+                raise ArtifactError(f"Tensor '{name}' of the program is {kinds}.".replace("torch.", ""))
             if not bool(torch.isfinite(tensor.double()).all()):
                 raise ArtifactError(f"Tensor '{name}' of the program has a NaN or infinite number.")
         for part, module in (("input", self.input), ("output", self.output)):

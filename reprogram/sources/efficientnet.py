@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
-from reprogram.sources.pooling import pool_grid
+from reprogram.sources.pooling import pool_grid, taps_by_layer
 
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
@@ -61,7 +61,7 @@ class EfficientNetLite(SourceModel):
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         """Pixels in [0, 1], [B, 3, h, w] -> 1000 logits, 1280 features, taps."""
-        wanted = _by_layer(taps, self.spec.taps)
+        wanted = taps_by_layer(taps, self.spec.taps)
         read: dict[Tap, Tensor] = {}
         x = ((source_input * 255.0 - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
         x = F.relu6(self.stem(x))
@@ -117,15 +117,6 @@ def _folded(conv: Any, norm: Any) -> nn.Sequential | nn.Conv2d:
         fused.padding = (top, left)
         return fused
     return nn.Sequential(copy.deepcopy(pad), fused)  # stride 2 pads one side more ("same" padding)
-
-
-def _by_layer(taps: Sequence[Tap], layers: tuple[str, ...]) -> dict[str, list[Tap]]:
-    wanted: dict[str, list[Tap]] = {}
-    for tap in taps:
-        if tap.layer not in layers:
-            raise SourceError(f"The source has no layer '{tap.layer}' to read; {nearest(tap.layer, layers)}")
-        wanted.setdefault(tap.layer, []).append(tap)
-    return wanted
 
 
 def _architecture(name: str, seed: int) -> Any:

@@ -1,0 +1,132 @@
+"""Load transformers models quietly, completely or not at all, and say in one sentence what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from reprogram.errors import SourceError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and notes about unused weights."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _sentences(name: str, what: str) -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except SourceError:
+        raise
+    except Exception as error:  # OSError, HTTP errors, SafetensorError, RuntimeError … of several libraries
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise SourceError(f"{what} of {name} cannot be read: {text[:200].rstrip('.')}.") from error
+
+
+def load_config(name: str) -> Any:
+    """The configuration of a local folder or hub name."""
+    from transformers import AutoConfig
+
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise SourceError(f"The folder {name} holds no model: config.json is missing.")
+    elif name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.exists() or not name.strip():
+        raise SourceError(f"source.name={name} is not a model folder, and not a hub name such as microsoft/resnet-18.")
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:
+        text = " ".join(str(error).split())[:160].rstrip(".")
+        where = f"The folder {name} holds no readable model" if folder.is_dir() else f"'{name}' is not a local folder"
+        hub = "" if folder.is_dir() else " and cannot be loaded from the Hugging Face Hub"
+        raise SourceError(f"{where}{hub}: {text}.") from error
+
+
+def load_processor(name: str) -> dict[str, Any] | None:
+    """The content of ``preprocessor_config.json``; None where the model comes without one."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        with quiet():
+            return ImageProcessingMixin.get_image_processor_dict(name)[0]
+    except OSError:
+        return None
+
+
+def load_model(name: str, config: Any) -> nn.Module:
+    """The model with every weight from its file, in float32. A weight that is missing would be random: refused."""
+    auto, architecture = image_class(name, config)
+    return _load(auto, name, config, architecture)
+
+
+def load_whole(name: str, config: Any) -> nn.Module:
+    """The model as it was trained (both towers of CLIP), with every weight from its file, in float32."""
+    from transformers import AutoModel
+
+    return _load(AutoModel, name, config, str(config.model_type))
+
+
+def random_model(auto: Any, config: Any, seed: int) -> nn.Module:
+    """The architecture of ``config`` with the weights that ``seed`` draws."""
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        return auto.from_config(config)
+
+
+def _load(auto: Any, name: str, config: Any, architecture: str) -> nn.Module:
+    with _sentences(name, "The weights"):
+        model, report = auto.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
+    missing = sorted(report["missing_keys"])
+    if missing and all("pooler" in key for key in missing):  # DINO checkpoints come without one
+        model.pooler = None
+        missing = []
+    if missing:
+        raise SourceError(
+            f"The weights of {name} are not those of {architecture}: {len(missing)} are missing, such as '{missing[0]}'."
+        )
+    return model
+
+
+def image_class(name: str, config: Any) -> tuple[Any, str]:
+    """The auto class that loads what the checkpoint holds: a classifier with its head, or a bare backbone."""
+    from transformers import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        MODEL_MAPPING,
+        AutoModel,
+        AutoModelForImageClassification,
+    )
+
+    architecture = (config.architectures or ["an image classifier"])[0]
+    kind = type(config)
+    if kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and (
+        "ImageClassification" in architecture or not config.architectures
+    ):
+        return AutoModelForImageClassification, architecture
+    backbone: Any = MODEL_MAPPING.get(kind, None)
+    backbone = backbone[0] if isinstance(backbone, tuple) else backbone
+    if config.model_type in ("clip", "siglip"):
+        raise SourceError(f"{name} is a {config.model_type} model; use source=clip for CLIP with text prompts.")
+    if getattr(backbone, "main_input_name", "") != "pixel_values":
+        raise SourceError(f"{name} is '{config.model_type}' ({architecture}), not an image model.")
+    return AutoModel, architecture

@@ -1,0 +1,94 @@
+"""CLIP with text prompts as source labels, tiny random weights, no network."""
+
+import json
+
+import pytest
+import torch
+import transformers
+
+from reprogram.errors import ConfigError, SourceError
+from reprogram.interfaces import Tap
+from reprogram.sources.clip import CLIPSource
+from reprogram.sources.huggingface import HuggingFaceImageModel
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    tower = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+    words = [
+        "<|startoftext|>",
+        "<|endoftext|>",
+        *"abcdefghijklmnopqrstuvwxyz.",
+        *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz."),
+    ]
+    config = transformers.CLIPConfig(
+        text_config=dict(**tower, vocab_size=len(words), max_position_embeddings=40, bos_token_id=0, eos_token_id=1),
+        vision_config=dict(**tower, image_size=32, patch_size=8),
+        projection_dim=12,
+    )
+    transformers.CLIPModel(config).save_pretrained(path)
+    vocabulary = {word: i for i, word in enumerate(words)}
+    (path / "vocab.json").write_text(json.dumps(vocabulary))
+    (path / "merges.txt").write_text("#version: 0.2\n")
+    transformers.CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(path)
+    settings = {"crop_size": 32, "do_center_crop": True, "do_normalize": True, "image_mean": [0.5] * 3}
+    (path / "preprocessor_config.json").write_text(json.dumps(settings | {"image_std": [0.25] * 3}))
+    return str(path)
+
+
+def test_logits_are_those_of_clip_with_the_prompts(folder):
+    source = CLIPSource(folder, labels=["cat", "dog", "red fox"])
+    theirs = transformers.CLIPModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer([f"This is a photo of a {n}." for n in source.labels], padding=True, return_tensors="pt")
+    pixels = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = theirs(pixel_values=(pixels - 0.5) / 0.25, **tokens).logits_per_image
+        torch.testing.assert_close(source(pixels).logits, expected, rtol=1e-4, atol=1e-4)
+    assert source.labels == ("cat", "dog", "red fox") and source.spec.feature_size == 12
+
+
+def test_templates_and_labels_are_part_of_the_fingerprint(folder):
+    one = CLIPSource(folder, labels=["cat", "dog"])
+    other = CLIPSource(folder, labels=["cat", "dog"], templates=["a blurry {}.", "a drawing of a {}."])
+    assert one.fingerprint() != other.fingerprint()
+    assert one.fingerprint() == CLIPSource(folder, labels=["cat", "dog"]).fingerprint()
+
+
+def test_other_sizes_taps_and_gradients(folder):
+    source = CLIPSource(folder, labels=["cat", "dog"])
+    pixels = torch.rand(2, 3, 41, 50, requires_grad=True)
+    answer = source(pixels, [Tap("block_1", "2")])
+    answer.logits.sum().backward()
+    assert answer.taps[Tap("block_1", "2")].shape == (2, 64) and pixels.grad.abs().sum() > 0
+
+
+def test_random_weights_keep_the_labels(folder):
+    source = CLIPSource(folder, labels=["cat", "dog"])
+    assert source.with_random_weights(3).labels == source.labels
+    assert source.with_random_weights(3).fingerprint() != source.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"labels": ["cat", "cat"]}, "different names"),
+        ({"labels": []}, "at least one"),
+        ({"templates": ["a photo"]}, "must contain {} once"),
+        ({"templates": []}, "at least one prompt"),
+    ],
+)
+def test_wrong_prompts_get_a_sentence(folder, options, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        CLIPSource(folder, **{"labels": ["cat"], **options})
+
+
+def test_the_wrong_loader_says_which_is_right(folder, tmp_path):
+    with pytest.raises(SourceError, match="use source=clip"):
+        HuggingFaceImageModel(folder)
+    config = transformers.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match="not a CLIP model; use source=huggingface"):
+        CLIPSource(str(tmp_path), labels=["cat"])
