@@ -1,0 +1,150 @@
+"""Molecules scored side by side: in processes of this machine, or on a Dask cluster, through joblib."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprogram.errors import ConfigError, ReprogramError, nearest
+
+BACKENDS = ("serial", "processes", "dask")
+WORTHWHILE = 1.0  # seconds of work below which starting processes costs more than it saves
+Function = Callable[[list[str]], list[Any]]
+
+
+@dataclass
+class Workers:
+    """Maps a function of a list over chunks of a list.
+
+    backend: ``processes`` (joblib's loky; a batch under a second is not worth it and stays here), ``dask``, ``serial``.
+    jobs: how many processes; None for one a core.
+    timeout: seconds that an item may take before it counts as failed. Its process is ended, so that an oracle that
+        hangs costs one molecule. Serial work is timed by the ledger instead.
+    address: of the Dask scheduler, such as ``tcp://host:8786``.
+    """
+
+    backend: str = "processes"
+    jobs: int | None = None
+    timeout: float | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ConfigError(f"parallel.backend is '{self.backend}'; {nearest(self.backend, BACKENDS)}.")
+        if self.backend == "dask" and not self.address:
+            raise ConfigError("parallel.backend=dask needs parallel.address, such as tcp://host:8786.")
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"parallel.jobs is {self.jobs}; it must be at least 1.")
+        if self.timeout is not None and self.timeout <= 0:
+            raise ConfigError(f"parallel.timeout is {self.timeout}; it must be positive.")
+        self._seconds = math.inf  # the quickest an item has been
+        self._client: Any = None
+
+    @property
+    def processes(self) -> int:
+        return self.jobs or len(os.sched_getaffinity(0))
+
+    def __call__(self, function: Function, items: Sequence[str]) -> list[Any]:
+        """One answer an item, in order; an ``Exception`` for an item that has none. ``ReprogramError`` is raised."""
+        answers = self._answers(function, list(items))
+        for answer in answers:
+            if isinstance(answer, ReprogramError):
+                raise answer
+        return answers
+
+    def _answers(self, function: Function, items: list[str]) -> list[Any]:
+        if self.backend == "serial":
+            return self._here(function, items)
+        answers: list[Any] = []
+        if self.backend == "processes" and self.timeout is None:
+            while items and self._seconds == math.inf:  # how long does one take?
+                answers += self._here(function, [items.pop(0)])
+            if self.processes == 1 or self._seconds * len(items) < WORTHWHILE:
+                return answers + self._here(function, items)
+        return answers + (self._apart(function, items) if items else [])
+
+    def _here(self, function: Function, items: list[str]) -> list[Any]:
+        began = time.perf_counter()
+        answers = _tried(function, items)
+        if items:
+            self._seconds = min(self._seconds, (time.perf_counter() - began) / len(items))
+        return answers
+
+    def _apart(self, function: Function, items: list[str]) -> list[Any]:
+        """Chunks to workers. What a dying or hanging worker left undone is tried once more, one chunk at a time."""
+        jobs = self._cluster() if self.backend == "dask" else max(2, self.processes)
+        size = 1 if self.timeout else math.ceil(len(items) / (4 * jobs))
+        chunks = [items[i : i + size] for i in range(0, len(items), size)]
+        done: dict[int, list[Any]] = {}
+        error = self._run(function, dict(enumerate(chunks)), jobs, done)
+        left = [i for i in range(len(chunks)) if i not in done]
+        for i in left:
+            if len(left) > 1 or not isinstance(error, TimeoutError):
+                error = self._run(function, {i: chunks[i]}, jobs, done)
+            if i not in done:
+                done[i] = [error or RuntimeError("no answer") for _ in chunks[i]]
+        return [answer for i in range(len(chunks)) for answer in done[i]]
+
+    def _run(
+        self, function: Function, chunks: dict[int, list[str]], jobs: int, done: dict[int, list[Any]]
+    ) -> Exception | None:
+        """Fill ``done`` as chunks are answered; the error that ended it early, if one did."""
+        from joblib import Parallel, delayed
+
+        work = Parallel(
+            n_jobs=jobs,
+            backend="dask" if self.backend == "dask" else "loky",
+            timeout=self.timeout,
+            batch_size=1,
+            pre_dispatch="all",
+            return_as="generator_unordered",
+        )
+        if (
+            self.timeout and self.backend == "processes"
+        ):  # starting a process and importing what the function needs is not the item's time
+            Parallel(n_jobs=jobs, backend="loky")(delayed(_numbered)(function, i, []) for i in range(2 * jobs))
+        try:
+            for i, answers in work(delayed(_numbered)(function, i, chunk) for i, chunk in chunks.items()):
+                done[i] = answers
+        except (TimeoutError, multiprocessing.TimeoutError):
+            return TimeoutError(f"no answer within {self.timeout:g} s")
+        except Exception as error:
+            return RuntimeError(f"the worker process ended ({type(error).__name__})")
+        return None
+
+    def _cluster(self) -> int:
+        """Connect to the scheduler (once) and count its threads."""
+        from distributed import Client
+
+        if self._client is None:
+            try:
+                self._client = Client(self.address, timeout=20, set_as_default=True)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"No Dask scheduler answers at parallel.address={self.address} ({error}).") from error
+        return max(1, sum(self._client.nthreads().values()))
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _numbered(function: Function, number: int, items: list[str]) -> tuple[int, list[Any]]:
+    return number, _tried(function, items)
+
+
+def _tried(function: Function, items: list[str]) -> list[Any]:
+    """Answers, or what was raised. A function that fails on a list is asked item by item to lose the bad one only."""
+    try:
+        return list(function(items)) if items else []
+    except ReprogramError as error:
+        return [error for _ in items]
+    except Exception as error:
+        if len(items) > 1:
+            return [_tried(function, [item])[0] for item in items]
+        return [error]
