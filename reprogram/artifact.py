@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 JSON_FILE, TENSOR_FILE, CARD_FILE = "program.json", "program.safetensors", "README.md"
 LARGEST_JSON = 16 << 20  # bytes; names of 100,000 classes fit
-LARGEST_HEADER = 8 << 20  # bytes of a safetensors header
-LARGEST_TENSORS = 2 << 30  # bytes; a program is kilobytes, a kernel expansion megabytes
+SLACK = 8 << 20  # bytes that a description may order beyond what its file holds
+LARGEST_TENSORS = 1 << 30  # bytes; a program is kilobytes, a kernel expansion megabytes
 LARGEST_SIDE = 20_000  # pixels of a target image
 
 
@@ -90,24 +91,27 @@ def from_pretrained(
     target = _target(description["target"], folder)
     source = source if source is not None else _load_source(description["source"], folder)
     _check_fingerprint(source, description["source"], folder)
-    parts = [
-        _method(description[key], package, base, f"{key} of {folder / JSON_FILE}")
-        for key, package, base in (
-            ("input", "reprogram.inputs", InputTransformation),
-            ("output", "reprogram.outputs", OutputMapping),
+    tensors = _read_tensors(folder / TENSOR_FILE, description["tensors"])
+
+    def build() -> ReprogrammedModel:
+        where = folder / JSON_FILE
+        return ReprogrammedModel(
+            source,
+            _method(description["input"], "reprogram.inputs", InputTransformation, f"input of {where}"),
+            _method(description["output"], "reprogram.outputs", OutputMapping, f"output of {where}"),
+            target,
         )
-    ]
+
+    _check_plan(build, tensors, folder)
     try:
-        model = ReprogrammedModel(source, parts[0], parts[1], target)
-        expected = model.program()
+        model = build()
+        model.load_program(tensors)
+    except ArtifactError as error:
+        raise ArtifactError(f"The program in {folder} does not fit its description: {error}") from error
     except Exception as error:  # a stranger's numbers reach every line of build(): whatever it raises, they do not fit
         raise ArtifactError(
             f"The program in {folder} cannot be built for source '{source.name}': {_one_line(error)}."
         ) from error
-    try:
-        model.load_program(_read_tensors(folder / TENSOR_FILE, description["tensors"], expected))
-    except ArtifactError as error:
-        raise ArtifactError(f"The program in {folder} does not fit its description: {error}") from error
     return model.to(device)
 
 
@@ -279,14 +283,34 @@ def _method(data: dict[str, Any], package: str, base: type, where: str) -> Any:
         raise ArtifactError(f"The {where} cannot be used: {_one_line(error)}.") from error
 
 
-def _read_tensors(path: Path, stated: dict[str, Any], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def _check_plan(build: Callable[[], ReprogrammedModel], tensors: dict[str, Tensor], folder: Path) -> None:
+    """Refuse a description that orders far more memory than its file holds, before the memory is asked for."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            model = build()
+    except Exception:  # a method that needs real numbers while it is built; build() says in words what else is wrong
+        return
+    planned = sum(t.numel() * t.element_size() for part in (model.input, model.output) for t in _state(part))
+    held = sum(t.numel() * t.element_size() for t in tensors.values())
+    if planned > 2 * held + SLACK:
+        raise ArtifactError(
+            f"The program in {folder} describes {planned:,} bytes of tensors, but its file has {held:,}."
+        )
+
+
+def _state(part: Method) -> list[Tensor]:
+    return list(part.state_dict().values())
+
+
+def _read_tensors(path: Path, stated: dict[str, Any]) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    room = sum(t.numel() * t.element_size() for t in expected.values()) + LARGEST_HEADER
     try:
         size = path.stat().st_size
-        if size > min(room, LARGEST_TENSORS):
-            raise ArtifactError(f"{path} has {size:,} bytes, more than this program can have ({room:,}).")
+        if size > LARGEST_TENSORS:
+            raise ArtifactError(f"{path} has {size:,} bytes; at most {LARGEST_TENSORS:,} are read.")
         data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
