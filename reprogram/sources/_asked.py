@@ -1,0 +1,177 @@
+"""Sources that can only be asked: no weights, no gradients, no inner layers, and every query counts.
+
+A subclass says how one batch of images is asked (:meth:`AskedSource.ask`); this class counts, caches and journals
+through a :class:`~reprogram.ledger.Ledger` and turns whatever the service answers into log-probabilities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprogram.errors import ConfigError, SourceError, nearest
+from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.ledger import TRAINING, Budget, Ledger, content_key
+from reprogram.sources._answer_store import AnswerStore
+
+ANSWERS = ("logits", "probabilities", "top_k", "label")
+
+
+class AskedSource(SourceModel):
+    """Pixels in [0, 1], [B, 3, h, w] -> log-probabilities (or the service's own logits) [B, S]; never a gradient.
+
+    answers: what the service gives: ``logits``, ``probabilities`` (sum to one), ``top_k`` (the best few, zero for the
+        rest; what is missing is spread evenly over the others), or ``label`` (one-hot).
+    decimals: how many the service rounds to; probabilities below half a unit are taken as half a unit.
+    votes, vote_noise: for ``label``: the decision is asked for ``votes`` copies of an image with noise of this standard
+        deviation in pixels, and their shares are taken as probabilities (randomised smoothing, arXiv 1902.02918). Every
+        copy is a query. The noise is the same for every image, so an image asked twice is free the second time.
+    budget, journal, cache: see :class:`~reprogram.ledger.Ledger`; ``cache`` is a folder that runs may share.
+    batch, workers: most images in one request, and how many requests at a time.
+    """
+
+    differentiable = False
+
+    def __init__(
+        self,
+        name: str,
+        labels: Sequence[str],
+        version: str,
+        size: int = 224,
+        answers: str = "probabilities",
+        decimals: int | None = None,
+        votes: int = 8,
+        vote_noise: float = 0.1,
+        budget: Budget | None = None,
+        journal: str | Path | None = None,
+        cache: str | Path | None = None,
+        batch: int = 32,
+        workers: int = 1,
+        billed: bool = False,
+    ) -> None:
+        super().__init__()
+        if answers not in ANSWERS:
+            raise ConfigError(f"source.answers={answers} is not known; {nearest(answers, ANSWERS)}")
+        for key, value in (("batch", batch), ("workers", workers), ("votes", votes)):
+            if value < 1:
+                raise ConfigError(f"source.{key}={value} must be at least 1.")
+        self.name, self.version, self.answers = name, version, answers
+        self.floor = 1e-7 if decimals is None else 0.5 * 10.0**-decimals
+        self.votes, self.vote_noise = votes, vote_noise
+        self.spec = SourceSpec(
+            kind="image",
+            size=size,
+            labels=tuple(labels),
+            answers="logits" if answers == "logits" else "log_probabilities",
+        )
+        identity = {"service": name, "version": version, "labels": len(labels), "answers": answers}
+        self.ledger = Ledger(
+            lambda images: self.ask(np.stack(images)),
+            content_key,
+            budget,
+            journal,
+            store=None if cache is None else AnswerStore(Path(cache), identity),
+            batch=batch,
+            workers=workers,
+            failed=None,
+            bill_unanswered=billed,
+        )
+        self._kind = TRAINING
+        self.freeze()
+
+    @abstractmethod
+    def ask(self, images: np.ndarray) -> np.ndarray:
+        """One request: float32 [B, 3, h, w] -> [B, S] as ``answers`` says; a row with NaN is an image without an answer."""
+
+    @contextmanager
+    def counted_as(self, kind: str) -> Iterator[None]:
+        """Queries inside are counted as this kind, e.g. ``evaluation``."""
+        before, self._kind = self._kind, kind
+        try:
+            yield
+        finally:
+            self._kind = before
+
+    def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
+        if taps:
+            raise SourceError(f"{self.name} can only be asked: it has no layer '{taps[0].layer}' to read.")
+        images = source_input.detach().float().cpu()
+        if self.answers == "label":
+            copies = self._noisy(images)
+            shares = self._ask(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]).mean(0)
+            values = (self.votes * shares + 1 / len(self.labels)) / (self.votes + 1)
+        else:
+            values = self._ask(images)
+        logits = values if self.answers == "logits" else values.clamp_min(self.floor).log()
+        return SourceOutput(logits.to(source_input.device))
+
+    def _noisy(self, images: Tensor) -> Tensor:
+        """[votes, B, 3, h, w]; copy 0 is the image itself."""
+        generator = torch.Generator().manual_seed(0)
+        noise = self.vote_noise * torch.randn((self.votes, 1, *images.shape[1:]), generator=generator)
+        noise[0] = 0
+        return (images + noise).clamp(0, 1)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """[B, S] from the ledger; an image without an answer counts as undecided, most of a batch as an error."""
+        rows = self.ledger(list(images.numpy()), self._kind)
+        missing = [row is None for row in rows]
+        if sum(missing) > len(rows) / 2:
+            reason = next(reversed(self.ledger.reasons.values()))
+            raise SourceError(f"{self.name} has no answer for {sum(missing)} of {len(rows)} images: {reason}.")
+        undecided = np.full(len(self.labels), 0.0 if self.answers == "logits" else 1 / len(self.labels), np.float32)
+        values = np.stack([undecided if row is None else np.asarray(row, np.float32) for row in rows])
+        return torch.from_numpy(values)
+
+    def checked(self, values: np.ndarray, images: int) -> np.ndarray:
+        """A request's answers as float32 [B, S] probabilities or logits. Raises SourceError when they cannot be."""
+        values = np.asarray(values, np.float32)
+        wanted = (images, len(self.labels))
+        if values.ndim != 2 or len(values) != images:
+            raise SourceError(
+                f"{self.name} answers the shape {values.shape} for {images} images; {wanted} is expected."
+            )
+        if values.shape[1] != len(self.labels):
+            raise SourceError(
+                f"{self.name} answers {values.shape[1]} values an image, but source.labels names {len(self.labels)} "
+                "classes; give the service's own class list."
+            )
+        if self.answers == "logits":
+            return values
+        whole = values[np.isfinite(values).all(1)]
+        if whole.size and (whole.min() < -1e-4 or whole.max() > 1 + 1e-4):
+            raise SourceError(
+                f"{self.name} answers values from {whole.min():.3g} to {whole.max():.3g}, not probabilities; "
+                "try source.answers=logits."
+            )
+        sums = whole.sum(1)
+        slack = 1e-3 + self.floor * len(self.labels)  # rounding every class by half a unit explains as much
+        wrong = np.abs(sums - 1) > slack if self.answers == "probabilities" else sums > 1 + slack
+        if wrong.any():
+            raise SourceError(
+                f"{self.name} answers probabilities that sum to {sums[wrong][0]:.4g}, not 1; "
+                "try source.answers=top_k, or source.decimals if they are rounded."
+            )
+        if self.answers == "top_k":
+            missing = values == 0
+            left = np.clip(1 - values.sum(1), 0, 1) / np.maximum(missing.sum(1), 1)
+            values = np.where(missing, left[:, None], values)
+        return values
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the service's name, version and class list: all that can be known of it."""
+        known = json.dumps([self.name, self.version, list(self.labels)])
+        return hashlib.sha256(known.encode()).hexdigest()
+
+    def origin(self) -> dict[str, Any] | None:
+        """None: a program from a stranger must not choose whom this machine asks, nor with which secret."""
+        return None

@@ -1,0 +1,48 @@
+"""Any Python function ``images -> answers`` as a source that can only be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from reprogram.errors import ConfigError, SourceError
+from reprogram.sources._asked import AskedSource
+from reprogram.sources._labels import read_labels
+
+Function = Callable[[np.ndarray], Any]
+
+
+class CallableSource(AskedSource):
+    """function: float32 [B, 3, h, w] in [0, 1] -> [B, S] as ``answers`` says, or the text ``package.module:name``.
+
+    labels: the S class names: a list, a file with one a line, or ``imagenet``. Give ``version`` a new value whenever
+    the function changes: cached answers belong to a version. The other options are :class:`AskedSource`'s.
+    """
+
+    def __init__(
+        self, function: Function | str, labels: Sequence[str] | str, version: str = "1", name: str = "", **asked: Any
+    ) -> None:
+        found = _imported(function) if isinstance(function, str) else function
+        super().__init__(name or getattr(found, "__name__", "callable"), read_labels(labels), str(version), **asked)
+        self._function = found
+
+    def ask(self, images: np.ndarray) -> np.ndarray:
+        answers = self._function(images)
+        if not isinstance(answers, np.ndarray | list | tuple):
+            raise SourceError(
+                f"{self.name} answers a {type(answers).__name__}; an array [{len(images)}, S] is expected."
+            )
+        return self.checked(np.asarray(answers), len(images))
+
+
+def _imported(path: str) -> Function:
+    module, colon, attribute = path.partition(":")
+    if not colon:
+        raise ConfigError(f"source.function={path} must be written package.module:name.")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"source.function={path} cannot be imported: {error}.") from error
