@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -42,6 +42,21 @@ class SourceOutput:
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """What a text source's tokens are, for transformations that speak to it below its tokenizer.
+
+    tokens: V token texts in id order. prefix / suffix: ids that the tokenizer puts around every string.
+    encode: strings -> token ids without prefix and suffix. embeddings: the frozen input embeddings [V, D].
+    """
+
+    tokens: Sequence[str]
+    encode: Callable[[Sequence[str]], list[list[int]]]
+    embeddings: Callable[[], Tensor]
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SourceSpec:
     """What a source reads and answers.
 
@@ -51,6 +66,7 @@ class SourceSpec:
     taps: layers that can be read, first to last.
     answers: what :class:`SourceOutput` ``logits`` are: ``"logits"``, ``"log_probabilities"`` or ``"none"``
         (an encoder without a head: S = 0).
+    vocabulary: the tokens of a text source.
     """
 
     kind: str
@@ -61,6 +77,7 @@ class SourceSpec:
     taps: tuple[str, ...] = ()
     answers: str = "logits"
     embedding_size: int | None = None
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

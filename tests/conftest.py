@@ -53,3 +53,58 @@ def easy_images():
 @pytest.fixture
 def empty_run(tmp_path: Path) -> Run:
     return Run(tmp_path, 0, Result("reprogram", 0))
+
+
+# Language models of a few thousand random weights, saved to a folder as transformers saves them ---------------------
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "the", *"abcdefghijklmnopqrstuvwxyz"]
+WORDS += [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"]
+
+
+def save_tokenizer(folder: Path, specials: bool = True) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    if specials:
+        inner.post_processor = processors.TemplateProcessing(
+            "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"} if specials else {"unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, model_max_length=48, **names).save_pretrained(folder)
+
+
+def save_bert(folder: Path, masked_lm: bool = False) -> Path:
+    from transformers import BertConfig, BertForMaskedLM, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=48,
+    )  # fmt: skip
+    (BertForMaskedLM(config) if masked_lm else BertModel(config)).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def save_gpt2(folder: Path) -> Path:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(WORDS), n_embd=16, n_layer=2, n_head=2, n_positions=48)).save_pretrained(
+        folder
+    )
+    save_tokenizer(folder, specials=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_models(tmp_path_factory):
+    """Folders of tiny frozen language models: ``text_models("bert" | "masked" | "gpt2")``."""
+
+    def folder(kind: str) -> str:
+        path = tmp_path_factory.mktemp(kind)
+        return str(save_gpt2(path) if kind == "gpt2" else save_bert(path, masked_lm=kind == "masked"))
+
+    return folder
