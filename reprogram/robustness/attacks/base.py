@@ -1,0 +1,91 @@
+"""What every attack on images shares: batches, examples that are wrong already, verification of what was found."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from reprogram.robustness.losses import wrong
+from reprogram.threat import Threat
+
+Model = Callable[[Tensor], Tensor]
+SLACK = 1e-5  # rounding of float32 in the length of a perturbation, relative
+
+
+@dataclass
+class Attacked:
+    """What an attack found for N examples.
+
+    examples: [N, C, H, W], the perturbed input where one was found, otherwise the last try.
+    broken: [N], the answer on ``examples`` is wrong, verified in a pass of its own. queries: [N], inputs spent.
+    """
+
+    examples: Tensor
+    broken: Tensor
+    queries: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Robust accuracy: the share of examples that this attack did not break."""
+        return 1 - float(self.broken.float().mean())
+
+
+@dataclass(eq=False)
+class Attack(ABC):
+    """``attack(model, images [N, C, H, W] in [0, 1], labels [N]) -> Attacked``.
+
+    An example that the model gets wrong as it is counts as broken by the zero perturbation. Deterministic in ``seed``.
+    """
+
+    threat: Threat = field(default_factory=Threat)
+    seed: int = 0
+    batch_size: int = 64
+
+    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score, decision or nothing
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def perturb(
+        self, model: Model, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | int]:
+        """Perturbed images and queries spent on each, for one batch on which the model is right."""
+
+    def __call__(
+        self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
+    ) -> Attacked:
+        generator = torch.Generator().manual_seed(self.seed)
+        found = Attacked(images.detach().clone(), torch.ones(len(images), dtype=torch.bool), torch.ones(len(images)))
+        for start in range(0, len(images), self.batch_size):
+            rows = torch.arange(start, min(start + self.batch_size, len(images)))
+            right = ~wrong(ask(model, images[rows]), labels[rows]).cpu()
+            rows_right = rows[right]
+            if len(rows_right):
+                x, y = images[rows_right], labels[rows_right]
+                perturbed, queries = self.perturb(model, x, y, generator)
+                too_far = self.threat.distance(x, perturbed) > self.threat.eps * (1 + SLACK) + 1e-7
+                perturbed = torch.where(too_far.view(-1, *[1] * (x.ndim - 1)), x, perturbed).detach()
+                found.examples[rows_right] = perturbed
+                found.broken[rows_right] = wrong(ask(model, perturbed), y).cpu()
+                found.queries[rows_right] += torch.as_tensor(queries).cpu() + 1
+            if advance is not None:
+                advance(len(rows))
+        return found
+
+
+@torch.no_grad()
+def ask(model: Model, images: Tensor) -> Tensor:
+    """Logits without a gradient."""
+    return model(images).detach()
+
+
+def in_batches(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 64) -> Tensor:
+    """``function`` over [N, ...] in batches, concatenated."""
+    return torch.cat([function(part) for part in images.split(batch_size)])

@@ -1,0 +1,17 @@
+"""Fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step as long as the threat allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reprogram.robustness.attacks.pgd import PGD
+
+
+@dataclass(eq=False)
+class FGSM(PGD):
+    steps: int = 1
+    random_start: bool = False
+
+    @property
+    def stride(self) -> float:
+        return self.threat.eps
