@@ -1,0 +1,140 @@
+"""One call evaluates: any torch classifier, its examples, and a depth in one word."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprogram.errors import ConfigError, Interrupted, nearest
+from reprogram.journal import Journal
+from reprogram.progress import progress
+from reprogram.result import Result
+from reprogram.robustness import checks
+from reprogram.robustness.checks import Check, Settings
+from reprogram.robustness.subject import Outcome, Subject, gather, still
+
+DEPTHS: dict[str, Settings] = {
+    "quick": Settings(),
+    "full": Settings(
+        examples=200,
+        threats={"linf": 8 / 255, "l2": 0.5, "l1": 12.0},
+        pgd=40,
+        apgd=50,
+        targeted=30,
+        square=1000,
+        jumps=15,
+        universal=10,
+        transfer=True,
+        draws=10,
+    ),
+}
+
+
+def evaluate(
+    model: Any,
+    data: Any,
+    depth: str = "quick",
+    *,
+    seed: int = 0,
+    settings: Settings | None = None,
+    train: tuple[Tensor, Tensor] | None = None,
+    source: Any = None,
+    result: Result | None = None,
+    journal: Path | None = None,
+    resume: bool = False,
+) -> Result:
+    """Attack, certify and estimate ``model``: images [B, C, H, W] in [0, 1] -> logits [B, T].
+
+    data: (images, labels), :class:`~reprogram.interfaces.Examples`, or batches of (images, labels).
+    depth: ``none``, ``quick`` (about a minute) or ``full``; ``settings`` replaces what the depth stands for.
+    train: other examples that may be learned from (universal perturbation). source: the bare source as images ->
+    logits over its own labels (transfer). result: rows are added to it. journal: a file that keeps what is finished,
+    so that an interrupted evaluation goes on with ``resume``.
+
+    Returns the result; its rows are in ``result.data["robustness"]["rows"]``. Raises ConfigError or DataError.
+    """
+    result = Result("evaluate", seed) if result is None else result
+    if depth != "none" and depth not in DEPTHS:
+        raise ConfigError(f"robustness depth={depth!r} is unknown; {nearest(depth, ('none', *DEPTHS))}.")
+    if depth == "none":
+        return result
+    settings = replace(DEPTHS[depth]) if settings is None else settings
+    device = _device(model)
+    images, labels = gather(data, settings.examples, device, seed)
+    with still(model):
+        start = time.perf_counter()
+        subject = Subject.of(model, images, labels, seed, settings.batch_size, train=train, source=source)
+        plan = [Check("clean", checks.clean), *checks.attacks(subject, settings)]
+        _run(plan, subject, result, _Kept(journal, _key(subject, depth, settings), resume))
+    _summary(result, subject, depth, settings, time.perf_counter() - start)
+    return result
+
+
+def _run(plan: list[Check], subject: Subject, result: Result, kept: _Kept) -> None:
+    with progress("robustness", len(plan)) as bar:
+        for check in plan:
+            outcome = kept.get(check.name)
+            if outcome is None:
+                try:
+                    outcome = check.run(subject)
+                except KeyboardInterrupt:
+                    raise Interrupted(
+                        f"Stopped during the robustness check '{check.name}'; "
+                        "start again with the same run_dir and resume=true to go on."
+                    ) from None
+                kept.put(check.name, outcome)
+            subject.take(outcome)
+            for row in outcome.rows:
+                row.add_to(result)
+            bar.advance(note=check.name)
+
+
+class _Kept:
+    """Finished checks on disk; those of another model, data or setting are not used."""
+
+    def __init__(self, path: Path | None, key: str, resume: bool) -> None:
+        self.found: dict[str, Outcome] = {}
+        if path is not None and path.exists() and not resume:
+            path.unlink()
+        self.journal = None if path is None else Journal(path)
+        self.key = key
+        for row in self.journal.read() if self.journal else []:
+            if row.get("key") == key:
+                self.found[row["check"]] = Outcome.from_json(row["outcome"])
+
+    def get(self, name: str) -> Outcome | None:
+        return self.found.get(name)
+
+    def put(self, name: str, outcome: Outcome) -> None:
+        if self.journal is not None:
+            self.journal.append([{"key": self.key, "check": name, "outcome": outcome.to_json()}])
+
+
+def _key(subject: Subject, depth: str, settings: Settings) -> str:
+    """Hash of what the rows depend on: the model's answers, the examples, the settings, the seed."""
+    digest = hashlib.sha256(f"{depth} {asdict(settings)} {subject.seed}".encode())
+    for tensor in (subject.images, subject.labels, subject.clean, subject.logits(subject.images[:16])):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _summary(result: Result, subject: Subject, depth: str, settings: Settings, seconds: float) -> None:
+    block = result.data.setdefault("robustness", {})
+    block["depth"] = depth
+    block["settings"] = asdict(settings)
+    block["seconds"] = round(seconds, 1)
+    block["notes"] = subject.notes
+    block["flags"] = sorted({flag for row in block.get("rows", []) for flag in row["flags"]})
+
+
+def _device(model: Any) -> torch.device:
+    if isinstance(model, nn.Module):
+        for tensor in (*model.parameters(), *model.buffers()):
+            return tensor.device
+    return torch.device("cpu")

@@ -1,0 +1,218 @@
+"""The model under test with its examples: what evaluation needs to know before it attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reprogram.errors import ConfigError, DataError
+from reprogram.interfaces import Examples
+from reprogram.robustness.attacks.base import Model, ask, in_batches
+from reprogram.robustness.losses import wrong
+from reprogram.robustness.rows import Row
+
+
+@dataclass
+class Outcome:
+    """What one check gives: rows for the report, and masks [N] and distances [N] that later checks compare."""
+
+    rows: list[Row] = field(default_factory=list)
+    broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
+    distances: dict[str, Tensor] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": [asdict(row) for row in self.rows],
+            "broken": {n: {k: m.int().tolist() for k, m in masks.items()} for n, masks in self.broken.items()},
+            "curves": {n: {str(e): m.int().tolist() for e, m in c.items()} for n, c in self.curves.items()},
+            "distances": {
+                n: [None if d == float("inf") else d for d in far.tolist()] for n, far in self.distances.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Outcome:
+        def mask(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.bool)
+
+        return cls(
+            [Row(**row) for row in data["rows"]],
+            {n: {k: mask(m) for k, m in masks.items()} for n, masks in data["broken"].items()},
+            {n: {float(e): mask(m) for e, m in curve.items()} for n, curve in data["curves"].items()},
+            {n: torch.tensor([float("inf") if d is None else d for d in far]) for n, far in data["distances"].items()},
+        )
+
+
+@dataclass
+class Subject:
+    """model: images [B, C, H, W] in [0, 1] -> logits [B, T] (probabilities are turned into logarithms and flagged).
+
+    differentiable: gradients reach the input. clean: [N], right without any perturbation. flags: what is odd about
+    the model. broken / curves / distances: what the checks so far found, by norm: masks [N] by attack and by eps, and
+    smallest successful perturbations [N]. train: other examples (images, labels) that
+    may be learned from. source: the bare source as images -> logits over its own labels, where there is one.
+    """
+
+    model: Model
+    images: Tensor
+    labels: Tensor
+    classes: int
+    differentiable: bool
+    clean: Tensor
+    module: nn.Module | None = None
+    flags: list[str] = field(default_factory=list)
+    seed: int = 0
+    batch_size: int = 64
+    broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
+    distances: dict[str, Tensor] = field(default_factory=dict)
+    train: tuple[Tensor, Tensor] | None = None
+    source: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, model: Any, images: Tensor, labels: Tensor, seed: int = 0, batch_size: int = 64, **more: Any
+    ) -> Subject:
+        from reprogram.robustness import flags
+
+        with torch.no_grad():
+            raw = in_batches(model, images, batch_size)
+        if raw.ndim != 2 or raw.shape[1] < 2:
+            raise ConfigError(
+                f"Robustness checks need a classifier with logits [B, T] of at least two classes; "
+                f"this model answers {list(raw.shape)}."
+            )
+        if int(labels.max()) >= raw.shape[1] or int(labels.min()) < 0:
+            raise DataError(
+                f"Labels run from {int(labels.min())} to {int(labels.max())}, but the model has {raw.shape[1]} classes."
+            )
+        probabilities = flags.are_probabilities(raw)
+        answer: Model = _logarithm(model) if probabilities else model
+        logits = raw.clamp(min=1e-12).log() if probabilities else raw
+        subject = cls(
+            model=answer,
+            images=images,
+            labels=labels,
+            classes=raw.shape[1],
+            differentiable=_differentiable(answer, images[:1]),
+            clean=~wrong(logits, labels).cpu(),
+            module=model if isinstance(model, nn.Module) else None,
+            seed=seed,
+            batch_size=batch_size,
+            **more,
+        )
+        subject.flags = flags.before(subject, logits, probabilities)
+        return subject
+
+    def logits(self, images: Tensor) -> Tensor:
+        """[N, T] without gradients, in batches."""
+        return in_batches(lambda x: ask(self.model, x), images, self.batch_size)
+
+    def take(self, outcome: Outcome) -> None:
+        """Remember what a check found, now or in an earlier run that was interrupted."""
+        for norm, masks in outcome.broken.items():
+            self.broken.setdefault(norm, {}).update(masks)
+        for norm, curve in outcome.curves.items():
+            self.curves.setdefault(norm, {}).update(curve)
+        for norm, far in outcome.distances.items():
+            self.distances[norm] = torch.minimum(far, self.distances.get(norm, far))
+
+    def robust(self, norm: str) -> Tensor:
+        """[N]: right, and not broken by any attack of this norm so far."""
+        result = self.clean.clone()
+        for broken in self.broken.get(norm, {}).values():
+            result &= ~broken
+        return result
+
+
+def _logarithm(model: Model) -> Model:
+    def answer(images: Tensor) -> Tensor:
+        return model(images).clamp(min=1e-12).log()
+
+    return answer
+
+
+def _differentiable(model: Model, images: Tensor) -> bool:
+    x = images.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        values = model(x).sum()
+    if not values.requires_grad:
+        return False
+    return torch.autograd.grad(values, x, allow_unused=True)[0] is not None
+
+
+@contextmanager
+def still(model: Any) -> Iterator[None]:
+    """Eval mode and no gradients of parameters inside; as it was afterwards."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    training = {module: module.training for module in model.modules()}
+    learned = [p for p in model.parameters() if p.requires_grad]
+    model.eval()
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+
+def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor]:
+    """(images, labels), Examples, or batches of (images, labels) -> float images [N, C, H, W], labels [N].
+
+    With a ``limit``, that many are drawn by ``seed``.
+    """
+    if isinstance(data, Examples):
+        rows = _draw(len(data), limit, seed)
+        images, labels = data.batch(rows), np.asarray(data.labels)[rows]
+    elif isinstance(data, tuple | list) and len(data) == 2 and not isinstance(data[0], tuple | list):
+        rows = _draw(len(data[1]), limit, seed)
+        images, labels = torch.as_tensor(data[0])[rows], torch.as_tensor(data[1])[rows]
+    elif isinstance(data, Iterable):
+        parts = [(torch.as_tensor(x), torch.atleast_1d(torch.as_tensor(y))) for x, y in data]
+        if not parts:
+            raise DataError("There are no examples to evaluate on.")
+        images = torch.cat([x if x.ndim == 4 else x[None] for x, _ in parts])
+        labels = torch.cat([y for _, y in parts])
+        rows = _draw(len(labels), limit, seed)
+        images, labels = images[rows], labels[rows]
+    else:
+        raise DataError(f"data must be (images, labels), examples or batches of them, not {type(data).__name__}.")
+    return _checked(torch.as_tensor(images), torch.as_tensor(labels), device)
+
+
+def _draw(n: int, limit: int | None, seed: int) -> np.ndarray:
+    if n == 0:
+        raise DataError("There are no examples to evaluate on.")
+    if limit is None or limit >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).permutation(n)[:limit])
+
+
+def _checked(images: Tensor, labels: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise DataError(f"Robustness checks need one class index an example, not labels of {list(labels.shape)}.")
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    if images.ndim != 4:
+        raise DataError(f"Images must be [N, C, H, W]; these are {list(images.shape)}.")
+    bad = ~torch.isfinite(images.flatten(1)).all(1)
+    if bool(bad.any()):
+        raise DataError(f"Image {int(bad.nonzero()[0])} holds a NaN or infinite pixel.")
+    if float(images.min()) < 0 or float(images.max()) > 1:
+        raise DataError(
+            f"Pixels must lie in [0, 1]; these run from {float(images.min()):g} to {float(images.max()):g} "
+            "(normalisation belongs inside the model)."
+        )
+    return images.to(device), labels.long().to(device)

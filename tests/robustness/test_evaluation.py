@@ -1,0 +1,231 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from reprogram import robustness
+from reprogram.errors import ConfigError, DataError, Interrupted
+from reprogram.inputs.none import NoPrompt
+from reprogram.interfaces import OutputMapping, TargetInfo, TargetTask
+from reprogram.model import ReprogrammedModel
+from reprogram.robustness import checks, flags
+from reprogram.robustness.checks import Settings
+from reprogram.robustness.hook import RobustnessHook
+
+FAST = Settings(examples=24, threats={"linf": 0.12}, pgd=10, apgd=8, square=30, draws=2)
+
+
+@dataclass(eq=False)
+class Head(OutputMapping):
+    def build(self, spec, target):
+        torch.manual_seed(0)
+        self.linear = nn.Linear(len(spec.labels), len(target.classes))
+
+    def forward(self, outputs):
+        return self.linear(outputs[0].logits)
+
+
+def by_check(result):
+    return {row["check"]: row for row in result.data["robustness"]["rows"]}
+
+
+def test_quick_evaluation_of_any_torch_classifier(digit_cnn):
+    model, images, labels = digit_cnn
+    model.train()
+    result = robustness.evaluate(model, (images, labels), depth="quick")
+    assert model.training, "the caller's mode comes back"
+    found = by_check(result)
+    assert {"clean", "noise", "fgsm", "pgd", "apgd_ce", "square", "smallest_perturbation", "worst_case"} <= found.keys()
+    assert found["worst_case"]["value"] <= min(found[k]["value"] for k in ("fgsm", "pgd", "apgd_ce", "square"))
+    assert found["clean"]["n"] == 32 and found["clean"]["low"] <= found["clean"]["value"] <= found["clean"]["high"]
+    assert result.data["robustness"]["flags"] == []
+    again = robustness.evaluate(model, (images, labels), depth="quick")
+    assert again.data["robustness"]["rows"] == result.data["robustness"]["rows"]
+    model.eval()
+
+
+def test_depth_none_adds_nothing_and_unknown_depths_are_named(digit_cnn):
+    model, images, labels = digit_cnn
+    assert "robustness" not in robustness.evaluate(model, (images, labels), depth="none").data
+    with pytest.raises(ConfigError, match="did you mean 'quick'"):
+        robustness.evaluate(model, (images, labels), depth="quik")
+
+
+def test_rounded_input_is_flagged_and_bpda_breaks_it(digit_cnn, rounded):
+    model, images, labels = digit_cnn
+    found = by_check(robustness.evaluate(rounded(model), (images, labels), settings=FAST))
+    told = " ".join(found["worst_case"]["flags"])
+    assert "zero gradients" in told and "BPDA breaks" in told and "masked gradients" in told
+    assert found["pgd"]["value"] > found["bpda_pgd"]["value"] + 0.3
+    assert "gradients are zero: this attack proves nothing" in found["pgd"]["flags"]
+    assert found["worst_case"]["value"] <= found["bpda_pgd"]["value"]
+
+
+class Softmax(nn.Module):
+    def __init__(self, model, scale=1.0):
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x):
+        return (self.scale * self.model(x)).softmax(1)
+
+
+def test_probabilities_are_flagged_and_still_attacked(digit_cnn):
+    model, images, labels = digit_cnn
+    found = by_check(robustness.evaluate(Softmax(model), (images, labels), settings=FAST))
+    plain = by_check(robustness.evaluate(model, (images, labels), settings=FAST))
+    assert any("probabilities" in flag for flag in found["worst_case"]["flags"])
+    assert abs(found["pgd"]["value"] - plain["pgd"]["value"]) <= 0.05
+
+
+def test_random_models_are_flagged(digit_cnn):
+    model, images, labels = digit_cnn
+
+    class Dropping(nn.Module):
+        def forward(self, x):
+            return model(x + 0.01 * torch.randn_like(x))
+
+    torch.manual_seed(0)
+    found = by_check(robustness.evaluate(Dropping(), (images, labels), settings=FAST))
+    assert any(flag.startswith("random") for flag in found["clean"]["flags"])
+
+
+def test_constant_predictions_are_flagged():
+    class Constant(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.sum((1, 2, 3)) * 0 + 1, x.sum((1, 2, 3)) * 0], 1)
+
+    images, labels = torch.rand(10, 1, 4, 4), torch.arange(10) % 2
+    found = by_check(robustness.evaluate(Constant(), (images, labels), settings=FAST))
+    told = " ".join(found["worst_case"]["flags"])
+    assert "constant" in told and "zero gradients" in told
+    assert found["worst_case"]["value"] == 0.5
+
+
+def test_nan_answers_count_as_wrong_and_are_named(digit_cnn):
+    model, images, labels = digit_cnn
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            logits = model(x)
+            return torch.where((x[:, 0, 3, 3] > 0.9)[:, None], logits * float("nan"), logits)
+
+    lost = int((images[:, 0, 3, 3] > 0.9).sum())
+    settings = Settings(**{**FAST.__dict__, "examples": len(images)})
+    found = by_check(robustness.evaluate(Broken(), (images, labels), settings=settings))
+    assert any(f"not finite on {lost} of {len(images)}" in flag for flag in found["clean"]["flags"])
+
+
+def test_one_test_example_and_batches_of_a_loader(digit_cnn):
+    model, images, labels = digit_cnn
+    found = by_check(robustness.evaluate(model, (images[:1], labels[:1]), settings=FAST))
+    assert found["worst_case"]["n"] == 1 and found["worst_case"]["low"] < found["worst_case"]["high"]
+    batches = [(images[:10], labels[:10]), (images[10:20], labels[10:20])]
+    assert by_check(robustness.evaluate(model, batches, settings=FAST))["clean"]["n"] == 20
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.rand(4, 1, 8, 8) * 255, torch.zeros(4).long(), r"\[0, 1\]"),
+        (torch.rand(4, 64), torch.zeros(4).long(), "must be"),
+        (torch.full((4, 1, 8, 8), float("nan")), torch.zeros(4).long(), "NaN"),
+        (torch.rand(4, 1, 8, 8), torch.full((4,), 10), "10 classes"),
+        (torch.rand(4, 1, 8, 8), torch.zeros(4), "class index"),
+        (torch.rand(0, 1, 8, 8), torch.zeros(0).long(), "no examples"),
+    ],
+)
+def test_bad_data_ends_in_one_sentence(images, labels, said, digit_cnn):
+    with pytest.raises(DataError, match=said):
+        robustness.evaluate(digit_cnn[0], (images, labels))
+
+
+def test_a_model_with_one_output_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    with pytest.raises(ConfigError, match="at least two classes"):
+        robustness.evaluate(model, (torch.rand(2, 1, 8, 8), torch.zeros(2).long()))
+
+
+def test_query_only_models_get_query_only_attacks(digit_cnn):
+    model, images, labels = digit_cnn
+
+    @torch.no_grad()
+    def asked(x):
+        return model(x)
+
+    result = robustness.evaluate(asked, (images, labels), settings=FAST)
+    found = by_check(result)
+    assert "pgd" not in found and {"noise", "square", "worst_case", "smallest_perturbation"} <= found.keys()
+    assert "only attacks that ask it" in result.data["robustness"]["notes"][0]
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(digit_cnn, tmp_path, monkeypatch):
+    model, images, labels = digit_cnn
+    journal = tmp_path / "robustness.jsonl"
+    whole = robustness.evaluate(model, (images, labels), settings=FAST)
+    curve, calls = checks.curve, []
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks, "curve", stop)
+    with pytest.raises(Interrupted, match="resume=true"):
+        robustness.evaluate(model, (images, labels), settings=FAST, journal=journal)
+    monkeypatch.setattr(checks, "curve", curve)
+    done = [json.loads(line)["check"] for line in journal.read_text().splitlines()]
+    assert "square linf" in done and "curve linf" not in done
+    attack = checks.attack
+    monkeypatch.setattr(checks, "attack", lambda *a: calls.append(a) or attack(*a))
+    resumed = robustness.evaluate(model, (images, labels), settings=FAST, journal=journal, resume=True)
+    assert not calls, "finished attacks are not run again"
+    assert resumed.data["robustness"]["rows"] == whole.data["robustness"]["rows"]
+    other = Settings(**{**FAST.__dict__, "pgd": 4})
+    robustness.evaluate(model, (images, labels), settings=other, journal=journal, resume=True)
+    assert calls, "what another setting found is not used"
+
+
+def test_flags_of_comparisons():
+    none, all_, half = torch.zeros(100).bool(), torch.ones(100).bool(), torch.arange(100) < 50
+    assert "masked" in str(flags.blackbox_beats_whitebox({"pgd": none}, {"square": half}))
+    assert flags.blackbox_beats_whitebox({"pgd": half, "apgd": ~half}, {"square": all_}) is None
+    assert flags.single_step_beats_iterative(all_, half) and not flags.single_step_beats_iterative(half, all_)
+    assert flags.more_steps_help(half, all_) and not flags.more_steps_help(half, half)
+    assert flags.not_monotone({0.1: all_, 0.2: half}) and not flags.not_monotone({0.1: half, 0.2: all_})
+    assert flags.not_reaching_chance({0.5: half}, 10) and not flags.not_reaching_chance({0.1: half, 0.5: all_}, 10)
+
+
+def test_saturated_cross_entropy_is_not_taken_for_masking(digit_cnn):
+    """Very confident logits have a cross-entropy of exactly 0 in float32; the model hides nothing."""
+    model, images, labels = digit_cnn
+
+    class Confident(nn.Module):
+        def forward(self, x):
+            return 1000 * model(x)
+
+    found = by_check(robustness.evaluate(Confident(), (images, labels), settings=FAST))
+    assert not any("zero gradients" in flag for flag in found["clean"]["flags"])
+
+
+def test_the_hook_attacks_a_reprogrammed_model(tiny_source, easy_images, empty_run):
+    examples, info = easy_images
+    model = ReprogrammedModel(tiny_source(), NoPrompt(), Head(), info)
+    hook = RobustnessHook("quick", examples=12, pgd=4, apgd=4, square=10, universal=2, transfer=True)
+    hook.on_fit_end(empty_run, model, TargetTask(info, examples, examples))
+    found = by_check(empty_run.result)
+    assert {"pgd", "transfer", "universal", "worst_case"} <= found.keys()
+    assert found["pgd"]["n"] == 12
+    assert (empty_run.dir / "robustness.jsonl").exists()
+    assert all(p.requires_grad for p in model.output.parameters()), "the program can be trained on"
+
+
+def test_the_hook_names_unknown_options_and_says_why_it_has_nothing_to_attack(easy_images, empty_run, tiny_source):
+    with pytest.raises(ConfigError, match="did you mean 'examples'"):
+        RobustnessHook("quick", exampels=3)
+    with pytest.raises(ConfigError, match="fulll"):
+        RobustnessHook("fulll")
+    examples, _ = easy_images
+    regression = TargetInfo("r", "image", "regression", ("y",), (3, 12, 12))
+    RobustnessHook("quick").on_fit_end(empty_run, None, TargetTask(regression, examples, examples))
+    assert "regression" in empty_run.result.data["robustness"]["notes"][0]
