@@ -42,10 +42,10 @@ def test_any_image_becomes_rgb_in_unit_range(name, channels, height, width, scal
 
 @pytest.mark.parametrize("name", names("reprogram.inputs"))
 def test_the_same_configuration_builds_the_same_program(name):
-    one, two = built(name), built(name)
+    one, two = built(name).eval(), built(name).eval()
     again = type(one)(**one.config())
     again.build(SPEC, TARGET)
-    again.load_state_dict(one.state_dict())
+    again.eval().load_state_dict(one.state_dict())
     batch = torch.rand(2, 1, 8, 8)
     for a, b, c in zip(one(batch), two(batch), again(batch), strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
@@ -53,7 +53,7 @@ def test_the_same_configuration_builds_the_same_program(name):
 
 @pytest.mark.parametrize("name", names("reprogram.inputs"))
 def test_every_parameter_of_a_prompt_can_learn(name):
-    method = built(name)
+    method = built(name).eval()
     generator = torch.Generator().manual_seed(0)
     for parameter in method.parameters():  # away from zero, where a product of two zeros has no gradient
         parameter.data.add_(0.02 * torch.randn(parameter.shape, generator=generator))
