@@ -19,7 +19,8 @@ HOPELESS = 50  # molecules that may fail before a single one has a score
 class Scoring:
     """Canonical SMILES -> :class:`Scored`, each paid for once and journalled before it is used.
 
-    journal: ``calls.jsonl``; what it holds is replayed for free, so a run that was killed goes on where it stood.
+    journal: ``calls.jsonl``; what it holds is replayed for free, so a run that was killed goes on where it stood. It is
+        written every two seconds of work or so: that much is asked again after a kill, never what is in the journal.
     Raises DataError with the oracle's own words when the first 50 molecules all fail.
     """
 
@@ -43,7 +44,9 @@ class Scoring:
     def __call__(self, smiles: list[str]) -> list[Scored]:
         results: list[Scored] = []
         while len(results) < len(smiles):
-            size = HOPELESS - self.failures if self.failures == self.calls else len(smiles)
+            size = self.workers.portion
+            if self.failures == self.calls:
+                size = min(size, HOPELESS - self.failures)
             part = smiles[len(results) : len(results) + size]
             scored = [self._scored(text, answer) for text, answer in zip(part, self.ledger(part))]
             results += scored

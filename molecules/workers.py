@@ -49,6 +49,12 @@ class Workers:
     def processes(self) -> int:
         return self.jobs or len(os.sched_getaffinity(0))
 
+    @property
+    def portion(self) -> int:
+        """Items that take some two seconds: what is worth asking for before the answers are written down."""
+        jobs = self._cluster() if self.backend == "dask" else 1 if self.backend == "serial" else self.processes
+        return max(4 * jobs, int(2 * jobs / max(self._seconds, 1e-6)))
+
     def __call__(self, function: Function, items: Sequence[str]) -> list[Any]:
         """One answer an item, in order; an ``Exception`` for an item that has none. ``ReprogramError`` is raised."""
         answers = self._answers(function, list(items))
@@ -81,7 +87,9 @@ class Workers:
         size = 1 if self.timeout else math.ceil(len(items) / (4 * jobs))
         chunks = [items[i : i + size] for i in range(0, len(items), size)]
         done: dict[int, list[Any]] = {}
+        began = time.perf_counter()
         error = self._run(function, dict(enumerate(chunks)), jobs, done)
+        self._seconds = min(self._seconds, (time.perf_counter() - began) * jobs / len(items))
         left = [i for i in range(len(chunks)) if i not in done]
         for i in left:
             if len(left) > 1 or not isinstance(error, TimeoutError):

@@ -1,0 +1,288 @@
+"""What a design run leaves behind: ``molecules.csv``, ``.sdf``, ``.png``, ``result.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from molecules import chemistry
+from molecules.auc import auc_top, top_mean
+from molecules.objective import Objective, Scored, hypervolume, pareto
+from molecules.oracles.descriptor import descriptor
+from reprogram.report.blocks import details, facts, listing, number, picture, pictures, table
+from reprogram.report.charts import GOOD, MARK, OTHER, axes, curves, svg
+from reprogram.report.page import Page
+from reprogram.result import write_atomically
+
+if TYPE_CHECKING:
+    from molecules.exploration import Found
+    from reprogram.hooks import Run
+
+SHOWN, PICTURED, IN_SDF, IN_JSON = 12, 20, 1000, 100
+PROPERTIES = ("qed", "mw", "logp", "sa", "tpsa", "rotatable_bonds")
+
+
+def write(run: Run, found: Found) -> str:
+    """All files of a run; returns the verdict, one plain sentence."""
+    best = sorted(found.calls, key=lambda s: (s.rank, -s.call), reverse=True)
+    allowed = [s for s in best if s.feasible]
+    verdict = say(found, allowed)
+    write_csv(run.dir / "molecules.csv", best, found.objective)
+    write_sdf(run.dir / "molecules.sdf", allowed[:IN_SDF], found.objective)
+    grid = draw(run.dir / "molecules.png", allowed[:PICTURED])
+    run.result.data |= summary(found, allowed, verdict)
+    page(found, allowed, verdict, grid).write(run.dir)
+    run.result.write(run.dir)  # last: a folder with a result is a finished run
+    return verdict
+
+
+def say(found: Found, allowed: list[Scored]) -> str:
+    """The outcome in one sentence."""
+    if not found.calls:
+        return f"Nothing was scored: the budget is {found.budget}."
+    if not allowed:
+        return f"None of {len(found.calls)} scored molecules satisfies all constraints."
+    best, first = allowed[0], start_score(found)
+    since = "" if first is None else f", from {first:.3f} among the start molecules"
+    return f"Best allowed score {best.score:.3f}{since}, found at call {best.call} of {len(found.calls)}."
+
+
+def start_score(found: Found) -> float | None:
+    """The best allowed score among the start molecules."""
+    begun = set(found.starts)
+    return max((s.score for s in found.calls if s.smiles in begun and s.feasible), default=None)
+
+
+def kept_scores(calls: Sequence[Scored]) -> list[float]:
+    """Scores in the order of the calls, NaN where a molecule is not allowed: what the curves are made of."""
+    return [s.score if s.feasible else math.nan for s in calls]
+
+
+def summary(found: Found, allowed: list[Scored], verdict: str) -> dict[str, Any]:
+    """The promised keys of a design run's ``result.json`` and what stands beside them."""
+    scores = kept_scores(found.calls)
+    return {
+        "objective": found.objective.name,
+        "budget": found.budget,
+        "calls": len(found.calls),
+        **{f"auc_top{k}": auc_top(scores, k, found.budget) for k in (1, 10, 100)},
+        **{f"top{k}": top_mean(scores, k) for k in (1, 10, 100)},
+        "best": [entry(s) for s in allowed[:IN_JSON]],
+        "starts": {"molecules": len(found.starts), "best_score": start_score(found)},
+        "allowed": len(allowed),
+        "failed": sum(math.isnan(s.score) for s in found.calls),
+        "diversity": diversity(allowed[:100]),
+        "pareto": front(found.objective, allowed),
+        "notes": found.notes,
+        "cost": found.cost,
+        "verdict": verdict,
+    }
+
+
+def entry(scored: Scored) -> dict[str, Any]:
+    keys = ("smiles", "score", "parts", "raw", "constraints", "call", "parent")
+    return {key: getattr(scored, key) for key in keys}
+
+
+def diversity(best: Sequence[Scored]) -> dict[str, Any]:
+    """Of the best molecules: mean pairwise Tanimoto distance (ECFP4, 2,048 bits) and number of scaffolds."""
+    mols = [m for s in best if (m := chemistry.parse(s.smiles)) is not None]
+    if len(mols) < 2:
+        return {"molecules": len(mols), "mean_distance": None, "scaffolds": len(mols)}
+    bits = chemistry.fingerprint_matrix(mols)
+    alike = chemistry.tanimoto(bits, bits)[np.triu_indices(len(mols), 1)]
+    scaffolds = len({chemistry.scaffold(s.smiles) for s in best})
+    return {"molecules": len(mols), "mean_distance": float(1 - alike.mean()), "scaffolds": scaffolds}
+
+
+def front(objective: Objective, allowed: Sequence[Scored]) -> dict[str, Any] | None:
+    """Of several terms: the molecules that no other beats in all parts, and the volume they dominate above 0."""
+    names = [t.name for t in objective.terms]
+    if len(names) < 2 or not allowed:
+        return None
+    values = np.array([[s.parts[name] for name in names] for s in allowed])
+    members = [s for s, on_it in zip(allowed, pareto(values)) if on_it]
+    volume = hypervolume(values, [0.0] * len(names)) if len(names) <= 6 else None
+    return {"terms": names, "hypervolume": volume, "front": [entry(s) for s in members[:IN_JSON]], "size": len(members)}
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> None:
+    """Every paid molecule once, best first; columns say ``(raw)`` for what an oracle answered."""
+    terms, limits = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in limits)]
+    writer.writerow(["smiles", "score", "allowed", *header, "call", "parent", "reason"])
+    for s in scored:
+        values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
+        values += [s.constraints.get(c) for c in limits]
+        row = [s.score, *values]
+        cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in row]
+        writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], s.call, s.parent, s.reason])
+    write_atomically(path, text.getvalue())
+
+
+def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> None:
+    """The best allowed molecules with 2D coordinates and their values as properties."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    text = io.StringIO()
+    with Chem.SDWriter(text) as writer:
+        for s in scored:
+            mol = Chem.MolFromSmiles(s.smiles)
+            rdDepictor.Compute2DCoords(mol)
+            mol.SetProp("_Name", f"call {s.call}")
+            values = {"smiles": s.smiles, "score": s.score, "call": s.call, "parent": s.parent}
+            values |= s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
+            for name, value in values.items():
+                mol.SetProp(name, str(value))
+            writer.write(mol)
+    write_atomically(path, text.getvalue())
+
+
+def draw(path: Path, scored: Sequence[Scored]) -> bytes | None:
+    """PNG grid, best first, scores under each; None and no file where there is nothing to draw."""
+    if not scored:
+        return None
+    png = chemistry.draw_grid([s.smiles for s in scored], [f"{s.score:.3f}  (call {s.call})" for s in scored])
+    write_atomically(path, png)
+    return png
+
+
+# Page ---------------------------------------------------------------------------------------------------------------
+
+
+def page(found: Found, allowed: list[Scored], verdict: str, grid: bytes | None) -> Page:
+    """``report.html``."""
+    result = Page(title=f"Design: {found.objective.name}", kind="Molecular design", lead=verdict)
+    result.section("Notes", listing(found.notes))
+    if found.calls:
+        result.section("Score against calls", progress_chart(found))
+    result.section("Best molecules", pictures([card(s, found.starts) for s in allowed[:SHOWN]]))
+    result.section("Parts of the score", parts_table(allowed[:SHOWN], found.objective))
+    if len(allowed) > 1:
+        result.section("Properties", *property_charts(found.starts, allowed[:100]))
+    result.section("Trade-offs", pareto_chart(found.objective, allowed))
+    result.section("Diversity of the best 100", facts(spoken_diversity(allowed, found.starts)))
+    result.section("Cost", facts(spoken_cost(found)))
+    if grid:
+        result.section("Grid", details("The best as one picture", picture(grid, "grid of the best molecules")))
+    return result
+
+
+def progress_chart(found: Found) -> Markup:
+    scores = np.array(kept_scores(found.calls), dtype=float)
+    steps = np.unique(np.linspace(1, len(scores), min(len(scores), 200)).astype(int))
+    lines = {f"mean of the best {k}": [top_mean(scores[:at], k) for at in steps] for k in (10, 1)}
+    return curves(
+        {name.replace("mean of the best 1", "best") if name.endswith(" 1") else name: v for name, v in lines.items()},
+        x="oracle calls",
+        y="score of allowed molecules",
+        alt="score against calls",
+        steps=[float(s) for s in steps],
+        caption="Allowed molecules only; a call on a molecule that is not allowed counts all the same.",
+    )
+
+
+def card(scored: Scored, starts: Sequence[str]) -> Markup:
+    """One molecule; what it has and its nearest start molecule has not is highlighted."""
+    origin, alike = nearest_start(scored.smiles, starts)
+    drawing = chemistry.draw_svg(scored.smiles, start=origin)
+    drawing = drawing[drawing.index("<svg") :]
+    caption = f"{scored.score:.3f} · call {scored.call} · {alike:.2f} like its start"
+    return Markup("<figure>{}<figcaption>{}<br><code>{}</code></figcaption></figure>").format(
+        Markup(drawing), caption, scored.smiles
+    )
+
+
+def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
+    """The most similar start molecule (ECFP4, 2,048 bits) and how similar it is."""
+    mols = [chemistry.parse(s) for s in starts]
+    prints = [chemistry.bit_fingerprint(m) for m in mols if m is not None]
+    mol = chemistry.parse(smiles)
+    assert mol is not None  # it was scored
+    alike = chemistry.similarity(chemistry.bit_fingerprint(mol), prints)
+    return starts[int(alike.argmax())], float(alike.max())
+
+
+def parts_table(best: Sequence[Scored], objective: Objective) -> Markup:
+    terms = [t.name for t in objective.terms]
+    header = ["SMILES", "score", *terms, *(f"{t} (raw)" for t in terms), "call"]
+    rows = [[s.smiles, s.score, *(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms), s.call] for s in best]
+    return table(header, rows)
+
+
+def property_charts(starts: Sequence[str], best: Sequence[Scored]) -> list[Markup]:
+    """Distributions of start molecules and of the best, on shared axes."""
+    groups = {"start": (list(starts)[:500], OTHER), "best": ([s.smiles for s in best], MARK)}
+    charts = []
+    for name in PROPERTIES:
+        function = descriptor(name)
+        figure, chart = axes(3.2, 2.2, x=name.replace("_", " "), y="share")
+        values = {
+            label: [function(m) for s in smiles if (m := chemistry.parse(s)) is not None]
+            for label, (smiles, _) in groups.items()
+        }
+        every = [v for column in values.values() for v in column]
+        bins = np.linspace(min(every), max(every) if max(every) > min(every) else min(every) + 1, 16).tolist()
+        for label, (_, colour) in groups.items():
+            share = np.full(len(values[label]), 1 / max(len(values[label]), 1))
+            chart.hist(values[label], bins=bins, weights=share, color=colour, alpha=0.6, label=label)
+        chart.legend(frameon=False, fontsize=8)
+        charts.append(svg(figure, f"distribution of {name}"))
+    return [pictures(charts)]
+
+
+def pareto_chart(objective: Objective, allowed: Sequence[Scored]) -> Markup:
+    """The first two parts against each other; what no molecule beats in both is marked."""
+    names = [t.name for t in objective.terms][:2]
+    if len(names) < 2 or not allowed:
+        return Markup("")
+    values = np.array([[s.parts[name] for name in names] for s in allowed])
+    figure, chart = axes(4.6, 4.0, *names)
+    chart.plot(*values.T, ".", color=OTHER, markersize=3, alpha=0.5, rasterized=len(values) > 3000)
+    edge = values[pareto(values)]
+    edge = edge[edge[:, 0].argsort()]
+    chart.plot(*edge.T, "o-", color=GOOD, markersize=4, linewidth=1)
+    whole = front(objective, allowed) or {}
+    caption = f"{whole['size']} molecules are beaten by no other in all {len(objective.terms)} parts"
+    if whole["hypervolume"] is not None:
+        caption += f"; they dominate a volume of {whole['hypervolume']:.3f} above 0"
+    return svg(figure, "trade-off between the first two parts", caption + ".")
+
+
+def spoken_diversity(allowed: Sequence[Scored], starts: Sequence[str]) -> dict[str, Any]:
+    best = allowed[:100]
+    if not best:
+        return {}
+    figures = diversity(best)
+    alike = [nearest_start(s.smiles, starts)[1] for s in best[:20]]
+    return {
+        "molecules": figures["molecules"],
+        "mean Tanimoto distance": figures["mean_distance"],
+        "scaffolds": figures["scaffolds"],
+        "mean similarity of the best 20 to their start": float(np.mean(alike)),
+    }
+
+
+def spoken_cost(found: Found) -> dict[str, Any]:
+    failed = sum(math.isnan(s.score) for s in found.calls)
+    return {
+        "oracle calls": f"{len(found.calls):,} of {found.budget:,}",
+        "without a score": failed,
+        "seconds": found.cost.get("seconds"),
+        "seconds in the oracle": found.cost.get("oracle_seconds"),
+        "calls a second": number(found.cost.get("calls_per_second"), 1),
+        "calls taken from the journal": int(found.cost.get("calls_from_journal", 0)),
+    }

@@ -1,0 +1,173 @@
+"""A design run as its user sees it: files, resume after a kill, mistakes in one sentence."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from rdkit import Chem
+
+from molecules.tasks import design
+from reprogram.cli import config_folder
+from reprogram.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+QED = ["+oracle._target_=molecules.oracles.descriptor.Descriptor", "+oracle.descriptor=qed"]
+DRUGS = ["CC(=O)Oc1ccccc1C(=O)O", "CC(=O)Nc1ccc(O)cc1", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C"]
+GIVEN = ["start=smiles", "start.smiles=[" + ",".join(f"'{s}'" for s in DRUGS) + "]"]
+LOGGED = '''
+import time
+from molecules.oracles.base import Answer, Oracle
+
+
+class Logged(Oracle):
+    """Heavy atoms; writes down every molecule it is asked for."""
+
+    name = "logged"
+
+    def __init__(self, log, seconds=0.0, fail=False):
+        self.log, self.seconds, self.fail = log, seconds, fail
+
+    def answers(self, smiles):
+        for text in smiles:
+            with open(self.log, "a") as file:
+                file.write(text + "\\n")
+            time.sleep(self.seconds)
+        return [Answer(float("nan"), "no licence") if self.fail else Answer(len(s) / 3) for s in smiles]
+'''
+
+
+def config(folder, *overrides):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose("config", ["task=design", f"run_dir={folder}", "search=stoned", *overrides])
+
+
+def run(folder, *overrides):
+    folder.mkdir(parents=True, exist_ok=True)
+    design(config(folder, *overrides))
+    return json.loads((folder / "result.json").read_text())
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "molecules.csv").open()))
+
+
+@pytest.fixture
+def logged(tmp_path, monkeypatch):
+    (tmp_path / "logged.py").write_text(LOGGED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return ["+oracle._target_=logged.Logged", f"+oracle.log={tmp_path / 'asked.txt'}", "parallel.backend=serial"]
+
+
+def test_the_run_folder_holds_what_was_promised(tmp_path):
+    result = run(tmp_path, *QED, *GIVEN, "budget=120", "constraints=plausible", "constraints.similarity=0.2")
+    assert result["schema"] == 1 and result["task"] == "design" and result["calls"] == 120 == result["budget"]
+    assert 0 < result["auc_top100"] <= result["auc_top10"] <= result["auc_top1"] <= 1
+    best = result["best"][0]
+    assert best["score"] == best["parts"]["qed"] and best["constraints"] == {"similarity": 0.0, "plausible": 0.0}
+    table = rows(tmp_path)
+    smiles = [row["smiles"] for row in table]
+    assert len(set(smiles)) == 120 and smiles[0] == best["smiles"]
+    assert all(Chem.CanonSmiles(s) == s for s in smiles)
+    allowed = [float(row["score"]) for row in table if row["allowed"] == "1"]
+    assert allowed == sorted(allowed, reverse=True) and len(allowed) == result["allowed"]
+    from rdkit.Chem.QED import qed
+
+    assert all(float(r["qed (raw)"]) == pytest.approx(qed(Chem.MolFromSmiles(r["smiles"]))) for r in table[:20])
+    calls = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert [c["call"] for c in calls] == list(range(1, 121)) and {c["smiles"] for c in calls} == set(smiles)
+    in_sdf = list(Chem.SDMolSupplier(str(tmp_path / "molecules.sdf")))
+    assert Chem.MolToSmiles(in_sdf[0]) == best["smiles"] and float(in_sdf[0].GetProp("score")) == best["score"]
+    assert (tmp_path / "molecules.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text()
+    assert best["smiles"].replace("=", "&#61;") in page or best["smiles"] in page
+    assert "Score against calls" in page and "Properties" in page
+    assert 'src="http' not in page and 'href="http' not in page and "<script" not in page
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_never_was_and_pays_nothing_twice(tmp_path, logged):
+    options = [*logged, *GIVEN, "budget=200", "+oracle.seconds=0.004"]
+    whole = run(tmp_path / "whole", *options)
+    asked = tmp_path / "asked.txt"
+    asked.write_text("")
+    folder = tmp_path / "killed"
+    command = [sys.executable, str(ROOT / "train.py"), "task=design", "search=stoned", f"run_dir={folder}", *options]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(asked.read_text().splitlines()) < 90:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = [json.loads(line)["smiles"] for line in (folder / "calls.jsonl").read_text().splitlines() if line[-1] == "}"]
+    assert 0 < len(kept) < 200 and not (folder / "result.json").exists()
+    with pytest.raises(ConfigError, match="go on with resume=true"):
+        run(folder, *options)
+    asked.write_text("")
+    resumed = run(folder, *options, "resume=true")
+    later = asked.read_text().split()
+    assert not set(later) & set(kept), "a molecule in the journal was scored again"
+    assert len(later) == 200 - len(kept)
+    assert (folder / "molecules.csv").read_bytes() == (tmp_path / "whole" / "molecules.csv").read_bytes()
+    assert {k: v for k, v in resumed.items() if k != "cost"} == {k: v for k, v in whole.items() if k != "cost"}
+    assert resumed["cost"]["calls_from_journal"] == len(kept)
+    with pytest.raises(ConfigError, match="goes on with the same run, but seed was 0 and is 1"):
+        run(folder, *options, "resume=true", "seed=1")
+    more = run(folder, *options, "resume=true", "budget=230")
+    assert more["calls"] == 230 and len(asked.read_text().split()) == 230 - len(kept)
+
+
+def test_an_oracle_that_always_fails_stops_after_fifty_with_its_own_words(tmp_path, logged):
+    with pytest.raises(DataError, match=r"first 50 molecules.*no licence"):
+        run(tmp_path / "run", *logged, *GIVEN, "budget=300", "+oracle.fail=true")
+    assert len((tmp_path / "asked.txt").read_text().split()) == 50
+
+
+def test_a_budget_of_zero_reads_the_input_and_scores_nothing(tmp_path, logged):
+    result = run(tmp_path / "run", *logged, *GIVEN, "budget=0", "constraints.mw=[170, 900]")
+    assert result["calls"] == 0 and result["best"] == [] and not (tmp_path / "asked.txt").exists()
+    assert any("2 of 3 start molecules" in n or "1 of 3 start molecules" in n for n in result["notes"])
+    assert any("nothing was scored" in n for n in result["notes"])
+    with pytest.raises(ConfigError, match="budget"):
+        run(tmp_path / "negative", *logged, *GIVEN, "budget=-1")
+
+
+def test_a_start_that_satisfies_everything_ends_the_run(tmp_path):
+    result = run(tmp_path, *QED, *GIVEN, "budget=500", "stop_at=0.5")
+    assert result["calls"] == 3
+    assert any("already satisfies everything" in note for note in result["notes"])
+
+
+def test_contradictions_are_said_before_the_first_call(tmp_path, logged):
+    with pytest.raises(ConfigError, match="contradict each other"):
+        run(tmp_path / "run", *logged, *GIVEN, "constraints.keep=[c1ccccc1]", "constraints.forbid=[c1ccccc1]")
+    assert not (tmp_path / "asked.txt").exists()
+
+
+def test_a_budget_below_the_starts_is_said(tmp_path):
+    result = run(tmp_path, *QED, *GIVEN, "budget=2")
+    assert result["calls"] == 2 and any("the first 2 of 3 start molecules" in n for n in result["notes"])
+
+
+def test_an_oracle_is_needed(tmp_path):
+    with pytest.raises(ConfigError, match="'oracle' must be given"):
+        run(tmp_path, *GIVEN)
+
+
+def test_many_starts_run_side_by_side_and_resume(tmp_path):
+    options = [*QED, *GIVEN, "budget=60", "per_start=true", "stop_at=0.6", "constraints.similarity=0.3"]
+    result = run(tmp_path, *options)
+    assert result["starts"] == {"molecules": 3, "with_allowed_molecule": 3, "failed": 0}
+    assert result["reached"]["starts"] >= 1 and result["calls"] <= 180
+    lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    assert len(lines) == result["calls"] and {line["start"] for line in lines} == {1, 2, 3}
+    first = (tmp_path / "molecules.csv").read_bytes()
+    (tmp_path / "starts" / "00002.json").unlink()  # as if killed inside the second start
+    journal = tmp_path / "starts" / "00002.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
+    again = run(tmp_path, *options, "resume=true")
+    assert (tmp_path / "molecules.csv").read_bytes() == first and again["reached"] == result["reached"]
