@@ -303,7 +303,16 @@ class TargetTask:
 
 
 class Featuriser(ABC):
-    """Plain features of target inputs, for baselines and hybrid programs."""
+    """Plain features of target inputs, for baselines and hybrid programs.
+
+    models: the simple models (:mod:`reprogram.evaluation.simple_models`) that its baselines are made with, best known
+    first.
+    """
+
+    models: tuple[str, ...] = ("logistic",)
+
+    def fit(self, inputs: Any) -> None:
+        """Learn a vocabulary from all training inputs, without labels. The default has nothing to learn."""
 
     @abstractmethod
     def __call__(self, batch: Any) -> np.ndarray:

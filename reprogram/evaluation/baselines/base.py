@@ -1,0 +1,71 @@
+"""What a baseline is given and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reprogram.evaluation.features import CachedSource, source_outputs
+from reprogram.interfaces import Examples, InputTransformation, OutputMapping, SourceModel, TargetTask
+from reprogram.model import ReprogrammedModel
+
+if TYPE_CHECKING:
+    from reprogram.training.loop import Training
+
+
+class NotApplicable(Exception):
+    """This baseline makes no sense here; its sentence says why and is shown in the report."""
+
+
+@dataclass
+class Bench:
+    """One target, one trained program, and everything that baselines share.
+
+    model: the program as trained; its source is the cached one. scores: its test scores [N, T]. training: how it was
+    trained, so that a baseline program gets the same care.
+    """
+
+    model: ReprogrammedModel
+    target: TargetTask
+    scores: np.ndarray
+    training: Training
+    seed: int
+    batch_size: int = 64
+
+    @property
+    def source(self) -> CachedSource:
+        assert isinstance(self.model.source, CachedSource)
+        return self.model.source
+
+    def plain_features(self, examples: Examples) -> np.ndarray:
+        """[N, D] pooled features of the plain input at the source's own resolution, read once for all baselines."""
+        outputs = source_outputs(
+            self.source, examples, self.target.info, precision=self.model.precision, batch_size=self.batch_size
+        )
+        features = outputs[0].features
+        if features is None:
+            raise NotApplicable(f"the source {self.source.name} does not show its features")
+        return features.float().cpu().numpy()
+
+    def program_scores(self, source: SourceModel, input: InputTransformation) -> np.ndarray:
+        """Test scores of a program with the same output mapping, trained as the program was, on ``source``."""
+        from reprogram.training.loop import fit
+
+        output: OutputMapping = type(self.model.output)(**self.model.output.config())
+        other = ReprogrammedModel(source, input, output, self.target.info).to(self.model.device)
+        fit(other, self.target.train, self.training, self.seed)
+        return other.predict_proba(self.target.test, self.batch_size)
+
+
+class Baseline(ABC):
+    """A dataclass of hyper-parameters with one method."""
+
+    @abstractmethod
+    def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
+        """Row name -> test scores [N, T] (see :func:`reprogram.evaluation.metrics.evaluate`).
+
+        Raises NotApplicable.
+        """

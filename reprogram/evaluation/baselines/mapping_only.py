@@ -1,0 +1,20 @@
+"""The same program without its prompt: the plain image or text, the same output mapping, the same training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprogram.evaluation.baselines.base import Baseline, Bench
+from reprogram.inputs.none import NoPrompt
+
+
+@dataclass
+class MappingOnly(Baseline):
+    """Where the program has no prompt, it is its own mapping-only baseline and nothing is computed again."""
+
+    def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
+        if bench.model.input.trainable() == 0:
+            return {"mapping_only": bench.scores}
+        return {"mapping_only": bench.program_scores(bench.source, NoPrompt())}
