@@ -130,10 +130,10 @@ def check_classes(labels: np.ndarray, classes: Sequence[str], where: str) -> Non
 
 
 def hold_out(labels: np.ndarray, test_size: int | float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified (train rows, test rows). ``test_size``: examples if > 1, else a share."""
+    """Stratified (train rows, test rows). ``test_size``: examples if >= 1, else a share."""
     from sklearn.model_selection import train_test_split
 
-    size = int(test_size) if test_size > 1 else float(test_size)
+    size = int(test_size) if test_size >= 1 else float(test_size)
     if isinstance(size, int) and size >= len(labels):
         raise ConfigError(f"target.test_size={size} leaves nothing to train on: there are {len(labels)} examples.")
     classes = labels if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer) else None

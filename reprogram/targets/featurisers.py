@@ -1,0 +1,63 @@
+"""Plain features of strings: composition, k-mers, TF-IDF. For baselines, and for hybrid programs where they need no fit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from reprogram.interfaces import Featuriser
+
+TYPICAL_LENGTH = 100.0  # letters; brings length to the size of a share
+
+
+class Composition(Featuriser):
+    """Share of each letter of the alphabet and the length: [B, letters + 1]. What no sequence model should lose to."""
+
+    models = ("logistic", "forest")
+
+    def __init__(self, alphabet: str) -> None:
+        self.alphabet = alphabet
+
+    def __call__(self, batch: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(batch), len(self.alphabet) + 1), dtype=np.float32)
+        for i, text in enumerate(batch):
+            rows[i, :-1] = [text.count(letter) / max(len(text), 1) for letter in self.alphabet]
+            rows[i, -1] = len(text) / TYPICAL_LENGTH
+        return rows
+
+
+class KMers(Featuriser):
+    """Counts of all substrings of up to ``k`` letters, hashed to ``width`` columns, each row of length 1: [B, width]."""
+
+    def __init__(self, k: int = 3, width: int = 4096) -> None:
+        self.k, self.width = k, width
+
+    def __call__(self, batch: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(batch), self.width), dtype=np.float32)
+        for i, text in enumerate(batch):
+            for size in range(1, self.k + 1):
+                for start in range(len(text) - size + 1):
+                    rows[i, zlib.crc32(text[start : start + size].encode()) % self.width] += 1.0
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+class TfIdf(Featuriser):
+    """TF-IDF of words and word pairs, vocabulary from the training strings: [B, words]."""
+
+    def __init__(self, most_words: int = 20_000) -> None:
+        self.most_words = most_words
+        self._vectoriser: Any = None
+
+    def fit(self, inputs: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        # any run of characters is a word, so that a table of symbols has a vocabulary too
+        self._vectoriser = TfidfVectorizer(
+            ngram_range=(1, 2), max_features=self.most_words, sublinear_tf=True, token_pattern=r"\S+"
+        ).fit(list(inputs))
+
+    def __call__(self, batch: Sequence[str]) -> np.ndarray:
+        return self._vectoriser.transform(list(batch)).toarray().astype(np.float32)
