@@ -1,0 +1,132 @@
+"""Tables of molecules as targets: SMILES checked and canonicalised, salts and duplicates said, scaffold split.
+
+Every molecule is read as RDKit's canonical SMILES. The classes of public tables often come from sources that write
+molecules differently, and a language model reads handwriting: on BBBP as published it looks ten points better than on
+canonical SMILES of the same molecules. The strings as written are kept beside (``task.written``) to measure that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from molecules.chemistry import canonical, clean, scaffold
+from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
+from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.interfaces import TargetTask
+from reprogram.targets.strings import Reader, Reading, string_task
+
+SALTS = ("keep", "strip")
+
+
+def molecules_csv(
+    path: str,
+    input_column: str,
+    label_column: str | Sequence[str],
+    labels: int | None = None,
+    shots: int | None = None,
+    split: str = "stratified",
+    salts: str = "keep",
+    problem: str = "auto",
+    test_size: int | float = 0.2,
+    test_path: str | None = None,
+    allow_overlap: bool = False,
+    split_seed: int = 0,
+    seed: int = 0,
+    name: str | None = None,
+    delimiter: str | None = None,
+) -> TargetTask:
+    """A SMILES column and one or several label columns. ``split``: ``stratified`` or ``scaffold`` (Bemis–Murcko).
+
+    salts: ``keep`` reads all parts of a molecule and reports how many have several, ``strip`` keeps the largest organic
+    part, neutralised.
+    """
+    return string_task(
+        molecule_reader(salts),
+        path,
+        input_column,
+        label_column,
+        labels=labels,
+        shots=shots,
+        split=split,
+        problem=problem,
+        test_size=test_size,
+        test_path=test_path,
+        allow_overlap=allow_overlap,
+        split_seed=split_seed,
+        seed=seed,
+        name=name,
+        delimiter=delimiter,
+    )
+
+
+def molecule_reader(salts: str = "keep") -> Reader:
+    """How SMILES are read, split, described and compared."""
+    if salts not in SALTS:
+        raise ConfigError(f"target.salts={salts} is not known; {nearest(salts, SALTS)}")
+
+    def read(cell: str) -> Reading:
+        words = cell.split()
+        if not words:
+            return Reading(problem="have an empty SMILES")
+        if len(words) > 1:
+            return Reading(problem="have more than a SMILES in the cell")
+        text = canonical(words[0])
+        if text is None:
+            return Reading(problem="have a SMILES that RDKit cannot parse")
+        if "." not in text:
+            return Reading(text)
+        if salts == "keep":
+            return Reading(text, note="have several parts (salts or solvents)")
+        cleaned = clean(text)
+        if cleaned is None:
+            return Reading(problem="have no organic part")
+        return Reading(cleaned.smiles, note="had several parts, the largest organic one was kept")
+
+    return Reader(
+        "molecule",
+        read,
+        groups={"scaffold": lambda strings: [scaffold(s) for s in strings]},
+        featurisers={"ecfp4": ECFP4(), "descriptors": Descriptors()},
+        similarity=nearest_tanimoto,
+        likeness="tanimoto",
+    )
+
+
+def b3db(
+    labels: int | None = 64,
+    shots: int | None = None,
+    split: str = "stratified",
+    problem: str = "classification",
+    test_size: int | float = 0.2,
+    split_seed: int = 0,
+    seed: int = 0,
+) -> TargetTask:
+    """Blood–brain barrier permeability, 7,805 molecules (Meng et al. 2021), from the package qc-b3db.
+
+    problem: ``classification`` (BBB+ / BBB-) or ``regression`` (logBB of 1,058 molecules).
+    """
+    if problem not in ("classification", "regression"):
+        raise ConfigError(f"target.problem={problem}: b3db allows classification or regression.")
+    return molecules_csv(
+        str(packaged_table(problem)),
+        "SMILES",
+        "BBB+/BBB-" if problem == "classification" else "logBB",
+        labels=labels,
+        shots=shots,
+        split=split,
+        problem=problem,
+        test_size=test_size,
+        split_seed=split_seed,
+        seed=seed,
+        name="b3db",
+    )
+
+
+def packaged_table(problem: str) -> Path:
+    """The table inside the installed package."""
+    package = find_spec("B3DB")
+    if package is None or not package.submodule_search_locations:
+        raise DataError("target=b3db needs the package qc-b3db: pip install 'reprogram[language]'.")
+    return next(Path(package.submodule_search_locations[0]).rglob(f"B3DB_{problem}.tsv"))
