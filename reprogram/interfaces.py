@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -170,6 +171,15 @@ class SourceModel(nn.Module, ABC):
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    @contextmanager
+    def counted_as(self, kind: str) -> Iterator[None]:
+        """Queries inside are counted as ``training`` or ``evaluation``. A source that costs nothing counts nothing."""
+        yield
+
+    def bill(self) -> dict[str, Any]:
+        """What its answers have cost: ``queries``, and more for a source that can only be asked."""
+        return {"queries": 0}
 
 
 @dataclass(eq=False)

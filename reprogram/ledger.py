@@ -121,6 +121,7 @@ class Ledger:
     rows: what a line holds. store: where answers live when they are too big for lines.
     batch: most items in one ``call``; workers: how many calls at a time; timeout: seconds an item may take.
     failed: what the caller gets for an item that has no answer (its reason is in ``reasons`` and in the journal).
+    whole: pay for all new items of a request or for none, where half an answer is of no use.
     bill_unanswered: count calls that were under way when the process died; right for services that bill requests.
 
     A journal that exists is read first: its answers are free. ``calls`` counts the distinct keys that *this* process
@@ -141,11 +142,12 @@ class Ledger:
         workers: int = 1,
         timeout: float | None = None,
         failed: Any = math.nan,
+        whole: bool = False,
         bill_unanswered: bool = False,
     ) -> None:
         self.call, self.key, self.budget = call, key, budget or Budget()
         self.format, self.store, self.failed = rows or NamedRows(), store, failed
-        self.batch, self.workers, self.timeout = batch, max(1, workers), timeout
+        self.batch, self.workers, self.timeout, self.whole = batch, max(1, workers), timeout, whole
         self.reasons: dict[str, str] = {}
         self.rows: list[dict[str, Any]] = []  # the journal's lines, in order
         self.asked = 0  # items that were asked for, repeated ones included
@@ -198,13 +200,15 @@ class Ledger:
                     self._replay(key, kind)
                 else:
                     new[key] = item
-            payable = min(len(new), self.remaining(kind))
-            found |= self._pay(list(islice(new.items(), int(payable))), kind)
+            payable = int(min(len(new), self.remaining(kind)))
+            if self.whole and payable < len(new):
+                payable = 0
+            found |= self._pay(list(islice(new.items(), payable)), kind)
             answers = [found.get(key) for key in keys]
             if payable < len(new):
                 raise BudgetSpent(
                     f"The budget is spent ({self.budget}; {sum(self.paid.values())} calls paid for): "
-                    f"{len(new) - int(payable)} of {len(new)} new items stay unanswered.",
+                    f"{len(new) - payable} of {len(new)} new items stay unanswered.",
                     answers,
                 )
             return answers

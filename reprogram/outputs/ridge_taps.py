@@ -112,8 +112,8 @@ class RidgeTaps(OutputMapping):
             if output.features is None:
                 raise SourceError("output.head=true needs the source's features, and the source answers none")
             values.append(signed_root(output.features.float()))
-        if not values:  # a model behind an API shows nothing but its labels
-            values = [output.logits.float()]
+        if not values:  # a model behind an API shows nothing but its labels, up to a constant for each input
+            values = [output.logits.float() - output.logits.float().mean(1, keepdim=True)]
         return [torch.nn.functional.normalize(v, dim=1) for v in values] if self._how == "l2" else values
 
     @torch.no_grad()

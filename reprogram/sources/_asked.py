@@ -83,6 +83,7 @@ class AskedSource(SourceModel):
             batch=batch,
             workers=workers,
             failed=None,
+            whole=True,
             bill_unanswered=billed,
         )
         self._kind = TRAINING
@@ -94,12 +95,14 @@ class AskedSource(SourceModel):
 
     @contextmanager
     def counted_as(self, kind: str) -> Iterator[None]:
-        """Queries inside are counted as this kind, e.g. ``evaluation``."""
         before, self._kind = self._kind, kind
         try:
             yield
         finally:
             self._kind = before
+
+    def bill(self) -> dict[str, Any]:
+        return self.ledger.bill()
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         if taps:

@@ -103,7 +103,7 @@ def describe(result: Result, model: ReprogrammedModel, target: TargetTask, histo
         "cost": {
             "train_seconds": history.seconds,
             "examples_per_second": history.examples_per_second,
-            "queries": 0 if model.source.differentiable else history.examples,
+            **model.source.bill(),
             "peak_memory_mb": peak_memory_mb(model.device),
             "ended": history.ended,
         },

@@ -68,10 +68,13 @@ class Problem:
                 vector_to_parameters(candidate, self.parameters)
                 views.append([] if self.cached is not None else self.model.input(self.inputs))
             answers = self._answers(views)
-            values = []
+            values: list[Tensor] = []
             for candidate, outputs in zip(candidates, answers, strict=True):
                 vector_to_parameters(candidate, self.parameters)
-                values.append(self.loss_function(self.model.output(outputs).float(), self.labels))
+                logits = self.model.output(outputs).float()
+                if not values:  # the first candidate is where the search stands, or near it
+                    self.last_logits = logits
+                values.append(self.loss_function(logits, self.labels))
             return torch.stack(values).float()
         finally:
             vector_to_parameters(start, self.parameters)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprogram.errors import ConfigError, Interrupted, SourceError
+from reprogram.errors import BudgetSpent, ConfigError, Interrupted, SourceError
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import ReprogrammedModel, pick
@@ -143,7 +143,11 @@ class _Fit:
         with progress("training", settings.epochs) as bar:
             bar.advance(first)
             for epoch in range(first, settings.epochs):
-                row = self.epoch(epoch, steps)
+                try:
+                    row = self.epoch(epoch, steps)
+                except BudgetSpent as error:  # the step that could not be paid for has changed nothing
+                    self.history.ended = str(error)
+                    break
                 self.history.epochs.append(row)
                 for hook in self.hooks:
                     hook.on_epoch_end(self.context, self.model, epoch, row)
@@ -175,7 +179,8 @@ class _Fit:
         self.next_mapping(seen, last=epoch + 1 == self.settings.epochs)
         share = correct / (len(self.examples) / self.group.world)
         row = {"epoch": epoch + 1, "loss": total / len(self.examples)}
-        return row | ({"accuracy": share} if self.model.target.problem == "classification" else {})
+        row |= {"accuracy": share} if self.model.target.problem == "classification" else {}
+        return row if self.model.source.differentiable else row | {"queries": self.model.source.bill()["queries"]}
 
     def problem(self, rows: np.ndarray, generator: torch.Generator, seen: list[Any]) -> Problem:
         """The batch of this process; augmentation is drawn for the whole batch, so that every process agrees."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from reprogram.errors import ConfigError
+from reprogram.inputs.coarse import Coarse
 from reprogram.inputs.full import Full
 from reprogram.inputs.low_rank import LowRank
 from reprogram.inputs.pad import Pad
@@ -27,6 +28,7 @@ def built(method, side=32):
         (Pad(inner=128 / 224), 101_376),  # AutoVP's frame
         (Full(), 150_528),
         (LowRank(), 5_376),
+        (Coarse(grid=8), 192),
         (SampleMask(), 150_528 + 26_499),
         (SampleMask(layers=6), 150_528 + 102_339),
     ],
@@ -56,7 +58,7 @@ def test_an_untrained_frame_is_mid_grey_around_the_untouched_image():
         built(Pad(inner=1.0))
 
 
-@pytest.mark.parametrize("method", [Full(), LowRank(), SampleMask()])
+@pytest.mark.parametrize("method", [Full(), LowRank(), SampleMask(), Coarse()])
 def test_an_untrained_pattern_leaves_the_image_alone(method):
     image = torch.rand(2, 3, 32, 32)
     assert torch.equal(built(method).eval()(image)[0], image)

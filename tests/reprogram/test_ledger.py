@@ -66,6 +66,14 @@ def test_budget_answers_what_it_can_then_stops() -> None:
     assert oracle.asked == ["a", "b", "ccc"]
 
 
+def test_whole_requests_are_paid_for_or_not_at_all() -> None:
+    oracle = Oracle()
+    ledger = Ledger(oracle, budget=Budget(queries=3), whole=True)
+    with pytest.raises(BudgetSpent, match=r"0 calls paid for.*4 of 4 new items"):
+        ledger(list("abcd"))
+    assert ledger(list("abc")) == [1, 1, 1] and ledger(["a"]) == [1]
+
+
 def test_price_limits_all_calls_and_keeps_what_evaluation_needs() -> None:
     ledger = Ledger(Oracle(), budget=Budget(price=0.5, price_per_query=0.1))
     ledger.reserve(2)

@@ -163,12 +163,13 @@ def test_cache_of_another_model_version_is_refused(tmp_path: Path) -> None:
             connect(server, cache=tmp_path)
 
 
-def test_budget_smaller_than_one_batch_asks_what_it_can(tmp_path: Path) -> None:
+def test_budget_smaller_than_one_batch_is_one_sentence_and_pays_for_nothing(tmp_path: Path) -> None:
     with FakeServer() as server:
         source = connect(server, budget=Budget(queries=3), batch=8, journal=tmp_path / "j")
-        with pytest.raises(BudgetSpent, match="5 of 8 new items"):
+        with pytest.raises(BudgetSpent, match=r"budget\.queries=3; 0 calls paid for.*8 of 8 new items"):
             source(images(8))
-    assert len(server.answered) == 3
+        assert len(server.answered) == 0
+        source(images(3))
 
 
 def test_top_k_with_names_spreads_what_is_missing() -> None:
