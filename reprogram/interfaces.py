@@ -48,6 +48,7 @@ class Vocabulary:
 
     tokens: V token texts in id order. prefix / suffix: ids that the tokenizer puts around every string.
     encode: strings -> token ids without prefix and suffix. embeddings: the frozen input embeddings [V, D].
+    mask: the token that a masked language model fills in; None for other models.
     """
 
     tokens: Sequence[str]
@@ -55,6 +56,7 @@ class Vocabulary:
     embeddings: Callable[[], Tensor]
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
+    mask: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class SourceSpec:
     """What a source reads and answers.
 
     kind: ``"image"`` (pixels in [0, 1], [B, channels, h, w]; the source normalises) or ``"text"`` (list of strings,
-        or a dict with ``inputs_embeds``/``input_ids`` and ``attention_mask``).
+        or a dict with ``inputs_embeds``/``input_ids`` [B, L, D]/[B, L], ``attention_mask`` [B, L], padding on the right,
+        and optionally ``answer_at`` [B], the position whose token logits are wanted).
     size: the side in pixels that it was trained at, or the longest token sequence it reads.
     taps: layers that can be read, first to last.
     answers: what :class:`SourceOutput` ``logits`` are: ``"logits"``, ``"log_probabilities"`` or ``"none"``

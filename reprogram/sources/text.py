@@ -86,6 +86,7 @@ class TextSource(SourceModel):
             embeddings=lambda: self.network.get_input_embeddings().weight,
             prefix=self.tokenizer.prefix,
             suffix=self.tokenizer.suffix,
+            mask=self.tokenizer.mask if self.head == "masked_lm" else None,
         )
         return SourceSpec(
             kind="text",
@@ -145,7 +146,7 @@ class TextSource(SourceModel):
 
     def _forward(self, padded: Mapping[str, Tensor], rows: list[int], width: int, taps: Sequence[Tap]) -> SourceOutput:
         """One batch of about equally long strings, padding beyond the longest of them left out."""
-        part = {key: value[rows][:, :width] for key, value in padded.items()}
+        part = {key: value[rows][:, :width] for key, value in padded.items() if key != "answer_at"}
         mask = part["attention_mask"]
         extra = {"use_cache": False} if self.head == "causal_lm" else {}
         out = self.network.base_model(**part, output_hidden_states=bool(taps), **extra)
@@ -154,16 +155,18 @@ class TextSource(SourceModel):
         read = {tap: pool_states(named[tap.layer], mask, tap.pooling).float() for tap in taps}
         if self._token_logits is None:
             return SourceOutput(last.new_zeros(len(rows), 0), pool_states(last, mask, "mean").float(), read)
-        at = self._position(part, mask)
+        at = self._position(part, mask, padded["answer_at"][rows] if "answer_at" in padded else None)
         state = last[torch.arange(len(rows), device=last.device), at]
         pooled = pool_states(last, mask, "mean") if self.head == "masked_lm" else state
         logits = self._token_logits(state.unsqueeze(1)).squeeze(1)[:, : len(self.spec.labels)]
         return SourceOutput(logits.float(), pooled.float(), read)
 
-    def _position(self, part: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+    def _position(self, part: Mapping[str, Tensor], mask: Tensor, at: Tensor | None) -> Tensor:
         """Where the token logits are read: [B]."""
         if self.head == "causal_lm":
             return mask.sum(1) - 1
+        if at is not None:
+            return at
         if "input_ids" not in part or self.tokenizer.mask is None:
             return torch.zeros(len(mask), dtype=torch.long, device=mask.device)
         return (part["input_ids"] == self.tokenizer.mask).long().argmax(1)

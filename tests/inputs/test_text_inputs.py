@@ -1,0 +1,195 @@
+"""Transformations in front of a language model: what it reads, what is trained, what is said about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import orthogonal_mp_gram
+
+from reprogram.errors import ConfigError
+from reprogram.inputs._sparse_coding import matching_pursuit, preselect
+from reprogram.inputs.dense_token_map import DenseTokenMap
+from reprogram.inputs.prompt_text import PromptText
+from reprogram.inputs.soft_prompt import SoftPrompt
+from reprogram.inputs.text import Text
+from reprogram.inputs.token_map import TokenMap
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.notation import TargetTokens, selfies_tokens, smiles_tokens
+from reprogram.sources.text import TextSource
+
+TARGET = TargetInfo("t", "molecule", "classification", ("a", "b"))
+STRINGS = ["CCO", "c1ccccc1", "C[C@@H](N)C(=O)O", "BrCCl"]
+
+
+@pytest.fixture(scope="module")
+def encoder(text_models):
+    return TextSource(text_models("bert"))
+
+
+@pytest.fixture(scope="module")
+def masked(text_models):
+    return TextSource(text_models("masked"))
+
+
+def built(method, source):
+    method.build(source.spec, TARGET)
+    return method
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=40))
+def test_smiles_tokens_lose_nothing(text):
+    assert "".join(smiles_tokens(text)) == text
+
+
+def test_smiles_tokens_by_hand():
+    assert smiles_tokens("C[C@@H](Cl)c1[nH]%12Br") == ["C", "[C@@H]", "(", "Cl", ")", "c", "1", "[nH]", "%12", "Br"]
+
+
+def test_selfies_tokens_and_what_selfies_cannot_say():
+    assert selfies_tokens("CCO") == ["[C]", "[C]", "[O]"]
+    assert selfies_tokens("not a molecule") == smiles_tokens("not a molecule")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["smiles", "amino_acids", "characters"]), st.text(max_size=30))
+def test_target_tokens_cover_every_string(kind, text):
+    """Trap: a token that training never saw has no row in the map."""
+    vocabulary = TargetTokens(kind)
+    ids = vocabulary.encode(text)
+    assert all(0 <= i < len(vocabulary.tokens) for i in ids) and bool(ids) == bool(text)
+    if all(c in vocabulary.tokens for c in text):
+        assert "".join(vocabulary.tokens[i] for i in ids) == text
+
+
+def test_text_and_prompt(encoder):
+    assert built(Text(), encoder)(["CCl"]) == [["CCl"]]
+    assert built(Text("own+smiles"), encoder)(["CCl"]) == [["CCl"], ["C Cl"]]
+    assert built(PromptText("smiles", "a {} b"), encoder)(["CCl"]) == [["a C Cl b"]]
+    for bad, message in ((Text("smile"), "did you mean 'smiles'"), (PromptText(template="no"), "once")):
+        with pytest.raises(ConfigError, match=message):
+            built(bad, encoder)
+    with pytest.raises(ConfigError, match="reads image"):
+        Text().build(SourceSpec("image", 32, ()), TARGET)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 6))
+def test_matching_pursuit_chooses_what_scikit_learn_chooses(seed, sparsity):
+    rng = np.random.default_rng(seed)
+    atoms = rng.normal(size=(40, 12))
+    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+    signals = rng.normal(size=(5, 12))
+    expected = orthogonal_mp_gram(atoms @ atoms.T, atoms @ signals.T, n_nonzero_coefs=sparsity).T
+    ids, weights = matching_pursuit(torch.tensor(signals), torch.tensor(atoms), sparsity)
+    dense = torch.zeros(5, 40, dtype=torch.float64).scatter_(1, ids, weights)
+    assert np.allclose(dense.numpy(), expected, atol=1e-8)
+
+
+def test_matching_pursuit_stops_at_an_explained_signal_and_scales_atoms():
+    atoms = torch.eye(6)[:4] * 2.0
+    ids, weights = matching_pursuit(torch.tensor([[0.0, 6.0, 0, 0, 0, 0], [0.0] * 6]), atoms, 3)
+    assert ids[0, 0] == 1 and torch.allclose(weights[0], torch.tensor([3.0, 0.0, 0.0])) and weights[1].abs().sum() == 0
+    twice = torch.cat([atoms, atoms])  # equal atoms make a singular Gram matrix
+    ids, weights = matching_pursuit(torch.randn(3, 6), twice, 4)
+    assert weights.isfinite().all()
+
+
+def test_preselection_keeps_each_signals_best_atom():
+    """Trap: one loud signal takes all the places."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.randn(500, 16, generator=generator)
+    signals = torch.randn(10, 16, generator=generator)
+    signals[0] *= 1000
+    chosen = preselect(signals, atoms, 50)
+    best = (signals @ (atoms / atoms.norm(dim=1, keepdim=True)).T).abs().argmax(1)
+    assert set(best.tolist()) <= set(chosen.tolist()) and len(chosen) <= 160
+
+
+@pytest.mark.parametrize(
+    "method", [TokenMap(sparsity=3, atoms=20), DenseTokenMap(), SoftPrompt(length=3), TokenMap("amino_acids")]
+)
+def test_gradient_reaches_the_program_and_nothing_else(method, encoder):
+    built(method, encoder).train()
+    out = encoder(method(STRINGS)[0])
+    out.features.square().sum().backward()
+    grads = [p.grad for p in method.parameters()]
+    assert grads and all(g is not None and g.isfinite().all() and g.abs().sum() > 0 for g in grads)
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_a_map_of_each_token_to_itself_is_the_plain_reading(encoder):
+    """Letters of this source are its tokens: a map that starts by spelling says exactly what the tokenizer says."""
+    strings = ["abcd", "zz", "q"]
+    spaced = encoder([" ".join(s) for s in strings]).features
+    for method in (DenseTokenMap("characters", "spelling"), TokenMap("characters", sparsity=1, start="spelling")):
+        assert torch.allclose(encoder(built(method, encoder).eval()(strings)[0]).features, spaced, atol=1e-4)
+
+
+def test_soft_prompt_stands_after_the_opening_token(encoder):
+    prompt = built(SoftPrompt(length=2, words="good bad"), encoder)
+    assert torch.allclose(encoder(prompt(["film"])[0]).features, encoder(["good bad film"]).features, atol=1e-5)
+    with pytest.raises(ConfigError, match="at least 1"):
+        built(SoftPrompt(length=0), encoder)
+
+
+def test_masked_model_is_asked_at_its_mask(masked):
+    """A map in front of a masked model puts a mask token behind the string and reads the answer there."""
+    method = built(DenseTokenMap("characters", "spelling"), masked).eval()
+    expected = masked(["a b c [MASK]", "z [MASK]"]).logits
+    assert torch.allclose(masked(method(["abc", "z"])[0]).logits, expected, atol=1e-4)
+
+
+def test_token_map_is_sparse_after_training_whatever_the_last_step(encoder):
+    method = built(TokenMap(sparsity=2, atoms=20, every=100), encoder).train()
+    before = method.table().detach().clone()
+    optimiser = torch.optim.Adam(method.parameters(), lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        encoder(method(STRINGS)[0]).features.square().sum().backward()
+        optimiser.step()
+    assert torch.equal(method.table(), before)  # no projection yet
+    method.eval()
+    assert not torch.equal(method.table(), before)
+    assert all(len(parts) <= 2 for parts in method.composition().values()) and method.ids.shape[1] == 2
+
+
+def test_token_map_reads_a_program_with_impossible_ids(encoder):
+    method = built(TokenMap(sparsity=2), encoder).eval()
+    method.ids.fill_(10**9)
+    assert encoder(method(["CC"])[0]).features.isfinite().all()
+
+
+def test_compositions_are_words(encoder):
+    made = built(DenseTokenMap("amino_acids", "spelling"), encoder).composition()
+    assert made["a"] == [("a", 1.0)]
+
+
+def test_long_strings_are_cut_to_what_the_source_reads(encoder):
+    prepared = built(TokenMap(), encoder)(["C" * 200])[0]
+    assert prepared["inputs_embeds"].shape[1] == encoder.spec.size
+    with pytest.raises(ConfigError, match="not the target's own"):
+        built(SoftPrompt(length=60), encoder)(["C"])
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (TokenMap(sparsity=0), "at least 1"),
+        (TokenMap(atoms=2), "at least input.sparsity"),
+        (TokenMap("smils"), "did you mean 'smiles'"),
+        (DenseTokenMap(start="random"), "names, spelling"),
+        (SoftPrompt(tokens="own+smiles"), "not a tokenisation"),
+    ],
+)
+def test_bad_options_are_named(method, message, encoder):
+    with pytest.raises(ConfigError, match=message):
+        built(method, encoder)
+
+
+def test_images_have_no_tokens():
+    with pytest.raises(ConfigError, match="works on the tokens of a language model"):
+        TokenMap().build(SourceSpec("image", 32, ()), TARGET)
