@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+INTERCEPT = 100.0  # variance of the intercept, against kernels of mean diagonal 1
 CHUNK = 2048  # columns or rows converted to float64 at a time
 
 
@@ -80,6 +81,44 @@ def fit_ridge(
 
 def _column_sums(values: Tensor, share: Tensor) -> Tensor:
     return torch.cat([share @ part.double() for part in values.split(CHUNK, 1)])
+
+
+def block_kernels(blocks: Sequence[Tensor]) -> Tensor:
+    """Centred linear kernels [m, n, n] of blocks [n, D'], each of mean diagonal 1."""
+    kernels = []
+    for block in blocks:
+        gram = _gram(block - block.mean(0))
+        kernels.append(gram / gram.diagonal().mean().clamp_min(1e-12))
+    return torch.stack(kernels)
+
+
+def left_out_error(kernels: Tensor, log_share: Tensor, log_strength: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared left-out error of ridge on the average of ``kernels`` [m, n, n] by softmax(``log_share``).
+
+    Differentiable in the shares and in the strength. With C = K + λn·W⁻¹ the left-out residual of example i is
+    (C⁻¹y)ᵢ / (C⁻¹)ᵢᵢ (Sundararajan & Keerthi 2001); a large constant in C stands for the intercept.
+    """
+    n = len(targets)
+    kernel = torch.einsum("m,mij->ij", log_share.softmax(0), kernels)
+    system = kernel + torch.diag(n * log_strength.exp() / weight) + INTERCEPT
+    inverse = torch.linalg.inv(system)
+    residual = inverse @ targets / inverse.diagonal()[:, None]
+    return weight @ residual.square().sum(1) / n
+
+
+def learn_shares(kernels: Tensor, targets: Tensor, weight: Tensor, steps: int = 30, rate: float = 0.2) -> Tensor:
+    """Shares [m] of block kernels that lower the left-out squared error: Adam on few numbers, from equal shares."""
+    middle = weight @ targets / weight.sum()
+    answers = targets - middle
+    log_share = torch.zeros(len(kernels), dtype=torch.float64, device=kernels.device, requires_grad=True)
+    log_strength = torch.full((), -4.6, dtype=torch.float64, device=kernels.device, requires_grad=True)
+    optimiser = torch.optim.Adam([log_share, log_strength], rate)
+    with torch.enable_grad():
+        for _ in range(steps):
+            optimiser.zero_grad()
+            left_out_error(kernels, log_share, log_strength, answers, weight).backward()
+            optimiser.step()
+    return log_share.detach().softmax(0)
 
 
 def sharpness(left_out: Tensor, targets: Tensor, exclusive: bool, lowest: float = 0.1, highest: float = 30.0) -> Tensor:

@@ -1,9 +1,10 @@
 """Closed-form kernel ridge over several layers, poolings and views of the frozen source.
 
 Each view of each tap, and the pooled features, is one block. A block's vectors are normalised, centred, and scaled to
-mean square norm 1; blocks are averaged as kernels, so a layer with more channels does not count for more. Ridge
-regression on one-hot labels follows, λ by the exact leave-one-out squared error (:mod:`reprogram.outputs._ridge`). What is
-kept is the primal weight of every value read, [D, T], with centring, scaling and calibration folded in.
+mean square norm 1; blocks are averaged as kernels, so a layer with more channels does not count for more. How much each
+block counts, and then λ of a ridge regression on one-hot labels, are chosen by the exact leave-one-out squared error
+(:mod:`reprogram.outputs._ridge`): early layers for drawings, late ones for photographs, from training labels alone. What
+is kept is the primal weight of every value read, [D, T], with centring, scaling and calibration folded in.
 
 Several layers are worth more than any pixel prompt with few labels: see ``docs/results/few_label_vision.md``.
 """
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
-from reprogram.outputs._ridge import fit_ridge, sharpness
+from reprogram.outputs._ridge import block_kernels, fit_ridge, learn_shares, sharpness
 
 IMAGE_DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))
 TEXT_POOLINGS = ("mean", "max", "spread")
 FLOAT32_LIMIT = 131_072  # weights kept as float32 up to 512 KB, as float16 beyond
+SHARE_EXAMPLES = 640  # examples that block shares are learned on
 WIDEST = 50_000_000  # weights; a program from a stranger cannot ask for all memory
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 3))  # λ / n: 1e-6 … 10, on a kernel of mean diagonal 1
 
@@ -48,6 +50,7 @@ class RidgeTaps(OutputMapping):
     head: also read the penultimate features, as signed square root.
     normalise: ``l2`` (each example's block to length 1; images), ``standard`` (each value by its mean and deviation;
         sequences), ``none``, or ``auto`` by the source's kind.
+    weigh: ``left_out`` learns how much each block counts (a few numbers, by the left-out squared error); ``equal``.
     average: views seen as the same thing, e.g. 2 for an image and its mirror image that follow each other: their blocks
         are averaged before the kernel. 1 keeps every view apart.
     balanced: weigh examples so that every class (multilabel: both answers of each task) counts the same.
@@ -60,6 +63,7 @@ class RidgeTaps(OutputMapping):
     layers: tuple[str, ...] = ()
     head: bool = True
     normalise: str = "auto"
+    weigh: str = "left_out"
     average: int = 1
     balanced: bool = False
     width: int = 0
@@ -69,6 +73,8 @@ class RidgeTaps(OutputMapping):
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.normalise not in ("auto", "l2", "standard", "none"):
             raise ConfigError(f"output.normalise is '{self.normalise}'; allowed: auto, l2, standard, none")
+        if self.weigh not in ("left_out", "equal"):
+            raise ConfigError(f"output.weigh is '{self.weigh}'; allowed: left_out, equal")
         if self.average < 1:
             raise ConfigError(f"output.average is {self.average}; allowed: 1 or more views")
         self._how = self.normalise if self.normalise != "auto" else ("l2" if spec.kind == "image" else "standard")
@@ -120,6 +126,7 @@ class RidgeTaps(OutputMapping):
     def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
         blocks = self.blocks([output.detach() for output in outputs])
         scale = self._scales(blocks)
+        sizes = [block.shape[1] for block in blocks]
         values = torch.cat(blocks, 1)
         if not torch.isfinite(values).all():
             row = int(torch.nonzero(~torch.isfinite(values).all(1))[0])
@@ -130,11 +137,24 @@ class RidgeTaps(OutputMapping):
         weight = torch.zeros(values.shape[1], self._columns, dtype=torch.float64, device=values.device)
         bias = torch.zeros(self._columns, dtype=torch.float64, device=values.device)
         for columns in self._columns_solved_together(targets):
-            w, b = self._solve(values, targets[:, columns])
-            weight[:, columns], bias[columns] = w * scale[:, None], b
+            shares = self._shares(values, sizes, targets[:, columns])
+            w, b = self._solve(values * shares.to(values.dtype), targets[:, columns])
+            weight[:, columns], bias[columns] = w * (scale * shares)[:, None], b
         self.width = values.shape[1]
         self.weight = weight.to(self._kept_type(self.width))
         self.bias = (bias + centre @ (weight - self.weight.double())).float()  # rounding must not move the mean answer
+
+    def _shares(self, values: Tensor, sizes: list[int], targets: Tensor) -> Tensor:
+        """[D]: square root of each block's share, on blocks that :meth:`_scales` made equal."""
+        known = torch.nonzero(~torch.isnan(targets[:, 0])).flatten()
+        equal = torch.ones(values.shape[1], dtype=torch.float64, device=values.device)
+        if self.weigh == "equal" or len(sizes) == 1 or len(known) < 2 * len(sizes):
+            return equal
+        if len(known) > SHARE_EXAMPLES:  # a sample is enough for a few numbers
+            known = known[torch.linspace(0, len(known) - 1, SHARE_EXAMPLES).round().long().to(known.device)]
+        kernels = block_kernels(values[known].split(sizes, 1))
+        shares = learn_shares(kernels, targets[known], self._example_weights(targets[known]))
+        return torch.repeat_interleave((shares * len(sizes)).sqrt(), torch.tensor(sizes, device=values.device))
 
     def _kept_type(self, width: int) -> torch.dtype:
         small = width * self._columns <= FLOAT32_LIMIT

@@ -8,7 +8,14 @@ from sklearn.linear_model import Ridge
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceOutput, SourceSpec, Tap
-from reprogram.outputs._ridge import fit_ridge, left_factors, sharpness
+from reprogram.outputs._ridge import (
+    block_kernels,
+    fit_ridge,
+    learn_shares,
+    left_factors,
+    left_out_error,
+    sharpness,
+)
 from reprogram.outputs.ridge_taps import RidgeTaps, default_layers, signed_root
 
 LAYERS = ("low@2", "high@1")
@@ -58,6 +65,39 @@ def test_both_gram_matrices_give_the_same_factors():
     assert torch.allclose(wide @ torch.diag(wide_squares) @ wide.T, rows.T @ rows)
 
 
+def test_left_out_error_of_averaged_kernels_equals_n_refits():
+    rng = np.random.default_rng(6)
+    blocks = [torch.tensor(rng.normal(size=(15, d))) for d in (4, 30)]
+    y = torch.tensor(rng.normal(size=(15, 2)))
+    w = torch.tensor(rng.uniform(0.5, 1.5, 15))
+    w = w / w.mean()
+    log_share, log_strength = torch.tensor([0.3, -0.2]).double(), torch.tensor(-2.0).double()
+    kernels = block_kernels(blocks)
+    got = float(left_out_error(kernels, log_share, log_strength, y, w))
+    kernel = torch.einsum("m,mij->ij", log_share.softmax(0), kernels).numpy()
+    total = 0.0
+    for i in range(15):
+        rest = np.arange(15) != i
+        system = kernel[np.ix_(rest, rest)] + np.diag(15 * np.exp(-2.0) / w.numpy()[rest]) + 100.0
+        prediction = (kernel[i, rest] + 100.0) @ np.linalg.solve(system, y.numpy()[rest])
+        total += float(w[i]) * np.square(y.numpy()[i] - prediction).sum() / 15
+    assert got == pytest.approx(total, rel=1e-6)
+
+
+def test_shares_go_to_the_blocks_that_know():
+    rng = np.random.default_rng(7)
+    useful = torch.tensor(rng.normal(size=(80, 6)))
+    blocks = [torch.tensor(rng.normal(size=(80, 40))), useful, torch.tensor(rng.normal(size=(80, 3)))]
+    y, ones = useful[:, :2] + 0.1 * torch.tensor(rng.normal(size=(80, 2))), torch.ones(80).double()
+    kernels = block_kernels(blocks)
+    shares = learn_shares(kernels, y, ones)
+    assert shares[1] > 0.8
+    assert float(shares.sum()) == pytest.approx(1.0)
+    path = torch.linspace(-10, 0, 6).double()
+    errors = [min(float(left_out_error(kernels, s.log(), p, y, ones)) for p in path) for s in (shares, shares * 0 + 1)]
+    assert errors[0] < 0.7 * errors[1]
+
+
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_sharpness_is_the_most_likely_factor(exclusive):
     rng = np.random.default_rng(2)
@@ -79,7 +119,7 @@ def test_sharpness_is_the_most_likely_factor(exclusive):
 def test_folded_weights_answer_as_the_average_of_block_kernels(spec, info, answers):
     labels = np.arange(24) % 3
     train, test = answers(labels, 0), answers(labels, 1)
-    mapping = built(spec, info(3))
+    mapping = built(spec, info(3), weigh="equal")
     mapping.fit([train], torch.tensor(labels))
     got = mapping([test]).double().numpy()
 
@@ -248,6 +288,8 @@ def test_mistakes_get_one_sentence(spec, info, answers):
         built(spec, info(3))([output])
     with pytest.raises(ConfigError, match="name@pooling"):
         built(spec, info(3), layers=("low@",))
+    with pytest.raises(ConfigError, match="weigh is 'loo'"):
+        built(spec, info(3), weigh="loo")
     with pytest.raises(ConfigError, match="normalise is 'l3'"):
         built(spec, info(3), normalise="l3")
     fitted = built(spec, info(3))
