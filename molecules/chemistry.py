@@ -5,6 +5,7 @@ A molecule travels through the project as its *canonical SMILES*: the key of the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from rdkit import Chem, DataStructs, rdBase
-from rdkit.Chem import rdFingerprintGenerator
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from reprogram.errors import ConfigError, DataError, nearest
@@ -108,7 +109,15 @@ def neutralise(mol: Mol) -> tuple[Mol, bool]:
 
 
 def is_radical(mol: Mol) -> bool:
-    return any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+    return any(mol.GetAtomWithIdx(i).GetNumRadicalElectrons() for i in range(mol.GetNumAtoms()))
+
+
+_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+
+
+def element_counts(mol: Mol) -> dict[str, int]:
+    """Atoms by element, hydrogens counted whether they are written or not: ethanol -> {"C": 2, "H": 6, "O": 1}."""
+    return {element: int(count or 1) for element, count in _FORMULA.findall(rdMolDescriptors.CalcMolFormula(mol))}
 
 
 def largest_ring(mol: Mol) -> int:

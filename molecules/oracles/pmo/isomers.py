@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from molecules.chemistry import Mol
+from molecules.chemistry import Mol, element_counts
 from molecules.oracles.base import Oracle
 from molecules.oracles.pmo.parts import Part, PmoOracle, geometric
 from molecules.transforms import Gaussian
@@ -16,16 +16,6 @@ FORMULAS = {"isomers_c7h8n2o2": "C7H8N2O2", "isomers_c9h10n2o2pf2cl": "C9H10N2O2
 def parse_formula(formula: str) -> dict[str, int]:
     """``C9H10Cl`` -> {"C": 9, "H": 10, "Cl": 1}."""
     return {element: int(count or 1) for element, count in re.findall(r"([A-Z][a-z]?)(\d*)", formula)}
-
-
-def element_counts(mol: Mol) -> dict[str, int]:
-    """Atoms by element, hydrogens counted whether they are written or not."""
-    counts: dict[str, int] = {"H": 0}
-    for atom in mol.GetAtoms():
-        symbol = atom.GetSymbol()
-        counts[symbol] = counts.get(symbol, 0) + 1
-        counts["H"] += atom.GetTotalNumHs()
-    return counts
 
 
 def isomer(formula: str) -> Part:

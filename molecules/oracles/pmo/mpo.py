@@ -7,7 +7,7 @@ from functools import partial
 
 from rdkit.Chem import rdMolDescriptors
 
-from molecules.chemistry import Mol
+from molecules.chemistry import Mol, element_counts
 from molecules.oracles.base import Oracle
 from molecules.oracles.pmo.isomers import isomer
 from molecules.oracles.pmo.parts import Part, PmoOracle, geometric_mean, read, shaped, target_similarity
@@ -31,7 +31,7 @@ def logp(mol: Mol) -> float:
 
 
 def fluorines(mol: Mol) -> float:
-    return float(sum(atom.GetAtomicNum() == 9 for atom in mol.GetAtoms()))
+    return float(element_counts(mol).get("F", 0))
 
 
 def osimertinib() -> Part:

@@ -1,0 +1,118 @@
+"""Offspring of paid molecules: which edit is tried how often, learned from what succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from rdkit import Chem
+
+from molecules.chemistry import Mol
+from molecules.search.edits import (
+    EDITS,
+    append_fragment,
+    cross,
+    cross_rings,
+    replace_core,
+    replace_fragment,
+    ring_system,
+)
+from molecules.search.graph import Graph, finish, graph
+from molecules.search.library import Library
+
+WEIGHTS = {
+    "cross": 6.0,
+    "cross_rings": 3.0,
+    "replace_fragment": 2.0,
+    "append_fragment": 1.0,
+    "replace_core": 1.5,
+    "change_atom": 2.0,
+    "move_substituent": 1.5,
+    "append_atom": 1.5,
+    "insert_atom": 1.5,
+    "delete_atom": 1.5,
+    "double_edit": 1.5,
+    "change_bond": 1.0,
+    "close_ring": 1.0,
+    "swap_elements": 1.0,
+    "open_ring": 0.5,
+    "aromatise": 0.5,
+}
+FIXED, FLOOR = 0.5, 0.1  # shares of the fixed and of the uniform weights; the rest follows success
+FORGET = 0.98  # how much of an edit's record survives each round
+
+
+class Child(NamedTuple):
+    """A new molecule with the parent it came from and the edit that made it."""
+
+    smiles: str
+    mol: Mol
+    parent: str
+    edit: str
+
+
+class Breeder:
+    """Makes children by random edits; :meth:`reward` shifts the edits' weights towards what worked."""
+
+    def __init__(self, random: Random, library: Library, max_atoms: int, max_rings: int) -> None:
+        self.random, self.library, self.max_atoms, self.max_rings = random, library, max_atoms, max_rings
+        self.names = list(WEIGHTS)
+        self._tried = dict.fromkeys(self.names, 1.0)
+        self._won = dict.fromkeys(self.names, 0.1)
+        self._refresh()
+
+    def child(self, parent: str, mate: Callable[[], str]) -> Child | None:
+        """One child of ``parent``; crossovers ask ``mate`` for a second parent. None if the edit did not work out."""
+        base = graph(parent)
+        if base is None:
+            return None
+        name = self.random.choices(self.names, cum_weights=self._cumulative)[0]
+        edited = self._edit(name, base, mate)
+        if edited is None:
+            return None
+        made = finish(edited, self.max_atoms, self.max_rings)
+        return None if made is None or made[0] == parent else Child(made[0], made[1], parent, name)
+
+    def _edit(self, name: str, base: Graph, mate: Callable[[], str]) -> Chem.RWMol | None:
+        random = self.random
+        if name in EDITS:
+            return EDITS[name](base, random)
+        if name in ("cross", "cross_rings"):
+            other = graph(mate())
+            if other is None:
+                return None
+            return (cross if name == "cross" else cross_rings)(base, other, random, self.max_atoms)
+        if name == "double_edit":
+            first = EDITS[random.choice(list(EDITS))](base, random)
+            made = None if first is None else finish(first, self.max_atoms, self.max_rings)
+            middle = None if made is None else graph(made[0])
+            return None if middle is None else EDITS[random.choice(list(EDITS))](middle, random)
+        if name == "replace_core":
+            chosen = ring_system(base, random)
+            core = None if chosen is None else self.library.draw(len(chosen[1]), random)
+            return None if core is None else replace_core(base, core.graph, core.ends, chosen, random)
+        piece = self.library.draw(1, random)
+        if piece is None:
+            return None
+        return (replace_fragment if name == "replace_fragment" else append_fragment)(base, piece.graph, random)
+
+    def reward(self, children: list[tuple[str, bool]]) -> None:
+        """Tell which edits' children (edit name, did it rank among the best?) were worth paying for."""
+        for name in self.names:
+            self._tried[name] = FORGET * self._tried[name] + (1 - FORGET)
+            self._won[name] = FORGET * self._won[name] + 0.1 * (1 - FORGET)
+        for name, success in children:
+            self._tried[name] += 1
+            self._won[name] += success
+        self._refresh()
+
+    def _refresh(self) -> None:
+        rates = {n: self._won[n] / self._tried[n] * WEIGHTS[n] for n in self.names}
+        total_rate, total = sum(rates.values()), sum(WEIGHTS.values())
+        running, self._cumulative = 0.0, []
+        for n in self.names:
+            running += (
+                FIXED * WEIGHTS[n] / total + FLOOR / len(self.names) + (1 - FIXED - FLOOR) * rates[n] / total_rate
+            )
+            self._cumulative.append(running)

@@ -1,0 +1,134 @@
+"""Common pieces of drug-like molecules: substituents with one open end and ring systems with several.
+
+``fragments.tsv`` was counted on a random sample of ZINC-250k by ``python -m molecules.search.library FILE.smi``; no
+score of any kind went into it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+
+from rdkit import Chem
+
+from molecules import chemistry
+from molecules.search.graph import Graph
+
+FILE = Path(__file__).with_name("fragments.tsv")
+LARGEST_FRAGMENT = 13  # heavy atoms
+SUBSTITUENTS, CORES = 2_000, 1_500  # how many of each are kept
+FLATTEN = 0.5  # drawn with probability ~ count ** FLATTEN
+
+
+class Piece:
+    """A library entry: its graph without the open ends, and the atoms that carried them (a lone one is atom 0)."""
+
+    def __init__(self, smiles: str) -> None:
+        mol = Chem.MolFromSmiles(smiles)
+        dummies = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() == 0]
+        ends = [mol.GetAtomWithIdx(d).GetNeighbors()[0].GetIdx() for d in dummies]
+        inside = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() != 0]
+        order = list(dict.fromkeys([*ends, *inside]))
+        kekulised = Chem.Mol(mol)
+        Chem.Kekulize(kekulised, clearAromaticFlags=True)
+        renumbered = Chem.RWMol(Chem.RenumberAtoms(kekulised, order + dummies))
+        for d in range(len(order) + len(dummies) - 1, len(order) - 1, -1):
+            renumbered.RemoveAtom(d)
+        for atom in renumbered.GetAtoms():
+            if not atom.GetFormalCharge():
+                atom.SetNoImplicit(False)
+                atom.SetNumExplicitHs(0)
+        Chem.SanitizeMol(renumbered, Chem.SANITIZE_ALL ^ Chem.SANITIZE_SETAROMATICITY ^ Chem.SANITIZE_KEKULIZE)
+        self.graph = Graph(renumbered.GetMol())
+        self.ends = [order.index(e) for e in ends]
+
+
+class Library:
+    """Weighted draws of substituents (one open end) and ring systems (2, 3, … open ends)."""
+
+    def __init__(self, entries: Iterable[tuple[str, int]]) -> None:
+        self._smiles: dict[int, list[str]] = {}
+        self._weights: dict[int, list[float]] = {}
+        for smiles, count in entries:
+            ends = smiles.count("*")
+            self._smiles.setdefault(ends, []).append(smiles)
+            self._weights.setdefault(ends, []).append(count**FLATTEN)
+        for ends, weights in self._weights.items():  # cumulative: random.choices then needs no sum
+            total, running = 0.0, []
+            for weight in weights:
+                total += weight
+                running.append(total)
+            self._weights[ends] = running
+
+    def __len__(self) -> int:
+        return sum(map(len, self._smiles.values()))
+
+    def draw(self, ends: int, random: Random) -> Piece | None:
+        """A random piece with this many open ends; None if the library has none."""
+        if ends not in self._smiles:
+            return None
+        return _piece(random.choices(self._smiles[ends], cum_weights=self._weights[ends])[0])
+
+
+@lru_cache(maxsize=8_000)
+def _piece(smiles: str) -> Piece | None:
+    try:
+        return Piece(smiles)
+    except (ValueError, RuntimeError):
+        return None
+
+
+@lru_cache(maxsize=1)
+def default_library() -> Library:
+    rows = (line.split("\t") for line in FILE.read_text().splitlines() if not line.startswith("#"))
+    return Library((smiles, int(count)) for smiles, count in rows)
+
+
+def pieces(mol: chemistry.Mol) -> set[str]:
+    """Substituents and ring systems of one molecule, with ``*`` at their open ends."""
+    found: set[str] = set()
+    single = [b.GetIdx() for b in mol.GetBonds() if b.GetBondType() == Chem.BondType.SINGLE and not b.IsInRing()]
+    for bond in single:
+        for part in Chem.GetMolFrags(Chem.FragmentOnBonds(mol, [bond], dummyLabels=[(0, 0)]), asMols=True):
+            if part.GetNumHeavyAtoms() <= LARGEST_FRAGMENT:
+                found.add(Chem.MolToSmiles(part))
+    ring_bonds = [i for i in single if any(_ring(mol, i))]
+    if ring_bonds:
+        labels = [(0, 0)] * len(ring_bonds)
+        for part in Chem.GetMolFrags(Chem.FragmentOnBonds(mol, ring_bonds, dummyLabels=labels), asMols=True):
+            smiles = Chem.MolToSmiles(part)
+            if part.GetRingInfo().NumRings() and smiles.count("*") in (2, 3, 4) and part.GetNumHeavyAtoms() <= 20:
+                found.add(smiles)
+    return found
+
+
+def _ring(mol: chemistry.Mol, bond: int) -> tuple[bool, bool]:
+    b = mol.GetBondWithIdx(bond)
+    return b.GetBeginAtom().IsInRing(), b.GetEndAtom().IsInRing()
+
+
+def count_pieces(smiles: Iterable[str]) -> list[tuple[str, int]]:
+    """The commonest substituents and ring systems of neutralised molecules without stereo marks, with their counts."""
+    counts: Counter[str] = Counter()
+    for text in smiles:
+        cleaned = chemistry.clean(text, stereo=False)
+        mol = chemistry.parse(cleaned.smiles) if cleaned else None
+        if mol is not None:
+            counts.update(pieces(mol))
+    ordered = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
+    ordered = [(s, n) for s, n in ordered if n > 1 and Chem.MolFromSmiles(s) is not None]
+    one = [(s, n) for s, n in ordered if s.count("*") == 1][:SUBSTITUENTS]
+    many = [(s, n) for s, n in ordered if s.count("*") > 1][:CORES]
+    return one + many
+
+
+if __name__ == "__main__":
+    lines = Path(sys.argv[1]).read_text().split()
+    sample = Random(0).sample(lines, min(len(lines), 30_000))
+    rows = count_pieces(sample)
+    FILE.write_text("# piece\tcount\n" + "".join(f"{s}\t{n}\n" for s, n in rows))
+    print(f"{len(rows)} pieces from {len(sample)} molecules")

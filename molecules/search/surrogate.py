@@ -1,0 +1,199 @@
+"""Genetic proposals screened by a Gaussian process, so that only promising offspring are paid for.
+
+Several inner generations are bred and ranked by the surrogate alone; a batch of the best is then paid for, one
+candidate at a time by mean + |N(0, 1)| x standard deviation, so that a batch holds safe and bold bets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from molecules import chemistry
+from molecules.objective import Scored
+from molecules.search.base import Problem, Search
+from molecules.search.breeder import Breeder, Child
+from molecules.search.features import Features
+from molecules.search.fit_values import to_fit
+from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
+from molecules.search.genetic import PATIENCE, Population
+from molecules.search.library import default_library
+
+RESELECT = 1.6  # the kernel is chosen again each time that the number of paid molecules has grown by this factor
+SELECT_ON = 400  # points used to choose it
+
+
+@dataclass
+class Surrogate(Search):
+    """Genetic search that pays only for what a Gaussian process expects to be good.
+
+    population: parents come from this many of the best. batch, candidates: molecules paid for in a round and bred for
+    each of them, early (below 300 calls), later (below 1,000) and after that. generations: inner rounds of breeding.
+    points: (best, latest, random) paid molecules that the surrogate is fitted on. pool: unpaid candidates kept for
+    the next round. niches: share of parents that are leaders of different clusters. patience: calls without a 1% gain
+    of the top ten after which the search explores more. max_atoms, max_rings: larger children are dropped.
+    """
+
+    population: int = 500
+    batch: tuple[int, int, int] = (20, 40, 80)
+    candidates: tuple[int, int, int] = (14, 10, 7)
+    generations: int = 3
+    points: tuple[int, int, int] = (500, 200, 150)
+    pool: int = 300
+    niches: float = 0.2
+    patience: int = 300
+    max_atoms: int = 60
+    max_rings: int = 8
+
+    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+        Run(self, problem, rng).go(start)
+
+
+class Run:
+    """The state of one search: everything paid for with its features, the pool, the kernel."""
+
+    def __init__(self, options: Surrogate, problem: Problem, rng: np.random.Generator) -> None:
+        self.options, self.problem, self.rng = options, problem, rng
+        self.random = Random(int(rng.integers(2**63)))
+        self.breeder = Breeder(self.random, default_library(), options.max_atoms, options.max_rings)
+        self.population = Population(options.population, self.random)
+        self.paid: list[Scored] = []
+        self.features: Features | None = None
+        self.kernel: Kernel | None = None
+        self.selected_at = 0
+        self.pool: dict[str, Child] = {}
+        self.leaders: list[str] = []
+        self.best_mean, self.best_at = -math.inf, 0
+
+    def go(self, start: list[Scored]) -> None:
+        self._learn(start)
+        idle = 0
+        while idle < PATIENCE:
+            batch = self._propose()
+            idle = 0 if batch else idle + 1
+            if batch:
+                paid = self.problem.score([c.smiles for c in batch], [c.parent for c in batch])
+                bar = self.population.bar
+                self.breeder.reward([(c.edit, s.rank > bar) for c, s in zip(batch, paid)])
+                self._learn(paid)
+
+    @property
+    def stage(self) -> int:
+        return 0 if len(self.paid) < 300 else 1 if len(self.paid) < 1_000 else 2
+
+    @property
+    def stuck(self) -> bool:
+        """No gain of 1% for a while."""
+        return len(self.paid) - self.best_at > self.options.patience
+
+    def _learn(self, scored: list[Scored]) -> None:
+        known = [s for s in scored if s.call and not math.isnan(s.score)]
+        if not known:
+            return
+        self.paid += known
+        self.population.add(known)
+        kinds = sorted({*KINDS, "ap"})
+        rows = Features.of([chemistry.parse(s.smiles) for s in known], kinds)
+        self.features = rows if self.features is None else self.features.joined(rows)
+        top = float(np.mean([s.score for s in self.population.members[:10]]))
+        if top > self.best_mean + 0.01 * abs(self.best_mean) or math.isinf(self.best_mean):
+            self.best_mean, self.best_at = top, len(self.paid)
+        self._find_leaders()
+
+    def _find_leaders(self) -> None:
+        """Up to 20 of the best that are less than 0.5 similar to each other (sphere exclusion)."""
+        order = np.argsort([-s.score for s in self.paid], kind="stable")[: self.options.population]
+        prints = self.features.fingerprints["ecfp4"][order]
+        taken: list[int] = []
+        covered = np.zeros(len(order), dtype=bool)
+        while len(taken) < 20 and not covered.all():
+            first = int(np.argmin(covered))
+            taken.append(first)
+            covered |= chemistry.tanimoto(prints[first : first + 1], prints)[0] >= 0.5
+            covered[first] = True
+        self.leaders = [self.paid[order[i]].smiles for i in taken]
+
+    def _draw(self) -> str:
+        share = self.options.niches * (2 if self.stuck else 1)
+        if self.random.random() < share:
+            return self.random.choice(self.leaders)
+        return self.population.draw()
+
+    def _fit(self) -> GaussianProcess:
+        scores = np.array([s.score for s in self.paid])
+        violations = np.array([s.violation for s in self.paid])
+        values = to_fit(scores, violations)
+        best, latest, any_ = self.options.points
+        order = np.argsort(-values, kind="stable")
+        rows = {*order[:best].tolist(), *range(max(len(values) - latest, 0), len(values))}
+        rest = np.setdiff1d(np.arange(len(values)), np.fromiter(rows, int))
+        rows |= set(self.rng.permutation(rest)[:any_].tolist())
+        chosen = np.array(sorted(rows))
+        if self.kernel is None or len(self.paid) >= RESELECT * self.selected_at:
+            subset = chosen[np.argsort(-values[chosen], kind="stable")[:SELECT_ON]]
+            self.kernel = best_kernel(self.features.take(subset), values[subset], CANDIDATES)
+            self.selected_at = len(self.paid)
+        return GaussianProcess(self.kernel).fit(self.features.take(chosen), values[chosen])
+
+    def _propose(self) -> list[Child]:
+        model = self._fit()
+        batch = self.options.batch[self.stage]
+        wanted = batch * self.options.candidates[self.stage]
+        pool = {s: c for s, c in self.pool.items() if not self.problem.known(s)}
+        means, spreads = self._predict(model, list(pool.values()))
+        for inner in range(self.options.generations):
+            draw = self._draw if inner == 0 or not pool else self._mixed_draw(list(pool), means + spreads)
+            new = self._breed(draw, wanted // self.options.generations, pool)
+            mean, spread = self._predict(model, new)
+            means, spreads = np.concatenate([means, mean]), np.concatenate([spreads, spread])
+            pool.update((c.smiles, c) for c in new)
+        return self._choose(pool, means, spreads, min(batch, self.problem.left))
+
+    def _mixed_draw(self, names: list[str], upper: np.ndarray) -> Callable[[], str]:
+        """40% of parents from the most promising unpaid candidates, the rest from the paid ones."""
+        best = [names[i] for i in np.argsort(-upper, kind="stable")[:50]]
+
+        def draw() -> str:
+            if self.random.random() < 0.4:
+                rank = int(math.exp(self.random.random() * math.log(len(best) + 1))) - 1
+                return best[min(rank, len(best) - 1)]
+            return self._draw()
+
+        return draw
+
+    def _breed(self, draw: Callable[[], str], count: int, pool: dict[str, Child]) -> list[Child]:
+        made: dict[str, Child] = {}
+        for _ in range(10 * count):
+            child = self.breeder.child(draw(), draw)
+            if child is None or child.smiles in made or child.smiles in pool or self.problem.known(child.smiles):
+                continue
+            made[child.smiles] = child
+            if len(made) == count:
+                break
+        if self.problem.objective.constraints.items and made:
+            allowed = self.problem.violations(list(made)) == 0
+            made = {s: c for (s, c), ok in zip(made.items(), allowed) if ok}
+        return list(made.values())
+
+    def _predict(self, model: GaussianProcess, children: list[Child]) -> tuple[np.ndarray, np.ndarray]:
+        if not children:
+            return np.zeros(0), np.zeros(0)
+        return model.predict(Features.of([c.mol for c in children], model.kernel.kinds()))
+
+    def _choose(self, pool: dict[str, Child], means: np.ndarray, spreads: np.ndarray, count: int) -> list[Child]:
+        children = list(pool.values())
+        free = np.ones(len(children), dtype=bool)
+        chosen = []
+        boldness = 2.0 if self.stuck else 1.0
+        for _ in range(min(count, len(children))):
+            value = np.where(free, means + boldness * abs(self.rng.standard_normal()) * spreads, -np.inf)
+            at = int(value.argmax())
+            free[at] = False
+            chosen.append(children[at])
+        keep = np.argsort(-(means + spreads), kind="stable")[: self.options.pool]
+        self.pool = {children[i].smiles: children[i] for i in keep if free[i]}
+        return chosen
