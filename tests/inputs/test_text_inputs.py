@@ -106,7 +106,7 @@ def test_preselection_keeps_each_signals_best_atom():
     signals[0] *= 1000
     chosen = preselect(signals, atoms, 50)
     best = (signals @ (atoms / atoms.norm(dim=1, keepdim=True)).T).abs().argmax(1)
-    assert set(best.tolist()) <= set(chosen.tolist()) and len(chosen) <= 160
+    assert set(best.tolist()) <= set(chosen.tolist()) and len(chosen) <= 80
 
 
 @pytest.mark.parametrize(
