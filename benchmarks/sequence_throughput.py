@@ -75,7 +75,9 @@ def throughput(count: int, batch_sizes: list[int]) -> dict[str, object]:
     cosine = min(float(cosine_similarity(ours, other).min()) for other in answers.values())
     fastest = max(rows[name]["strings_per_cpu_second"] for name in answers)
     ratio = rows["length-bucketed source"]["strings_per_cpu_second"] / fastest
-    print(f"{ratio:.2f} times the fastest plain loop by CPU time; lowest cosine of an embedding to the loop's {cosine:.6f}")
+    print(
+        f"{ratio:.2f} times the fastest plain loop by CPU time; lowest cosine of an embedding to the loop's {cosine:.6f}"
+    )
     return {"strings": len(strings), "rows": rows, "ratio_to_fastest_plain": ratio, "lowest_cosine": cosine}
 
 

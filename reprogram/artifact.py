@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from reprogram import __version__
 from reprogram.errors import ArtifactError, ReprogramError
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
-from reprogram.registry import find
+from reprogram.registry import find, names
 from reprogram.result import finite, write_atomically
 from reprogram.typecheck import check_arguments, check_fields
 
@@ -62,8 +62,8 @@ def save_pretrained(
         "source": {"name": model.source.name, "fingerprint": model.source.fingerprint()}
         | (model.source.origin() or {"loader": None, "options": {}}),
         "target": model.target.to_json(),
-        "input": _describe(model.input, "reprogram.inputs"),
-        "output": _describe(model.output, "reprogram.outputs"),
+        "input": _describe(model.input, "reprogram.inputs", InputTransformation),
+        "output": _describe(model.output, "reprogram.outputs", OutputMapping),
         "metrics": finite(metrics or {}),
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     }
@@ -159,8 +159,8 @@ def model_card(description: dict[str, Any]) -> str:
     )
 
 
-def _describe(method: Method, package: str) -> dict[str, Any]:
-    if type(method).__module__ != f"{package}.{method.name}":
+def _describe(method: Method, package: str, base: type) -> dict[str, Any]:
+    if method.name not in names(package) or find(package, method.name, base) is not type(method):
         raise ArtifactError(
             f"{type(method).__module__}.{type(method).__name__} cannot be kept in a program: "
             f"methods are found again by their file name in {package}."

@@ -240,6 +240,13 @@ class InputTransformation(Method, ABC):
     def forward(self, batch: Any) -> list[Any]:
         """Target batch (images: float [B, C, H, W] in [0, 1]; strings: list[str]) -> source inputs, one a view."""
 
+    def beside(self, batch: Any) -> dict[Tap, Tensor]:
+        """Plain features of the batch that stand beside the source's taps, {Tap(name, "beside"): [B, F]}.
+
+        A program that reads them beside the frozen model is a *hybrid*. The default has none.
+        """
+        return {}
+
 
 @dataclass(eq=False)
 class OutputMapping(Method, ABC):

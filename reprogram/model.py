@@ -50,8 +50,9 @@ class ReprogrammedModel(nn.Module):
 
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
-        taps = self.output.taps()
-        return [self.ask(view, taps) for view in self.input(batch)]
+        beside = {tap: values.to(self.device) for tap, values in self.input.beside(batch).items()}
+        answers = [self.ask(view) for view in self.input(batch)]
+        return [SourceOutput(a.logits, a.features, a.taps | beside) for a in answers] if beside else answers
 
     def ask(self, view: Any, taps: Sequence[Tap] | None = None) -> SourceOutput:
         """The source's answer to one prepared view (``taps`` None: those that the output mapping reads)."""

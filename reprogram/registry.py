@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from reprogram.errors import ConfigError, nearest
 
+DOMAINS = ("molecules",)  # domain packages built on the toolkit, whose methods are ours too; looked up, never imported
+
 
 def names(package: str) -> list[str]:
-    """The methods of a package, e.g. ``names("reprogram.inputs")``."""
-    module = import_module(package)
-    return sorted(
-        m.name for m in pkgutil.iter_modules(module.__path__) if not m.name.startswith("_") and m.name != "base"
-    )
+    """The methods of a package, e.g. ``names("reprogram.inputs")``, and those that domain packages add to it."""
+    return sorted(_homes(package))
+
+
+def _homes(package: str) -> dict[str, str]:
+    """Method -> the module that defines it."""
+    kind = package.rpartition(".")[2]
+    homes: dict[str, str] = {}
+    for place in (package, *(f"{domain}.{kind}" for domain in DOMAINS)):
+        if place != package and (find_spec(place.partition(".")[0]) is None or find_spec(place) is None):
+            continue
+        for module in pkgutil.iter_modules(import_module(place).__path__):
+            if not module.name.startswith("_") and module.name != "base":
+                homes.setdefault(module.name, f"{place}.{module.name}")
+    return homes
 
 
 def find(package: str, name: str, base: type) -> type[Any]:
@@ -22,9 +35,10 @@ def find(package: str, name: str, base: type) -> type[Any]:
 
     Only files of the package can be named, so a program from a stranger can choose among our methods and nothing else.
     """
-    if name not in names(package):
-        raise ConfigError(f"{package} has no '{name}'; {nearest(name, names(package))}")
-    module = import_module(f"{package}.{name}")
+    homes = _homes(package)
+    if name not in homes:
+        raise ConfigError(f"{package} has no '{name}'; {nearest(name, homes)}")
+    module = import_module(homes[name])
     found = [
         value
         for value in vars(module).values()

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
-from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.featurisers import Composition, KMers
+from reprogram.interfaces import Featuriser, InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.notation import SPLITTERS, splitter
 
 
 @dataclass(eq=False)
 class Text(InputTransformation):
     """tokens: ``own`` leaves the string to the source's tokenizer; ``smiles``, ``selfies``, ``amino_acids`` and
-    ``characters`` put spaces between target tokens; ``both`` ways with ``own+smiles`` and the like, as two views."""
+    ``characters`` put spaces between target tokens; ``own+smiles`` and the like read both ways, as two views.
+    features: plain features of the string beside what the model reads (``composition``, ``kmers``): a hybrid program.
+    """
 
     tokens: str = "own"
+    features: tuple[str, ...] = ()
+
+    known: ClassVar[dict[str, Featuriser]] = {"composition": Composition(string.ascii_uppercase), "kmers": KMers()}
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if spec.kind != "text":
@@ -25,8 +36,15 @@ class Text(InputTransformation):
             if kind != "own" and kind not in SPLITTERS:
                 raise ConfigError(f"input.tokens={self.tokens} is not known; {nearest(kind, ['own', *SPLITTERS])}")
 
+        for name in self.features:
+            if name not in self.known:
+                raise ConfigError(f"input.features has '{name}'; {nearest(name, self.known)}")
+
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
         return [[spaced(text, kind) for text in batch] for kind in self.tokens.split("+")]
+
+    def beside(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
+        return {Tap(name, "beside"): torch.from_numpy(self.known[name](batch)) for name in self.features}
 
 
 def spaced(text: str, kind: str) -> str:

@@ -114,6 +114,7 @@ class RidgeTaps(OutputMapping):
 
     def _read(self, output: SourceOutput) -> list[Tensor]:
         values = [output.taps[tap].float() for tap in self._taps]
+        values += [value.float() for tap, value in output.taps.items() if tap.pooling == "beside"]  # a hybrid program
         if self._features:
             if output.features is None:
                 raise SourceError("output.head=true needs the source's features, and the source answers none")

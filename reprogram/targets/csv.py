@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reprogram.featurisers import TfIdf
 from reprogram.interfaces import TargetTask
-from reprogram.targets.featurisers import TfIdf
 from reprogram.targets.strings import Reader, plain_text, string_task
 
 

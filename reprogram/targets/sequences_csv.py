@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import TargetTask
-from reprogram.targets.featurisers import Composition, KMers
 from reprogram.targets.splits import identity, identity_clusters
 from reprogram.targets.strings import Reader, Reading, string_task
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprogram.errors import ConfigError, DataError
+from reprogram.featurisers import Composition, KMers, TfIdf
 from reprogram.targets.amp import amp
 from reprogram.targets.csv import csv
-from reprogram.targets.featurisers import Composition, KMers, TfIdf
 from reprogram.targets.sequences_csv import sequences_csv
 from reprogram.targets.splits import hold_out_groups, identity, identity_clusters
 

@@ -1,0 +1,1 @@
+"""How a molecule is put to a language model; found by name beside :mod:`reprogram.inputs`."""

@@ -1,0 +1,66 @@
+"""A molecule for a language model: canonical SMILES, further spellings of it, and its own features beside."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from molecules.chemistry import parse
+from molecules.featurisers import ECFP4, Descriptors
+from reprogram.errors import ConfigError, DataError
+from reprogram.inputs.text import Text, spaced
+from reprogram.interfaces import Featuriser, SourceSpec, Tap, TargetInfo
+
+MOST_SPELLINGS = 64
+
+
+@dataclass(eq=False)
+class Smiles(Text):
+    """Any SMILES in, the same answer for every way to write the molecule: it is canonicalised first.
+
+    tokens: as for ``input=text``. spellings: views a molecule, the canonical SMILES first, then randomised ones (Bjerrum
+    2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The random
+    spellings depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4`` and
+    ``descriptors`` make the program a hybrid.
+    """
+
+    spellings: int = 1
+
+    known: ClassVar[dict[str, Featuriser]] = {"ecfp4": ECFP4(), "descriptors": Descriptors()}
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        super().build(spec, target)
+        if not 1 <= self.spellings <= MOST_SPELLINGS:
+            raise ConfigError(f"input.spellings={self.spellings} must be between 1 and {MOST_SPELLINGS}.")
+
+    def forward(self, batch: Sequence[str]) -> list[list[str]]:
+        written = [spell(smiles, self.spellings) for smiles in batch]
+        kinds = self.tokens.split("+")
+        return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.spellings)]
+
+    def beside(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
+        return super().beside([spell(smiles, 1)[0] for smiles in batch])
+
+
+@lru_cache(maxsize=20_000)
+def spell(smiles: str, count: int) -> tuple[str, ...]:
+    """The canonical SMILES and ``count`` - 1 random ones, the same for every spelling of the molecule."""
+    from rdkit import Chem
+
+    mol = parse(smiles)
+    if mol is None or mol.GetNumAtoms() == 0:
+        raise DataError(f"'{smiles}' is not a SMILES that RDKit can parse.")
+    canonical = Chem.MolToSmiles(mol)
+    mol = Chem.MolFromSmiles(canonical)
+    rng = np.random.default_rng(zlib.crc32(canonical.encode()))
+    others = []
+    for _ in range(count - 1):
+        order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
+        others.append(Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False))
+    return (canonical, *others)
