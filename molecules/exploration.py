@@ -21,12 +21,13 @@ from reprogram.progress import Bar
 
 @dataclass
 class Found:
-    """What one search paid for: ``calls`` in order, from ``starts``, under ``objective``, and what it cost."""
+    """What one ``search`` paid for: ``calls`` in order, from ``starts``, under ``objective``, and what it cost."""
 
     objective: Objective
     starts: list[str]
     calls: list[Scored]
     budget: int
+    search: Search
     notes: list[str] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ def explore(config: dict[str, Any], starts: list[str], journal: Path, bar: Bar |
         "calls_per_second": len(problem.calls) / max(seconds, 1e-9),
         "calls_from_journal": min(scoring.replayed, len(problem.calls)),
     }
-    return Found(objective, starts, problem.calls, config["budget"], notes + judge(problem, starts), cost)
+    return Found(objective, starts, problem.calls, config["budget"], search, notes + judge(problem, starts), cost)
 
 
 def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:

@@ -11,8 +11,10 @@ from omegaconf import DictConfig
 from molecules import report, side_by_side
 from molecules.exploration import explore
 from molecules.starts import Starts
+from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
+from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
 from reprogram.result import finite, write_atomically
 from reprogram.tasks.reprogram import start
@@ -30,6 +32,9 @@ def design(config: DictConfig) -> float | None:
     with progress("designing", config.budget) as bar:
         found = explore(run.config, starts.smiles, run.dir / "calls.jsonl", bar)
     found.notes = starts.notes + found.notes
+    program: ReprogrammedModel | None = getattr(found.search, "program", None)  # what a reprogrammed generator learned
+    if program is not None:
+        save_pretrained(program, run.dir / "program")
     verdict = report.write(run, found)
     console.print(f"{verdict}\nresults in {run.dir}", soft_wrap=True)
     return max((s.score for s in found.calls if s.feasible), default=None)

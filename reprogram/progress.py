@@ -21,10 +21,14 @@ from rich.progress import (
 Item = TypeVar("Item")
 PLAIN_SECONDS = 5.0  # between two plain lines
 console = Console(stderr=True, highlight=False)
+_open: list[Bar] = []  # from the outermost in
 
 
 class Bar:
-    """One piece of work with a known number of steps; ``advance`` may change the text behind it."""
+    """One piece of work with a known number of steps; ``advance`` may change the text behind it.
+
+    A bar that opens while another one is open stays silent: two of them cannot share a line.
+    """
 
     def __init__(self, description: str, total: int | None) -> None:
         self.description, self.total, self.done, self.note = description, total, 0, ""
@@ -35,7 +39,7 @@ class Bar:
         self.done += steps
         self.note = self.note if note is None else note
         now = time.monotonic()
-        if now - self._start < 2.0:
+        if now - self._start < 2.0 or _open[:1] not in ([], [self]):
             return
         if console.is_terminal:
             self._draw()
@@ -69,9 +73,11 @@ class Bar:
 def progress(description: str, total: int | None = None) -> Iterator[Bar]:
     """``with progress("training", 20) as bar: … bar.advance(note="loss 0.3")``."""
     bar = Bar(description, total)
+    _open.append(bar)
     try:
         yield bar
     finally:
+        _open.remove(bar)
         bar.close()
 
 

@@ -78,13 +78,6 @@ class Annalog(Space):
         codes = self.tokens(smiles)
         return Memory(self.encoder(self.encoder.embed(codes), codes != PAD)[-1], codes != PAD)
 
-    def prompted(self, smiles: Sequence[str], prompt: Tensor) -> Memory:
-        """Memory of molecules behind a soft prompt: ``prompt`` [P, d] stands in front of the token embeddings."""
-        codes = self.tokens(smiles)
-        front = prompt.expand(len(codes), *prompt.shape)
-        mask = F.pad(codes != PAD, (len(prompt), 0), value=True)
-        return Memory(self.encoder(torch.cat([front, self.encoder.embed(codes)], dim=1), mask)[-1], mask)
-
     def answer(self, source_input: Sequence[str], taps: Sequence[Tap] = ()) -> SourceOutput:
         """SMILES -> ``features`` [B, 256], the mean over the memory; taps pool any encoder layer."""
         codes = self.tokens(source_input)

@@ -6,8 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reprogram.interfaces import SourceModel
 
@@ -22,7 +24,7 @@ class Memory:
     def __len__(self) -> int:
         return len(self.states)
 
-    def rows(self, index: Sequence[int] | Tensor) -> Memory:
+    def rows(self, index: Sequence[int] | np.ndarray | Tensor) -> Memory:
         """Memories by row; a row may be asked for many times."""
         index = torch.as_tensor(index, dtype=torch.long, device=self.states.device)
         return Memory(self.states[index], self.mask[index])
@@ -30,6 +32,11 @@ class Memory:
     def shifted(self, offset: Tensor) -> Memory:
         """The memory moved by ``offset`` ([d], [L, d] or [B, L, d])."""
         return Memory(self.states + offset, self.mask)
+
+    def prompted(self, slots: Tensor) -> Memory:
+        """A soft prompt in front of what the decoder looks at: ``slots`` [P, d] before every row."""
+        front = slots.expand(len(self), *slots.shape)
+        return Memory(torch.cat([front, self.states], dim=1), F.pad(self.mask, (len(slots), 0), value=True))
 
 
 @dataclass

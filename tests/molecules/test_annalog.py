@@ -108,9 +108,15 @@ def test_an_offset_on_the_memory_gets_a_gradient_and_the_source_none(space):
     assert space.fingerprint() == before
 
 
-def test_soft_prompt_of_length_zero_changes_nothing(space):
-    plain, prompted = space.encode([ASPIRIN]), space.prompted([ASPIRIN], torch.zeros(0, 256))
-    torch.testing.assert_close(plain.states, prompted.states)
+def test_a_soft_prompt_stands_before_every_row_and_gets_a_gradient(space):
+    memory = space.encode([ASPIRIN, "CCO"])
+    assert torch.equal(memory.prompted(torch.zeros(0, 256)).states, memory.states)
+    slots = torch.randn(3, 256, requires_grad=True)
+    prompted = memory.prompted(slots)
+    assert prompted.states.shape[1] == memory.states.shape[1] + 3
+    assert prompted.mask[:, :3].all() and torch.equal(prompted.mask[:, 3:], memory.mask)
+    space.log_probability(prompted, [ASPIRIN, "CCO"]).sum().backward()
+    assert slots.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(

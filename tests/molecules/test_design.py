@@ -171,3 +171,10 @@ def test_many_starts_run_side_by_side_and_resume(tmp_path):
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
     again = run(tmp_path, *options, "resume=true")
     assert (tmp_path / "molecules.csv").read_bytes() == first and again["reached"] == result["reached"]
+
+
+def test_a_reprogrammed_generator_leaves_its_program_behind(tmp_path):
+    options = [*QED, "start=smiles", "start.smiles=['CC(=O)Nc1ccc(O)cc1']", "search.samples=4", "budget=6"]
+    run(tmp_path, *options, "search=reprogrammed_generator")
+    program = json.loads((tmp_path / "program" / "program.json").read_text())
+    assert program["input"]["name"] == "decoder_prompt" and program["source"]["name"] == "annalog"

@@ -1,0 +1,91 @@
+"""Analogues sampled from a frozen decoder as the mutations of an evolutionary search.
+
+The frozen model says which changes a medicinal chemist would make; selection says which of them to follow. Each parent
+is written in a random atom order before it is read, which makes its analogues more diverse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rdkit import Chem
+
+from molecules import chemistry
+from molecules.objective import Scored
+from molecules.search.base import Problem, Search
+from molecules.search.latent import readable
+from molecules.spaces.base import Decoded, Memory, Space
+
+PATIENCE = 10  # rounds without a new allowed molecule before the search gives up
+
+
+@dataclass
+class Proposals(Search):
+    """population: best molecules that may be parents. parents / samples: of a round, and analogues of each.
+
+    temperature: of sampling. batch: most molecules paid for in a round, the likeliest analogues first.
+    """
+
+    space: Space
+    population: int = 50
+    parents: int = 5
+    samples: int = 16
+    temperature: float = 1.0
+    batch: int = 25
+
+    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+        population = readable(self.space, start)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        idle = 0
+        while idle < PATIENCE:
+            parents = [population[i] for i in ranks(len(population), self.parents, rng)]
+            written = [self.rewrite(p.smiles, rng) for p in parents]
+            drawn = self.space.decode(self.memory(written, self.samples), self.temperature, generator)
+            children = self.choose(problem, [p.smiles for p in parents], drawn)
+            idle = 0 if children else idle + 1
+            if children:
+                scored = problem.score(list(children), list(children.values()))
+                fresh = {s.smiles: s for s in [*population, *scored] if self.space.unreadable(s.smiles) is None}
+                population = sorted(fresh.values(), key=lambda s: s.rank, reverse=True)[: self.population]
+
+    def choose(self, problem: Problem, parents: list[str], drawn: Decoded) -> dict[str, str]:
+        """New allowed molecules -> the parent of each; likeliest first, at most a batch."""
+        found: dict[str, str] = {}
+        for row in drawn.log_probability.argsort(descending=True).tolist():
+            key = chemistry.canonical(drawn.smiles[row] or "")
+            if key is not None and key not in found and not problem.known(key):
+                found[key] = parents[row // self.samples]
+        allowed = problem.violations(list(found)) == 0
+        kept = [key for key, ok in zip(found, allowed) if ok and whole(key)]
+        return {key: found[key] for key in kept[: self.batch]}
+
+    def memory(self, written: list[str], samples: int) -> Memory:
+        """What the decoder looks at: every parent ``samples`` times."""
+        return self.space.encode(written).rows(np.repeat(np.arange(len(written)), samples))
+
+    def rewrite(self, smiles: str, rng: np.random.Generator) -> str:
+        """In a random atom order, where the space can still read that."""
+        written = random_smiles(smiles, rng)
+        return written if self.space.unreadable(written) is None else smiles
+
+
+def ranks(size: int, count: int, rng: np.random.Generator) -> list[int]:
+    """``count`` ranks below ``size``, log-uniform: the best are drawn most often."""
+    return [int(size ** rng.random()) - 1 for _ in range(count)]
+
+
+def random_smiles(smiles: str, rng: np.random.Generator) -> str:
+    """The molecule written in a random atom order."""
+    mol = chemistry.parse(smiles)
+    if mol is None:
+        return smiles
+    order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
+    return Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
+
+
+def whole(smiles: str) -> bool:
+    """One component without unpaired electrons."""
+    mol = chemistry.parse(smiles)
+    return mol is not None and "." not in smiles and not chemistry.is_radical(mol)

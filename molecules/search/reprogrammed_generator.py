@@ -1,0 +1,142 @@
+"""The frozen decoder reprogrammed: a soft prompt in front of it is learned from oracle scores by policy gradient.
+
+REINFORCE with the round's mean as baseline (Williams 1992), replay of the best found so far written in random atom orders
+(Augmented Memory, Guo & Schwaller 2024), through the same training loop as every other program. The frozen model never
+changes; the program (a few thousand values) is what is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from molecules import chemistry
+from molecules.objective import Scored
+from molecules.search.base import Problem
+from molecules.search.latent import readable
+from molecules.search.proposals import PATIENCE, Proposals, ranks
+from molecules.spaces.base import Decoded, Memory
+from molecules.spaces.likelihood import ARROW, Likelihood
+from reprogram.inputs.decoder_prompt import DecoderPrompt
+from reprogram.interfaces import Examples, TargetInfo
+from reprogram.model import ReprogrammedModel
+from reprogram.outputs.identity import Identity
+from reprogram.training.backpropagation import Backpropagation
+from reprogram.training.loop import Training, fit
+
+
+class Pairs(Examples):
+    """``PARENT>>CHILD`` strings with the advantage of each as its label."""
+
+    def __init__(self, texts: Sequence[str], advantages: Sequence[float]) -> None:
+        self.texts, self.labels = list(texts), np.asarray(advantages, dtype=np.float32).reshape(-1, 1)
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> list[str]:
+        return [self.texts[int(i)] for i in rows]
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> Pairs:
+        return Pairs(self.batch(rows), self.labels[np.asarray(rows), 0])
+
+
+@dataclass
+class ReprogrammedGenerator(Proposals):
+    """As ``proposals``, but the decoder writes behind a program that learns after every round.
+
+    slots: length of the soft prompt. rate: learning rate. epochs: passes over a round's examples.
+    replay: best molecules shown again in a round, in random atom orders. memory_size: how many are remembered.
+    """
+
+    slots: int = 8
+    rate: float = 0.002
+    epochs: int = 2
+    replay: int = 24
+    memory_size: int = 50
+    program: ReprogrammedModel | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.likelihood = Likelihood(self.space)
+
+    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+        target = TargetInfo(problem.objective.name, "molecule", "regression", ("log_probability",))
+        self.program = ReprogrammedModel(self.likelihood, DecoderPrompt(self.slots), Identity(), target)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        population = readable(self.space, start)
+        remembered: dict[str, Scored] = {}
+        idle = 0
+        while idle < PATIENCE:
+            parents = [population[i].smiles for i in ranks(len(population), self.parents, rng)]
+            written = [self.rewrite(p, rng) for p in parents]
+            drawn = self.space.decode(self.memory(written, self.samples), self.temperature, generator)
+            children = self.choose(problem, parents, drawn)
+            idle = 0 if children else idle + 1
+            scored = problem.score(list(children), list(children.values()))
+            everything = {s.smiles: s for s in [*population, *scored] if self.space.unreadable(s.smiles) is None}
+            population = sorted(everything.values(), key=lambda s: s.rank, reverse=True)[: self.population]
+            remembered |= {s.smiles: s for s in scored if s.feasible and s.smiles in everything}
+            best = sorted(remembered.values(), key=lambda s: s.score, reverse=True)[: self.memory_size]
+            remembered = {s.smiles: s for s in best}
+            self.learn(problem, written, drawn, best, rng)
+
+    def memory(self, written: list[str], samples: int) -> Memory:
+        """Behind the program."""
+        assert self.program is not None
+        with torch.no_grad():
+            [view] = self.program.input(written)
+            memory = self.likelihood.memory(written, view)
+        return memory.rows(np.repeat(np.arange(len(written)), samples))
+
+    def learn(
+        self, problem: Problem, written: list[str], drawn: Decoded, best: list[Scored], rng: np.random.Generator
+    ) -> None:
+        """One policy-gradient update from what was just written and from the best so far."""
+        assert self.program is not None
+        texts, rewards = [], []
+        for row, child in enumerate(drawn.smiles):
+            reward = None if child is None else self.reward(problem, child)
+            if child is not None and reward is not None:
+                texts.append(written[row // self.samples] + ARROW + child)
+                rewards.append(reward)
+        advantages = standardised(rewards)
+        chosen = ranks(len(best), self.replay, rng) if best else []
+        for i in chosen:
+            parent, child = (self.rewrite(s, rng) for s in (best[i].parent, best[i].smiles))
+            texts.append(parent + ARROW + child)
+            advantages.append(1.0)
+        if texts:
+            training = Training(
+                epochs=self.epochs,
+                batch_size=32,
+                optimiser=Backpropagation("adam", self.rate, schedule="constant"),
+                adversarial=policy_loss,
+            )
+            fit(self.program, Pairs(texts, advantages), training, seed=int(rng.integers(2**31)))
+
+    def reward(self, problem: Problem, child: str) -> float | None:
+        """Score of an allowed molecule, 0 or less of any other; None for one that was not paid for."""
+        key = chemistry.canonical(child)
+        if key is None:
+            return 0.0
+        violation = float(problem.violations([key])[0])
+        if violation > 0:
+            return -min(violation, 1.0)
+        if not problem.known(key):
+            return None
+        [scored] = problem.score([key])
+        return 0.0 if math.isnan(scored.score) else scored.score
+
+
+def policy_loss(model: ReprogrammedModel, pairs: list[str], advantages: Tensor) -> Tensor:
+    """-mean(advantage * log p): its gradient is the policy gradient where the pairs were drawn from the policy."""
+    return -(advantages.squeeze(-1) * model(pairs).squeeze(-1)).mean()
+
+
+def standardised(rewards: Sequence[float]) -> list[float]:
+    """(reward - mean) / standard deviation, all 0 where they are equal."""
+    values = np.asarray(rewards, dtype=float)
+    spread = values.std() if len(values) else 0.0
+    return ((values - values.mean()) / spread).tolist() if spread > 1e-9 else [0.0] * len(values)

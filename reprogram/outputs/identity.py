@@ -1,0 +1,26 @@
+"""The source's answers as they are, for a source that already answers what the target asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from reprogram.errors import ConfigError
+from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, TargetInfo
+from reprogram.outputs.base import mean_logits
+
+
+@dataclass(eq=False)
+class Identity(OutputMapping):
+    """Logits [B, S] averaged over views; S must be T."""
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        if len(spec.labels) != len(target.classes):
+            raise ConfigError(
+                f"output=identity needs as many source labels as target labels; found {len(spec.labels)} and "
+                f"{len(target.classes)}."
+            )
+
+    def forward(self, outputs: list[SourceOutput]) -> Tensor:
+        return mean_logits(outputs)
