@@ -27,7 +27,7 @@ from reprogram.errors import ArtifactError, ReprogramError
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
 from reprogram.registry import find, names
 from reprogram.result import finite, write_atomically
-from reprogram.typecheck import check_arguments, check_fields
+from reprogram.typecheck import check_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -255,6 +255,8 @@ def _load_source(data: dict[str, Any], folder: Path) -> SourceModel:
     where = f"source of {folder / JSON_FILE}"
     try:
         loader = find("reprogram.sources", data["loader"], SourceModel)
+        if not loader.named_in_programs:
+            raise ArtifactError(f"source '{data['loader']}' is never loaded by name; pass it as source=MODEL")
         return loader(**check_arguments(loader, data["options"], where))
     except ReprogramError as error:
         raise ArtifactError(f"The source of the program in {folder} cannot be loaded: {_one_line(error)}.") from error
@@ -276,7 +278,7 @@ def _check_fingerprint(source: SourceModel, data: dict[str, Any], folder: Path) 
 def _method(data: dict[str, Any], package: str, base: type, where: str) -> Any:
     try:
         method = find(package, data["name"], base)
-        return method(**check_fields(method, data["config"], where))
+        return method(**check_arguments(method, data["config"], where))
     except ReprogramError as error:
         raise ArtifactError(f"The {where} cannot be used: {_one_line(error)}.") from error
     except Exception as error:  # __post_init__ of any method

@@ -48,7 +48,7 @@ class Interrupted(ReprogramError):
 
 def nearest(name: str, allowed: Iterable[str], shown: int = 12) -> str:
     """``"did you mean 'x'?"`` or the list of what is allowed, for the end of an error sentence."""
-    allowed = sorted(allowed)
+    allowed = sorted(set(allowed))
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"

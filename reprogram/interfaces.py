@@ -125,6 +125,7 @@ class SourceModel(nn.Module, ABC):
     name: str
     spec: SourceSpec
     differentiable: bool = True
+    named_in_programs: ClassVar[bool] = True  # may a saved program, which can come from a stranger, load it by name?
     options: dict[str, Any]  # the arguments that this source was made with, kept by __new__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -136,11 +137,13 @@ class SourceModel(nn.Module, ABC):
     def origin(self) -> dict[str, Any] | None:
         """``{"loader": file name in reprogram.sources, "options": {…}}``: how a saved program finds this source again.
 
-        None where it cannot be told in JSON, as for a module handed over from Python; loading then asks for the source.
+        None where it cannot be told in JSON, as for a module handed over from Python, or must not be told, as for a
+        service that would be asked; loading then asks for the source.
         """
         package, _, loader = type(self).__module__.rpartition(".")
         options = _plain(self.options)
-        return {"loader": loader, "options": options} if package == "reprogram.sources" and _is_json(options) else None
+        tellable = self.named_in_programs and package == "reprogram.sources" and _is_json(options)
+        return {"loader": loader, "options": options} if tellable else None
 
     @abstractmethod
     def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:

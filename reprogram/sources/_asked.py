@@ -12,7 +12,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +39,7 @@ class AskedSource(SourceModel):
     """
 
     differentiable = False
+    named_in_programs = False  # a stranger's program must not choose whom this machine asks, nor what it calls
 
     def __init__(
         self,
@@ -174,7 +174,3 @@ class AskedSource(SourceModel):
         """SHA-256 of the service's name, version and class list: all that can be known of it."""
         known = json.dumps([self.name, self.version, list(self.labels)])
         return hashlib.sha256(known.encode()).hexdigest()
-
-    def origin(self) -> dict[str, Any] | None:
-        """None: a program from a stranger must not choose whom this machine asks, nor with which secret."""
-        return None

@@ -24,6 +24,8 @@ class ModuleSource(SourceModel):
     A program for such a source is loaded with ``from_pretrained(folder, source=ModuleSource(…))``.
     """
 
+    named_in_programs = False
+
     def __init__(
         self,
         module: nn.Module,

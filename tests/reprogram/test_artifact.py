@@ -226,7 +226,12 @@ def test_a_pickle_in_the_place_of_tensors_is_not_executed(copy, source, tmp_path
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"loader": "module", "options": {"module": "os.system"}}, "cannot be loaded: .*'module' is 'os.system'"),
+        ({"loader": "module", "options": {"module": "os.system"}}, "'module' is never loaded by name"),
+        ({"loader": "callable", "options": {"function": "os:abort"}}, "'callable' is never loaded by name"),
+        (
+            {"loader": "remote", "options": {"url": "http://0.0.0.0", "model": "m", "labels": "imagenet"}},
+            "never loaded",
+        ),
         ({"loader": "os", "options": {}}, "reprogram.sources has no 'os'"),
         ({"loader": "efficientnet", "options": {"weights": "/etc/passwd"}}, "/etc/passwd does not fit"),
         ({"loader": "huggingface", "options": {"name": "/nowhere"}}, "is not a model folder"),
