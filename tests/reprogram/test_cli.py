@@ -1,0 +1,237 @@
+"""What a user types and what comes back: one sentence and an exit code for every mistake, a run folder for every run."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from reprogram import cli
+from reprogram.configuration import groups
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Arguments of a whole run that takes a second: a tiny random model, 8x8 images in two colours."""
+    root = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], num_labels=5)
+    transformers.ResNetForImageClassification(config).save_pretrained(root / "model")
+    settings = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (root / "model" / "preprocessor_config.json").write_text(json.dumps(settings))
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 5)):
+        for colour, name in ((60, "dark"), (190, "light")):
+            (root / "images" / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(colour - 50, colour + 50, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / "images" / part / name / f"{i}.png")
+    source = ["source=huggingface", f"source.name={root / 'model'}"]
+    return [*source, "target=image_folder", f"target.root={root / 'images'}", "target.shots=4", "device=cpu"]
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys, tmp_path):
+    """typed("key=value", …) -> (exit code, stderr), in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, folder="run"):
+        where = [] if any("run_dir=" in a or a.startswith("-") for a in arguments) else [f"run_dir={folder}"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *where])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return exit.value.code, capsys.readouterr().err
+
+    return run
+
+
+MISTAKES = {
+    ("targt=digits",): "There is no option 'targt'; did you mean 'target'?",
+    ("target=mnits",): "There is no target=mnits; did you mean 'mnist'?",
+    ("target.shotss=3",): "There is no option 'target.shotss'; did you mean 'shots'?",
+    ("source.nam=x",): "There is no option 'source.nam'; did you mean 'name'?",
+    ("+target.shootz=3",): "There is no option 'target.shootz'; did you mean 'shots'?",
+    ("colour=blue",): "There is no option 'colour'; allowed: ",
+    ("task=nothing",): "There is no task=nothing; allowed: ",
+    ("target.shots",): "'target.shots' cannot be read; write key=value",
+    ("target=image_folder",): "target.root must be given, as in target.root=VALUE.",
+    ("target=image_folder", "target.root=/nowhere"): "target.root=/nowhere does not exist.",
+    ("seed=first",): "seed=first is not possible; allowed: int.",
+    ("seed=-1",): "seed=-1 must be 0 or more.",
+    ("target.shots=many",): "target.shots=many is not possible; allowed: int or null.",
+    ("target=digits", "target.shots=0"): "target.shots=0 must be at least 1.",
+    ("target=digits", "target.shots=900"): "target.shots=900 asks for more examples than class",
+    ("device=abacus",): "device=abacus is unknown; allowed: auto, cpu, cuda",
+    ("source=huggingface", "source.name=/nowhere"): "source.name=/nowhere is not a model folder",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES, ids=" ".join)
+def test_a_mistake_is_one_sentence_and_exit_code_2(typed, arguments):
+    code, stderr = typed(*arguments)
+    assert code == 2
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and MISTAKES[arguments] in lines[0]
+
+
+def test_debug_brings_the_traceback_back(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", "debug=true", "run_dir=run", "seed=-1"])
+    with pytest.raises(Exception, match="seed=-1 must be 0 or more"):
+        cli.main()
+
+
+def test_a_mistake_leaves_no_run_folder(typed, tmp_path):
+    typed("target.shots=many")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_whole_run_and_the_folder_it_leaves(typed, tiny, tmp_path):
+    assert typed(*tiny)[0] == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["schema"] == 1 and result["task"] == "reprogram" and result["target"]["train_labels"] == 8
+    assert "image_folder" in (tmp_path / "run" / "config.yaml").read_text()
+    code, stderr = typed(*tiny)
+    assert code == 2 and "run_dir=run already holds a finished run; choose another folder or remove it." in stderr
+
+
+def test_a_number_as_a_folder_name_is_text(typed, tiny, tmp_path):
+    shutil.copytree(next(a for a in tiny if "root=" in a).partition("=")[2], tmp_path / "2024")
+    assert typed(*tiny, "target.root=2024")[0] == 0
+
+
+def test_a_sweep_goes_on_after_a_mistake(typed, tiny, tmp_path):
+    code, stderr = typed("--multirun", "hydra.sweep.dir=sweep", *tiny, "target.shots=2,99,3")
+    assert code == 2 and stderr.count("error: ") == 1 and "target.shots=99 asks for more" in stderr
+    labels = [json.loads((tmp_path / f"sweep/{i}/result.json").read_text())["target"]["train_labels"] for i in (0, 2)]
+    assert labels == [4, 6] and not (tmp_path / "sweep/1/result.json").exists()
+
+
+def folder_of(tmp_path, kind):
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in {"empty": "", "one class": "a", "few": "ab", "damaged": "ab"}[kind]:
+        (root / name).mkdir()
+        for i in range(10):
+            Image.new("RGB", (1, 1), (i, 0, 0)).save(root / name / f"{i}.png")
+    if kind == "damaged":
+        for i in range(3):
+            (root / "a" / f"{i}.png").write_bytes(b"broken")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("empty", "holds no images"),
+        ("one class", "has only the class 'a'; at least two classes are needed."),
+        ("few", "target.shots=16 asks for more examples than class 'a' has (8)"),
+        ("damaged", "3 of 20 images in"),
+    ],
+)
+def test_data_that_cannot_be_used(typed, tmp_path, kind, sentence):
+    code, stderr = typed("target=image_folder", f"target.root={folder_of(tmp_path, kind)}")
+    assert code == 2 and sentence in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["target.path=/nowhere.csv", "target.input_column=t", "target.label_column=l"], "/nowhere.csv"),
+        (["target.path=FILE", "target.input_column=text", "target.label_column=lable"], "did you mean 'label'?"),
+    ],
+)
+def test_a_table_that_is_missing_or_lacks_a_column(typed, tmp_path, arguments, sentence):
+    file = tmp_path / "table.csv"
+    file.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(20)))
+    code, stderr = typed("target=csv", *(a.replace("FILE", str(file)) for a in arguments))
+    assert code == 2 and sentence in stderr
+
+
+def test_images_of_one_pixel_and_of_ten_thousand(typed, tiny, tmp_path):
+    root = tmp_path / "sizes"
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (1, 1), 100 * i % 255).save(root / name / f"{i}.png")
+    Image.new("L", (10_000, 10_000), 9).save(root / "a" / "giant.png", compress_level=1)
+    assert typed(*tiny, f"target.root={root}", "target.shots=null", "target.size=32")[0] == 0
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.yaml"])
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(typed, tiny, tmp_path, monkeypatch, file):
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    code, stderr = typed(*tiny)
+    assert code == 2 and f"No space left on device (run/{file})." in stderr
+    assert not [p.name for p in (tmp_path / "run").glob(f"*{file}*")]
+
+
+def test_a_run_folder_that_cannot_be_made(typed, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, stderr = typed("target=digits", "run_dir=file/run")
+    assert code == 2 and "file/run" in stderr
+
+
+def test_help_shows_every_choice_with_a_line(typed, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert exit.value.code == 0
+    for group in groups():
+        assert f"\n{group}=\n" in shown
+    assert "ridge_taps  " in shown and "seed: 0" in shown
+
+
+def in_a_shell(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
+    )
+
+
+def test_a_mistake_in_a_real_shell(tmp_path):
+    ended = in_a_shell("target=mnits", "run_dir=run", cwd=tmp_path, HYDRA_FULL_ERROR="0")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: There is no target=mnits; did you mean 'mnist'?\n"
+
+
+def test_a_run_in_a_real_shell_from_any_folder(tmp_path, tiny):
+    ended = in_a_shell(*tiny, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (folder,) = (tmp_path / "outputs" / "reprogram" / "reprogram").iterdir()
+    assert (folder / "result.json").exists()
+
+
+def test_import_takes_less_than_two_seconds():
+    code = "import time; t = time.process_time(); import reprogram; print(time.process_time() - t)"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(ended.stdout) < 2.0
+
+
+def test_import_leaves_heavy_packages_alone():
+    code = "import reprogram, sys; print({'torch', 'transformers', 'rdkit', 'matplotlib'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
