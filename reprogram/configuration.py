@@ -51,13 +51,13 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, only: str = "") -> None:
     """Every value against the type that its class or function declares, before anything is loaded or written.
 
-    A number where text is wanted (``target.root=2024``) becomes text. ConfigError names the key, what was found and
-    what is allowed.
+    only: look at this group alone. A number where text is wanted (``target.root=2024``) becomes text. ConfigError names
+    the key, what was found and what is allowed.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith(only))
     if missing:
         raise ConfigError(f"{' and '.join(missing)} must be given, as in {missing[0]}=VALUE.")
     plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -66,7 +66,8 @@ def check(config: DictConfig) -> None:
     if plain["seed"] < 0:
         raise ConfigError(f"seed={plain['seed']} must be 0 or more.")
     for path, node in _nodes(plain, ""):
-        _check_node(config, path, node)
+        if path.startswith(only):
+            _check_node(config, path, node)
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -102,3 +103,20 @@ def _check_value(config: DictConfig, key: str, value: Any, hint: Any) -> None:
         return
     shown = "null" if value is None else value
     raise ConfigError(f"{key}={shown} is not possible; allowed: {readable(hint)}.")
+
+
+def load(group: str, name: str, /, **values: Any) -> Any:
+    """Make what ``group=name`` makes on the command line, from Python; ``values`` go before those of the file."""
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    if name not in options(group):
+        raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", overrides=[f"{group}={name}", "run_dir=."])
+    for key, value in values.items():
+        if key not in config[group]:
+            raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, map(str, config[group]))}.")
+        OmegaConf.update(config, f"{group}.{key}", value)
+    check(config, only=group)
+    return instantiate(config[group])
