@@ -115,8 +115,9 @@ def load(group: str, name: str, /, **values: Any) -> Any:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", overrides=[f"{group}={name}", "run_dir=."])
     for key, value in values.items():
-        if key not in config[group]:
-            raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, map(str, config[group]))}.")
+        known = [str(k) for k in config[group] if not str(k).startswith("_")]  # "in" would miss a ???
+        if key not in known:
+            raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, known)}")
         OmegaConf.update(config, f"{group}.{key}", value)
     check(config, only=group)
     return instantiate(config[group])
