@@ -64,8 +64,7 @@ class RemoteSource(AskedSource):
         if not http.is_ready(f"{root}/ready"):
             raise SourceError(f"{url} is up, but its model '{model}' is not ready; wait for it or check source.model.")
         described = http.get(root)
-        versions = [model_version] if model_version else described.get("versions") or []
-        version = str(versions[-1]) if versions else "unversioned"
+        version = model_version or _version_of(described, http.index(), model)
         super().__init__(f"{model} at {url}", read_labels(labels), version, billed=True, **asked)
         self._http, self._root, self._output = http, root, output
         self._input = _input_of(described, url)
@@ -166,6 +165,12 @@ class _Client:
 
         return self._json(self._send("POST", path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
 
+    def index(self) -> list[Any]:
+        """The models that the server lists (the protocol's repository extension), nothing where it lists none."""
+        reply = self._send("POST", "/v2/repository/index", b"{}", accepted=range(100, 600))
+        listed = _lenient(reply.text) if reply.status_code == 200 else None
+        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
     def _headers(self) -> dict[str, str]:
         token = os.environ.get(self.token_env, "") if self.token_env else ""
         sent = {"Content-Type": "application/json"}
@@ -231,6 +236,13 @@ def _lenient(text: str) -> Any:
 def _said(reply: Any) -> str:
     """The server's own words, cut short."""
     return " ".join(reply.text.split())[:200] or "no reason given"
+
+
+def _version_of(described: dict[str, Any], index: list[dict[str, Any]], model: str) -> str:
+    """The newest version that the metadata names, else the one that the server's index names (MLServer)."""
+    versions = described.get("versions") or [e.get("version") for e in index if e.get("name") == model]
+    named = [str(version) for version in versions if version]
+    return named[-1] if named else "unversioned"
 
 
 def _input_of(described: dict[str, Any], url: str) -> tuple[str, str]:

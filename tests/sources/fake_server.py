@@ -29,6 +29,7 @@ class FakeServer(ThreadingHTTPServer):
     def __init__(self, misbehave: Callable[..., Any] | None = None, version: str = "7", datatype: str = "FP32") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.misbehave, self.version, self.datatype = misbehave, version, datatype
+        self.names_versions = True  # False: only the index tells, as MLServer does
         self.requests = 0
         self.answered: list[bytes] = []
         self.tokens: set[str | None] = set()
@@ -60,12 +61,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         described = {
             "name": "tiny",
-            "versions": [self.server.version],
+            "versions": [self.server.version] if self.server.names_versions else [],
             "inputs": [{"name": "pixels", "datatype": self.server.datatype, "shape": [-1, 3, -1, -1]}],
         }
         self.reply(200, {}, json.dumps(described).encode())
 
     def do_POST(self) -> None:
+        if self.path == "/v2/repository/index":
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.reply(200, {}, json.dumps([{"name": "tiny", "version": self.server.version}]).encode())
+            return
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"][0]
         images = np.asarray(request["data"], np.float32).reshape(request["shape"])
         if self.server.datatype == "UINT8":

@@ -155,8 +155,10 @@ def test_single_image_without_an_answer_counts_as_undecided() -> None:
     assert source.ledger.bill()["failed"] == 1 and source.ledger.bill()["queries"] == 4
 
 
-def test_cache_of_another_model_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["metadata", "index"])
+def test_cache_of_another_model_version_is_refused(where: str, tmp_path: Path) -> None:
     with FakeServer(version="1") as server:
+        server.names_versions = where == "metadata"
         connect(server, cache=tmp_path)(images(1))
         server.version = "2"
         with pytest.raises(SourceError, match=r"belongs to another model .version 1, now 2"):
