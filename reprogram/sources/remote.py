@@ -267,5 +267,5 @@ def _png(pixels: np.ndarray) -> str:
     from PIL import Image
 
     raw = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(raw, "PNG")
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(raw, "PNG", compress_level=1)
     return base64.b64encode(raw.getvalue()).decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import threading
 import time
@@ -10,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3 * 4 * 4, 5)).astype(np.float32)
 
@@ -72,8 +75,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(200, {}, json.dumps([{"name": "tiny", "version": self.server.version}]).encode())
             return
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"][0]
-        images = np.asarray(request["data"], np.float32).reshape(request["shape"])
-        if self.server.datatype == "UINT8":
+        if self.server.datatype == "BYTES":
+            files = [Image.open(io.BytesIO(base64.b64decode(text))) for text in request["data"]]
+            images = np.stack([np.asarray(file, np.float32).transpose(2, 0, 1) for file in files])
+        else:
+            images = np.asarray(request["data"], np.float32).reshape(request["shape"])
+        if self.server.datatype != "FP32":
             images = images / 255
         with self.server.lock:
             self.server.requests += 1

@@ -46,8 +46,9 @@ def test_answers_are_the_servers_log_probabilities_in_order() -> None:
     assert source.version == "7" and source.spec.answers == "log_probabilities"
 
 
-def test_uint8_servers_get_whole_pixel_values() -> None:
-    with FakeServer(datatype="UINT8") as server:
+@pytest.mark.parametrize("datatype", ["UINT8", "BYTES"])
+def test_servers_that_read_whole_pixels_or_files_get_them(datatype: str) -> None:
+    with FakeServer(datatype=datatype) as server:
         x = images(4)
         logits = connect(server)(x).logits
     rounded = (x * 255).round() / 255

@@ -1,0 +1,148 @@
+"""Cells of ``black_box.py`` as a page: means and deviations over seeds, and the shares of the white box's gain."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+START = "mapping_only (frequency)"
+UNPAID = "white box"
+INNER = "white box, inner layers, views"
+SEARCHED = ("start of every search", "rgf", "spsa_gc", "cma_es", "white box, the searched prompt, top_k")
+WANTED = {1000: 0.75, 10000: 0.90}
+
+
+def table(rows: list[dict[str, Any]], shots: int) -> tuple[str, dict[str, Any]]:
+    """The page as markdown, and its figures."""
+    cells = [row for row in rows if row["target"] != "throughput"]
+    targets = list(dict.fromkeys(row["target"] for row in cells))
+    kinds = sorted({(row["budget"], row["method"]) for row in cells}, key=_order)
+    figures: dict[str, Any] = {"accuracy": {}, "share_of_gain": {}}
+    lines = [
+        "# A model behind a server, reprogrammed with queries alone",
+        "",
+        "Written by `python benchmarks/black_box.py --table docs/results/black_box.md`.",
+        "",
+        f"EfficientNet-Lite0 (1,000 ImageNet classes, probabilities as answers, 8-bit images) behind MLServer in its own "
+        f"process; {shots} labels a class, ten classes. Test accuracy: mean ± standard deviation over seeds, (number of "
+        "seeds). *Queries* are training queries, the most that any target needed; test queries are counted apart.",
+        "",
+        "| program | budget | queries | " + " | ".join(targets) + " |",
+        "|---|---|---|" + "---|" * len(targets),
+    ]
+    for budget, method in kinds:
+        found = [r for r in cells if (r["budget"], r["method"]) == (budget, method)]
+        shown = [_shown([r["accuracy"] for r in found if r["target"] == t]) for t in targets]
+        queries = max(r["queries"] for r in found)
+        lines.append(f"| {method} | {budget or '–'} | {queries or '–'} | " + " | ".join(shown) + " |")
+        figures["accuracy"][f"{method} @ {budget}"] = {
+            t: _mean([r["accuracy"] for r in found if r["target"] == t]) for t in targets
+        }
+    lines += ["", *_gains(cells, targets, figures), "", *_searches(cells, targets), "", *_throughput(rows, figures)]
+    figures["seeds"] = max((row["seed"] for row in cells), default=0) + 1
+    figures["shots"] = shots
+    return "\n".join(lines) + "\n", figures
+
+
+def _gains(cells: list[dict[str, Any]], targets: Sequence[str], figures: dict[str, Any]) -> list[str]:
+    """Share of the gain over mapping-only that the best white-box program makes from the logits alone."""
+    lines = [
+        "## How much of the white box's gain do queries reach?",
+        "",
+        f"Gain over `{START}`, as a share of the gain of the best white-box program that sees logits only (best by its "
+        "own test accuracy, which favours the white box). Only programs whose predictions come from the service count.",
+        "",
+        "| target | mapping only | best white box, logits | "
+        + " | ".join(f"{budget:,} queries, share (wanted {wanted:.0%})" for budget, wanted in WANTED.items())
+        + " | reached |",
+        "|---|---|---|" + "---|" * (len(WANTED) + 1),
+    ]
+    for target in targets:
+        here = [c for c in cells if c["target"] == target]
+        by_method = {m: _mean([c["accuracy"] for c in here if c["method"] == m]) for m in {c["method"] for c in here}}
+        white = {m: a for m, a in by_method.items() if m.startswith(UNPAID) and m != INNER}
+        if not white or START not in by_method:
+            continue
+        best_white, start = max(white, key=lambda m: white[m]), by_method[START]
+        shown, reached, shares = [], True, {}
+        for budget, wanted in WANTED.items():
+            paid = _means(c for c in here if 0 < c["budget"] <= budget and "copy predicts" not in c["method"])
+            (at, method), accuracy = max(paid.items(), key=lambda item: item[1])
+            share = (accuracy - start) / (white[best_white] - start)
+            shown.append(f"{accuracy:.3f}, {share:.0%} ({method} @ {at:,})")
+            reached, shares[budget] = reached and share >= wanted, share
+        figures["share_of_gain"][target] = shares
+        lines.append(
+            f"| {target} | {start:.3f} | {white[best_white]:.3f} ({best_white.removeprefix('white box, ')}) | "
+            + " | ".join(shown)
+            + f" | {'yes' if reached else 'no'} |"
+        )
+    return lines
+
+
+def _searches(cells: list[dict[str, Any]], targets: Sequence[str]) -> list[str]:
+    """Zeroth-order methods with the same program, accuracy against queries."""
+    budgets = sorted({c["budget"] for c in cells if c["method"] in SEARCHED[1:4]})
+    if not budgets:
+        return []
+    first = next(c for c in cells if c["method"] in SEARCHED[1:4])
+    lines = [
+        "## Search without gradients",
+        "",
+        f"All rows train the same prompt ({first['trained']} values, scaled up to the image) in front of the same `top_k` "
+        "map, from the same start; the white box trains it with the source's gradients.",
+        "",
+        "| target | start | "
+        + " | ".join(f"{m}, {b:,} queries" for m in SEARCHED[1:4] for b in budgets)
+        + " | gradients |",
+        "|---|---|" + "---|" * (3 * len(budgets) + 1),
+    ]
+    for target in targets:
+        at = {(c["method"], c["budget"]): [] for c in cells if c["target"] == target}
+        for c in cells:
+            if c["target"] == target:
+                at[c["method"], c["budget"]].append(c["accuracy"])
+        wanted = [(SEARCHED[0], 1000), *((m, b) for m in SEARCHED[1:4] for b in budgets), (SEARCHED[4], 0)]
+        lines.append(f"| {target} | " + " | ".join(_shown(at.get(key, [])) for key in wanted) + " |")
+    return lines
+
+
+def _throughput(rows: list[dict[str, Any]], figures: dict[str, Any]) -> list[str]:
+    found = [row for row in rows if row["target"] == "throughput"]
+    if not found:
+        return []
+    row = found[-1]
+    figures["throughput"] = {k: row[k] for k in ("plain_per_second", "client_per_second", "share", "median_share")}
+    return [
+        "## Throughput",
+        "",
+        f"A plain load loop (one prepared request sent again and again) gets {row['plain_per_second']:.0f} images a "
+        f"second from the server, the client {row['client_per_second']:.0f}: {row['share']:.0%} (median of "
+        f"{row['blocks']} alternating blocks of {row['block']} images: {row['median_share']:.0%}; wanted: 90%).",
+    ]
+
+
+def _means(cells: Any) -> dict[tuple[int, str], float]:
+    groups: dict[tuple[int, str], list[float]] = {}
+    for cell in cells:
+        groups.setdefault((cell["budget"], cell["method"]), []).append(cell["accuracy"])
+    return {key: _mean(values) for key, values in groups.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else float("nan")
+
+
+def _shown(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{_mean(values):.3f}{spread} ({len(values)})"
+
+
+def _order(kind: tuple[int, str]) -> tuple[Any, ...]:
+    """Closed forms, searches, stand-ins, white boxes."""
+    budget, method = kind
+    group = 3 if method.startswith(UNPAID) else 2 if method.startswith("local") else 1 if method in SEARCHED else 0
+    return group, method if group == 1 else "", budget, method

@@ -1,0 +1,362 @@
+"""A model behind a real server, reprogrammed with queries alone: accuracy against queries, and the client's throughput.
+
+    pip install 'reprogram[all,serving]'
+    python benchmarks/black_box.py --cifar PATH/cifar10-small
+
+MLServer serves EfficientNet-Lite0 in its own process over the Open Inference Protocol v2. Every row is a program found
+within a budget of training queries; test queries are counted apart. Finished cells are kept in ``--cells`` and are not
+run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _black_box_table import INNER, table
+from _service import Service
+
+import reprogram
+from reprogram.hooks import Run
+from reprogram.inputs.coarse import Coarse
+from reprogram.inputs.full import Full
+from reprogram.inputs.none import NoPrompt
+from reprogram.inputs.views import Views
+from reprogram.interfaces import InputTransformation, OutputMapping, SourceModel, SourceOutput, SourceSpec, TargetTask
+from reprogram.ledger import EVALUATION, Budget
+from reprogram.model import ReprogrammedModel
+from reprogram.outputs.frequency import FrequencyMapping
+from reprogram.outputs.ridge_taps import RidgeTaps
+from reprogram.outputs.top_k import TopK
+from reprogram.result import Result
+from reprogram.sources.black_box import BlackBoxSource
+from reprogram.sources.efficientnet import EfficientNetLite
+from reprogram.sources.remote import RemoteSource
+from reprogram.targets.digits import digits
+from reprogram.targets.image_folder import image_folder
+from reprogram.targets.mnist import mnist
+from reprogram.training._zeroth_order import ZerothOrder
+from reprogram.training.backpropagation import Backpropagation
+from reprogram.training.cma_es import CmaEs
+from reprogram.training.local_stand_in import LocalStandIn
+from reprogram.training.loop import Training
+from reprogram.training.rgf import RandomGradientFree
+from reprogram.training.spsa_gc import SpsaGc
+
+SIDE, GRID = 64, 8  # the prompt of every searched row: GRID·GRID·3 values, scaled up to SIDE pixels
+BATCH = 16  # training images a zeroth-order step
+STRATEGIES: dict[str, tuple[Callable[[], ZerothOrder], int]] = {  # and candidates a step
+    "rgf": (lambda: RandomGradientFree(directions=10, smoothing=1.0, learning_rate=0.02), 11),
+    "spsa_gc": (lambda: SpsaGc(pairs=5, gain=0.02, probe=0.08), 10),
+    "cma_es": (lambda: CmaEs(subspace=32, population=11, spread=0.06), 11),
+}
+
+
+class LogitsOnly(SourceModel):
+    """A source with its gradients but without its inner layers: the most that a service's answers could be worth."""
+
+    def __init__(self, source: SourceModel) -> None:
+        super().__init__()
+        self.inner, self.name = source, source.name
+        self.spec = SourceSpec("image", source.spec.size, source.labels)
+        self.freeze()
+
+    def answer(self, source_input: Any, taps: Sequence[Any] = ()) -> SourceOutput:
+        return SourceOutput(self.inner(source_input).logits)
+
+
+def few_views(target: str) -> Views:
+    """Six views at most: 960 queries for 160 training images. Drawings are inverted, photographs are scaled."""
+    return Views((64, 96, 128, 160, 224)) if target == "cifar10" else Views((64, 96, 128), invert=True)
+
+
+def many_views(target: str) -> Views:
+    """Up to 12 views: 1,920 queries for 160 training images."""
+    if target == "cifar10":
+        return Views((64, 96, 128, 160, 224), flip=True)
+    return Views((64, 80, 96, 112, 128, 160), invert=True)
+
+
+def load(target: str, seed: int, arguments: argparse.Namespace) -> TargetTask:
+    """The task with at most ``--test`` test images, the same ones for every seed."""
+    if target == "cifar10":
+        task = image_folder(str(arguments.cifar), shots=arguments.shots, seed=seed)
+    else:
+        task = {"digits": digits, "mnist": mnist}[target](shots=arguments.shots, seed=seed)
+    rows = np.random.default_rng(0).permutation(len(task.test))[: arguments.test]
+    task.test = task.test.subset(rows)
+    return task
+
+
+class Bench:
+    """Runs cells and keeps their rows."""
+
+    def __init__(self, arguments: argparse.Namespace, url: str) -> None:
+        self.arguments, self.url = arguments, url
+        self.folder = Path(arguments.cells)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.folder.read_text().splitlines() if self.folder.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def cell(self, target: str, seed: int, method: str, budget: int, work: Callable[[], dict[str, Any]]) -> None:
+        key = {"target": target, "seed": seed, "method": method, "budget": budget}
+        if any(key.items() <= row.items() for row in self.rows):
+            return
+        started, cpu = time.perf_counter(), time.process_time()
+        row = key | work() | {"seconds": time.perf_counter() - started, "client_cpu": time.process_time() - cpu}
+        self.rows.append(row)
+        with self.folder.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{target} seed {seed} {method} {budget}: {row['accuracy']:.3f}, {row['queries']} queries", flush=True)
+
+    def service(self, cache: Path, budget: int) -> RemoteSource:
+        return RemoteSource(
+            self.url,
+            "efficientnet_lite0",
+            "imagenet",
+            budget=Budget(queries=budget),
+            cache=cache,
+            batch=32,
+            workers=2,
+            timeout=120,
+        )
+
+    def asked(
+        self,
+        task: TargetTask,
+        input: InputTransformation,
+        output: OutputMapping,
+        budget: int,
+        training: Training | None = None,
+        cache: Path | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """A program found with at most ``budget`` queries, and its test accuracy."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = self.service(cache or Path(folder) / "answers", budget)
+            row = measured(source, task, input, output, training, seed, Path(folder))
+        bill = source.ledger.bill()
+        return row | {"queries": bill["by_kind"].get("training", 0), "bill": bill}
+
+
+def measured(
+    source: SourceModel,
+    task: TargetTask,
+    input: InputTransformation,
+    output: OutputMapping,
+    training: Training | None,
+    seed: int,
+    folder: Path,
+) -> dict[str, Any]:
+    model = ReprogrammedModel(source, input, output, task.info)
+    history = (training or Training(0)).fit(model, task.train, Run(folder, seed, Result("reprogram", seed)))
+    asked = getattr(getattr(model.source, "ledger", None), "asked", 0)
+    with model.source.counted_as(EVALUATION):
+        predictions = model.predict(task.test)
+    return {
+        "accuracy": float((predictions == task.test.labels).mean()),
+        "trained": input.trainable(),
+        "queries": 0,
+        "distinct": asked,
+        "loss": [row["loss"] for row in history.epochs][-1:],
+        "ended": history.ended,
+    }
+
+
+def closed_forms(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    """Programs without a search: one query a training image and view. Their answers are shared between rows."""
+    cache = Path(bench.arguments.work) / target
+    for method, budget, input, output in (
+        ("mapping_only (frequency)", 1000, NoPrompt(128), FrequencyMapping()),
+        ("top_k, 1 view", 1000, NoPrompt(128), TopK()),
+        ("top_k, views", 1000, few_views(target), TopK()),
+        ("linear on log-probabilities, 1 view", 1000, NoPrompt(128), RidgeTaps()),
+        ("linear on log-probabilities, views", 1000, few_views(target), RidgeTaps()),
+        ("linear on log-probabilities, views", 10000, many_views(target), RidgeTaps()),
+    ):
+        bench.cell(target, seed, method, budget, partial(_alone, bench, task, input, output, budget, cache))
+
+
+def _alone(bench: Bench, task: TargetTask, input: Any, output: Any, budget: int, cache: Path) -> dict[str, Any]:
+    """Rows that share a cache are billed as if each were alone: all their questions are distinct."""
+    row = bench.asked(task, input, output, budget, cache=cache)
+    return row | {"queries": row["distinct"]}
+
+
+def searches(bench: Bench, target: str, seed: int, task: TargetTask, budget: int) -> None:
+    """Zeroth-order rows: the same prompt for all, from the one-view map as a start."""
+    for name, (make, candidates) in STRATEGIES.items():
+        steps = -(-len(task.train) // BATCH)
+        epochs = max(1, (budget - len(task.train)) // (candidates * BATCH * steps))
+        training = Training(epochs, BATCH, make())
+        work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), budget, training, seed=seed)
+        bench.cell(target, seed, name, budget, work)
+
+
+def start_of_search(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    """Where every search starts: the same program with its prompt at zero."""
+    bench.cell(target, seed, "start of every search", 1000, lambda: bench.asked(task, Coarse(SIDE, GRID), TopK(), 1000))
+
+
+def stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    local = EfficientNetLite("efficientnet_lite1")
+    for serve in ("copy", "service"):
+        training = LocalStandIn(20, 32, local=local, serve=serve)
+        work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), 1000, training, seed=seed)
+        bench.cell(target, seed, f"local stand-in, {serve} predicts", 1000, work)
+
+
+def white_box(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    """What gradients and inner layers would add: the same model in this process."""
+    whole = EfficientNetLite()
+    logits = LogitsOnly(whole)
+    read_once = BlackBoxSource(whole, answers="logits", cache=Path(bench.arguments.work) / f"{target}_logits")
+    rows: list[tuple[str, SourceModel, InputTransformation, OutputMapping, Training | None]] = [
+        ("white box, linear on logits, views", read_once, many_views(target), RidgeTaps(), None),
+    ]
+    if seed < bench.arguments.search_seeds:
+        searched, gentle = Training(20, 32), Training(20, 32, Backpropagation(learning_rate=0.003))
+        rows += [
+            ("white box, the searched prompt, top_k", logits, Coarse(SIDE, GRID), TopK(), searched),
+            (INNER, whole, Views((96, 128, 160)), RidgeTaps(), None),
+            ("white box, full prompt 96 px, top_k", logits, Full(96), TopK(), gentle),
+            ("white box, full prompt 96 px, linear on logits", logits, Full(96), RidgeTaps(), gentle),
+        ]
+    for method, source, input, output, training in rows:
+
+        def work(source: Any = source, input: Any = input, output: Any = output, training: Any = training) -> Any:
+            with tempfile.TemporaryDirectory() as folder:
+                return measured(source, task, input, output, training, seed, Path(folder)) | {"queries": 0}
+
+        bench.cell(target, seed, method, 0, work)
+
+
+def throughput(url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 768) -> dict[str, float]:
+    """Images a second of the client against a plain load loop with the same batch size and as many connections.
+
+    The load loop sends one prepared body again and again; the client encodes, sends, checks and keeps every answer.
+    The two take turns in blocks, so that other work on the machine meets both alike.
+    """
+    import httpx
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    low = torch.from_numpy(rng.random((images, 3, 12, 12)).astype(np.float32))
+    pixels = torch.nn.functional.interpolate(low, size=(side, side), mode="bilinear")
+    encoded = []
+    for image in (pixels[:batch] * 255).byte().permute(0, 2, 3, 1).numpy():
+        raw = io.BytesIO()
+        Image.fromarray(image).save(raw, "PNG", compress_level=1)
+        encoded.append(base64.b64encode(raw.getvalue()).decode())
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [batch, 1], "data": encoded}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    block = batch * workers * 2
+    plain: list[float] = []
+    ours: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, httpx.Client(timeout=120) as http:
+        source = RemoteSource(
+            url,
+            "efficientnet_lite0",
+            "imagenet",
+            cache=Path(folder) / "a",
+            journal=Path(folder) / "j",
+            batch=batch,
+            workers=workers,
+            timeout=120,
+        )
+
+        def send(_: int) -> None:
+            http.post(f"{url}/v2/models/efficientnet_lite0/infer", content=body).raise_for_status()
+
+        send(0)
+        for start in range(0, images - block + 1, block):
+            began = time.perf_counter()
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(send, range(block // batch)))
+            plain.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            source(pixels[start : start + block])
+            ours.append(time.perf_counter() - began)
+    rate_plain, rate_ours = (block * len(t) / sum(t) for t in (plain, ours))
+    return {
+        "plain_per_second": rate_plain,
+        "client_per_second": rate_ours,
+        "share": rate_ours / rate_plain,
+        "median_share": statistics.median(p / o for p, o in zip(plain, ours, strict=True)),
+        "blocks": len(plain),
+        "block": block,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--targets", nargs="+", default=["digits", "mnist", "cifar10"])
+    parser.add_argument("--cifar", type=Path, help="folder with train/ and test/ of small CIFAR-10")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--search-seeds", type=int, default=3, help="seeds of the zeroth-order rows")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[1000, 10000, 50000])
+    parser.add_argument("--large-budget-seeds", type=int, default=3, help="seeds of searches above 10,000 queries")
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--test", type=int, default=500, help="test images")
+    parser.add_argument("--mlserver", default="mlserver", help="MLServer's executable")
+    parser.add_argument("--cells", default="outputs/black_box/cells.jsonl", help="finished cells, to go on from")
+    parser.add_argument("--work", default="outputs/black_box/answers", help="folder for cached answers")
+    parser.add_argument("--table", type=Path, help="write the table here (docs/results/black_box.md)")
+    parser.add_argument("--only-table", action="store_true", help="no server: the table from finished cells")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    Path(arguments.cells).parent.mkdir(parents=True, exist_ok=True)
+    if arguments.only_table:
+        bench = Bench(arguments, "")
+    else:
+        service = Service(arguments.mlserver, Path(arguments.cells).with_name("server.log"))
+        with service as url:
+            bench = Bench(arguments, url)
+            run(bench)
+    text, figures = table(bench.rows, arguments.shots)
+    print(text)
+    if arguments.table:
+        arguments.table.parent.mkdir(parents=True, exist_ok=True)
+        arguments.table.write_text(text)
+    versions = {"reprogram": reprogram.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    print(json.dumps(figures | {"versions": versions}))
+
+
+def run(bench: Bench) -> None:
+    """Cheap and decisive rows first, so that a run that is cut short has said the most."""
+    arguments = bench.arguments
+    tasks: dict[tuple[str, int], TargetTask] = {}
+    seeds = range(arguments.seeds)
+    for target in arguments.targets:
+        for seed in seeds:
+            tasks[target, seed] = load(target, seed, arguments)
+            closed_forms(bench, target, seed, tasks[target, seed])
+    bench.cell("throughput", 0, "client", 0, lambda: {"accuracy": 0.0, "queries": 0} | throughput(bench.url))
+    for (target, seed), task in tasks.items():
+        white_box(bench, target, seed, task)
+    for budget in sorted(arguments.budgets):
+        limit = arguments.search_seeds if budget <= 10_000 else arguments.large_budget_seeds
+        for (target, seed), task in tasks.items():
+            if seed < limit:
+                start_of_search(bench, target, seed, task)
+                searches(bench, target, seed, task, budget)
+    for (target, seed), task in tasks.items():
+        if seed < arguments.search_seeds:
+            stand_ins(bench, target, seed, task)
+
+
+if __name__ == "__main__":
+    main()
