@@ -37,27 +37,29 @@ class Budget:
 
     queries: calls for training (evaluation is counted apart and not limited by it).
     price: what all calls together may cost, evaluation included, in the currency of ``price_per_query``.
+    evaluation: calls of ``price`` that training must leave for the test set.
     """
 
     queries: int | None = None
     price: float | None = None
     price_per_query: float = 0.0
+    evaluation: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("queries", "price", "price_per_query"):
+        for name in ("queries", "price", "price_per_query", "evaluation"):
             value = getattr(self, name)
             if value is not None and (not math.isfinite(value) or value < 0):
                 raise ConfigError(f"budget.{name}={value} must not be negative.")
 
-    def affordable(self, kind: str, paid: Mapping[str, int], reserved: int) -> float:
-        """How many more calls of this kind the limits allow; ``reserved`` calls are kept for evaluation."""
+    def affordable(self, kind: str, paid: Mapping[str, int]) -> float:
+        """How many more calls of this kind the limits allow."""
         total = sum(paid.values())
         by_count = math.inf if self.queries is None or kind != TRAINING else self.queries - paid.get(TRAINING, 0)
         by_price = math.inf
         if self.price is not None and self.price_per_query > 0:
             by_price = math.floor(self.price / self.price_per_query + 1e-9) - total
             if kind == TRAINING:
-                by_price -= max(0, reserved - paid.get(EVALUATION, 0))
+                by_price -= max(0, self.evaluation - paid.get(EVALUATION, 0))
         return max(0, min(by_count, by_price))
 
     def __str__(self) -> str:
@@ -153,7 +155,6 @@ class Ledger:
         self.asked = 0  # items that were asked for, repeated ones included
         self.counts: Counter[str] = Counter()  # calls of this process by kind
         self.paid: Counter[str] = Counter()  # calls by kind, this process and the journal's earlier ones
-        self.reserved = 0
         self._index: dict[str, Any] = {}
         self._journalled: set[str] = set()
         self._seen: set[str] = set()
@@ -173,11 +174,7 @@ class Ledger:
 
     def remaining(self, kind: str = TRAINING) -> float:
         """Calls of this kind that can still be paid for, infinity without a limit."""
-        return self.budget.affordable(kind, self.paid, self.reserved)
-
-    def reserve(self, queries: int) -> None:
-        """Keep so many calls of ``budget.price`` for evaluation."""
-        self.reserved = queries
+        return self.budget.affordable(kind, self.paid)
 
     def __call__(self, items: Iterable[Any], kind: str = TRAINING) -> list[Any]:
         """One answer an item, in order; ``failed`` for an item that has none.

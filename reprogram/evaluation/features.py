@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,12 @@ class CachedSource(SourceModel):
 
     def parameter_count(self) -> int:
         return self.source.parameter_count()
+
+    def counted_as(self, kind: str) -> AbstractContextManager[None]:
+        return self.source.counted_as(kind)
+
+    def bill(self) -> dict[str, Any]:
+        return self.source.bill()
 
 
 @contextmanager

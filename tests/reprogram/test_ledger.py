@@ -75,8 +75,7 @@ def test_whole_requests_are_paid_for_or_not_at_all() -> None:
 
 
 def test_price_limits_all_calls_and_keeps_what_evaluation_needs() -> None:
-    ledger = Ledger(Oracle(), budget=Budget(price=0.5, price_per_query=0.1))
-    ledger.reserve(2)
+    ledger = Ledger(Oracle(), budget=Budget(price=0.5, price_per_query=0.1, evaluation=2))
     with pytest.raises(BudgetSpent):
         ledger(list("abcd"))
     assert ledger(["x", "y"], EVALUATION) == [1, 1]

@@ -42,6 +42,10 @@ class Bench:
 
     def plain_features(self, examples: Examples) -> np.ndarray:
         """[N, D] pooled features of the plain input at the source's own resolution, read once for all baselines."""
+        if (
+            not self.source.differentiable and self.source.spec.feature_size is None
+        ):  # asking would cost and show nothing
+            raise NotApplicable(f"the source {self.source.name} does not show its features")
         outputs = source_outputs(
             self.source, examples, self.target.info, precision=self.model.precision, batch_size=self.batch_size
         )
