@@ -17,6 +17,7 @@ class Run:
     """What a hook sees of a run.
 
     dir: the run folder. resume: go on from what the folder holds. pictures: name -> PNG bytes, shown in the report.
+    sections: more sections of the report, title -> blocks (:mod:`reprogram.report.blocks`).
     """
 
     dir: Path
@@ -25,6 +26,7 @@ class Run:
     device: str = "cpu"
     resume: bool = False
     pictures: dict[str, bytes] = field(default_factory=dict)
+    sections: dict[str, list[Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 

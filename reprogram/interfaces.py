@@ -187,6 +187,15 @@ class SourceModel(nn.Module, ABC):
         return {"queries": 0}
 
 
+class Explanation(NamedTuple):
+    """A table that shows people what a method has learned (a target token's source tokens, a layer's share)."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    note: str = ""
+
+
 @dataclass(eq=False)
 class Method(nn.Module):
     """Shared by input transformations and output mappings: a configuration, and a second step of building.
@@ -209,6 +218,10 @@ class Method(nn.Module):
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def explain(self) -> list[Explanation]:
+        """What the method has learned, as tables for the report. The default has nothing to show."""
+        return []
 
     def trainable(self) -> int:
         """Number of values that gradient training changes."""

@@ -63,7 +63,7 @@ def compare(
     training: Training,
     baselines: Sequence[str] | None = None,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> Comparison:
     """Score a trained program and the named baselines (None: all) on the test examples.
 

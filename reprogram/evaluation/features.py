@@ -25,13 +25,14 @@ from reprogram.interfaces import (
     Tap,
     TargetInfo,
 )
-from reprogram.model import ReprogrammedModel
+from reprogram.model import ReprogrammedModel, pick
 
 
 class CachedSource(SourceModel):
-    """A source that remembers its answers, taps included, up to ``limit_mb`` megabytes; then it only asks.
+    """A source that remembers its answer to each input, taps included, up to ``limit_mb`` megabytes; then it only asks.
 
-    Answers with gradients are never kept. Everything else (name, fingerprint, parameters) is the source's own.
+    Inputs are known by their content, one by one, so batches may be cut and shuffled as you like. Answers with gradients
+    are never kept. Everything else (name, fingerprint, parameters) is the source's own.
     """
 
     def __init__(self, source: SourceModel, limit_mb: float = 256.0) -> None:
@@ -43,23 +44,39 @@ class CachedSource(SourceModel):
         self._kept: dict[bytes, SourceOutput] = {}
 
     def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
-        key = None if torch.is_grad_enabled() and self.differentiable else digest(source_input)
-        known = self._kept.get(key) if key is not None else None
-        if known is not None and all(tap in known.taps for tap in taps):
-            self.spared += len(known.logits)
-            return SourceOutput(known.logits, known.features, {tap: known.taps[tap] for tap in taps})
-        wanted = tuple(dict.fromkeys((*taps, *(known.taps if known is not None else ()))))
-        fresh = self.source(source_input, wanted)
-        self.asked += len(fresh.logits)
-        if key is not None:
-            self._keep(key, known, fresh)
-        return SourceOutput(fresh.logits, fresh.features, {tap: fresh.taps[tap] for tap in taps})
+        keys = None if torch.is_grad_enabled() and self.differentiable else digests(source_input)
+        if keys is None:
+            return self.source(source_input, taps)
+        new = [i for i, key in enumerate(keys) if not self._knows(key, taps)]
+        self.asked += len(new)
+        self.spared += len(keys) - len(new)
+        if len(new) == len(keys):
+            fresh = self.source(source_input, taps)
+            self._keep(keys, fresh)
+            return fresh
+        rows = [self._kept.get(key) for key in keys]
+        if new:
+            part = source_input[new] if isinstance(source_input, Tensor) else [source_input[i] for i in new]
+            fresh = self.source(part, taps)
+            self._keep([keys[i] for i in new], fresh)
+            for place, i in enumerate(new):
+                rows[i] = pick([fresh], torch.tensor(place, device=fresh.logits.device))[0]
+        return _stack([row for row in rows if row is not None], taps)
 
-    def _keep(self, key: bytes, known: SourceOutput | None, fresh: SourceOutput) -> None:
+    def _knows(self, key: bytes, taps: Sequence[Tap]) -> bool:
+        known = self._kept.get(key)
+        return known is not None and all(tap in known.taps for tap in taps)
+
+    def _keep(self, keys: list[bytes], fresh: SourceOutput) -> None:
         fresh = fresh.detach()
-        size = _bytes(fresh) - (_bytes(known) if known is not None else 0)
-        if self.bytes + size <= self.limit:
-            self._kept[key] = fresh
+        size = _bytes(fresh) // max(len(keys), 1)
+        for key, i in zip(keys, torch.arange(len(keys), device=fresh.logits.device), strict=True):
+            if self.bytes + size > self.limit:
+                return
+            row = pick([fresh], i)[0]
+            if key in self._kept:
+                row.taps = self._kept[key].taps | row.taps
+            self._kept[key] = row
             self.bytes += size
 
     def fingerprint(self) -> str:
@@ -75,6 +92,16 @@ class CachedSource(SourceModel):
         return self.source.bill()
 
 
+def _stack(rows: list[SourceOutput], taps: Sequence[Tap]) -> SourceOutput:
+    """Single answers as one batch."""
+    features = [row.features for row in rows if row.features is not None]
+    return SourceOutput(
+        torch.stack([row.logits for row in rows]),
+        torch.stack(features) if features else None,
+        {tap: torch.stack([row.taps[tap] for row in rows]) for tap in taps},
+    )
+
+
 @contextmanager
 def shared_answers(model: ReprogrammedModel, limit_mb: float = 256.0) -> Iterator[CachedSource]:
     """Within this block the model's source remembers its answers; afterwards the model has its own source again."""
@@ -86,15 +113,15 @@ def shared_answers(model: ReprogrammedModel, limit_mb: float = 256.0) -> Iterato
         model.source = source
 
 
-def digest(source_input: Any) -> bytes | None:
-    """Content of a prepared source input (pixels or strings); None for what is cheaper to ask than to hash."""
+def digests(source_input: Any) -> list[bytes] | None:
+    """Content of each prepared source input (pixels or strings); None for what cannot be told apart this way."""
     if isinstance(source_input, Tensor):
         raw = source_input.detach().cpu().contiguous()
-        head = f"{tuple(raw.shape)}:{raw.dtype}".encode()
-        return hashlib.sha1(raw.view(torch.uint8).numpy().data, usedforsecurity=False).digest() + head
+        head = f"{tuple(raw.shape[1:])}:{raw.dtype}".encode()
+        rows = raw.reshape(len(raw), -1).view(torch.uint8).numpy()
+        return [hashlib.sha1(row.data, usedforsecurity=False).digest() + head for row in rows]
     if isinstance(source_input, list) and all(isinstance(text, str) for text in source_input):
-        text = "".join(f"{len(text)}:{text}" for text in source_input)
-        return hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+        return [text.encode("utf-8", "surrogatepass") for text in source_input]
     return None
 
 
@@ -123,11 +150,11 @@ def source_outputs(
     input: InputTransformation | None = None,
     taps: Sequence[Tap] = (),
     precision: torch.dtype = torch.float32,
-    batch_size: int = 64,
+    batch_size: int = 32,
 ) -> list[SourceOutput]:
     """Source outputs of all examples, one a view of ``input`` (None: the plain input at the source's resolution).
 
-    With a :class:`CachedSource` only what has not been read yet costs a pass (batches must start at the same examples).
+    With a :class:`CachedSource` only what has not been read yet costs a pass.
     """
     model = ReprogrammedModel(source, input or NoPrompt(), Reading(tuple(taps)), target, build=input is None)
     model.precision = precision

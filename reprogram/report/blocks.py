@@ -8,8 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-Cell = Markup | str | int | float | None
-
 
 def number(value: Any, digits: int = 3) -> str:
     """A figure for people: thousands separated, ``digits`` significant after the point, a dash where there is none."""
@@ -38,7 +36,7 @@ def interval(metric: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 
 def table(
-    headers: Sequence[str | Markup], rows: Sequence[Sequence[Cell]], caption: str = "", own: Sequence[int] = ()
+    headers: Sequence[str | Markup], rows: Sequence[Sequence[Any]], caption: str = "", own: Sequence[int] = ()
 ) -> Markup:
     """A table that scrolls sideways on a narrow screen. Numbers align right; ``own`` are rows to be set off."""
     if not rows:
@@ -143,13 +141,36 @@ def intervals(
     return table(["", label, axis(low, high)], body, caption=caption, own=marked)
 
 
+def matrix(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str = "") -> Markup:
+    """A confusion matrix [T, T] as a table; the shade is the share of the row, right answers and errors apart."""
+    head = Markup("").join(Markup("<th>{}</th>").format(name) for name in names)
+    body = Markup("")
+    for index, row in enumerate(counts):
+        total = max(sum(row), 1)
+        cells = Markup("").join(
+            Markup('<td class="{}" style="--share:{:.0f}%">{}</td>').format(
+                "hit" if column == index else "miss", 100 * count / total, count or ""
+            )
+            for column, count in enumerate(row)
+        )
+        body += Markup("<tr><th>{}</th>{}</tr>\n").format(names[index], cells)
+    foot = Markup("<caption>{}</caption>").format(caption) if caption else ""
+    return Markup(
+        '<div class="scroll"><table class="matrix">{}<thead><tr><th></th>{}</tr></thead><tbody>\n{}</tbody></table></div>'
+    ).format(foot, head, body)
+
+
 def _stacked(metric: Mapping[str, Any]) -> Markup:
     """The value, and its interval small beside or below it, so that the column is narrow on a phone."""
     value, _, ends = interval(metric).partition(" ")
     return Markup('{} <span class="ends">{}</span>').format(value, ends)
 
 
-def weight(value: float, largest: float) -> Markup:
-    """A number with a bar of its length."""
-    share = 0.0 if largest <= 0 else max(value, 0.0) / largest
-    return Markup('<span class="weight" style="width:{:.2f}rem"></span>{}').format(5 * share, number(value))
+def shares(items: Sequence[tuple[str, float]], largest: float) -> Markup:
+    """Names with their weights, each with a bar of its length; one line an item, for a table cell."""
+    return Markup("").join(
+        Markup(
+            '<div class="share"><span>{}</span><span><i style="width:{:.0f}%"></i></span><span>{}</span></div>'
+        ).format(name, 100 * max(value, 0.0) / max(largest, 1e-12), number(value, 2))
+        for name, value in items
+    )

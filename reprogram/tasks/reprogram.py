@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,27 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
+from reprogram.evaluation.compare import Comparison, compare
+from reprogram.evaluation.features import shared_answers
+from reprogram.evaluation.label_mapping import label_mapping
+from reprogram.evaluation.metrics import TITLES
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console
+from reprogram.report.blocks import interval
+from reprogram.report.predictions import write_predictions
+from reprogram.report.report import build
 from reprogram.result import Result
 from reprogram.training.distributed import processes
 from reprogram.training.loop import History, Training, peak_memory_mb
 
 
 def run(config: DictConfig) -> float | None:
-    """One run, top to bottom. Returns the main metric's value for sweeps."""
+    """One run, top to bottom. Returns the leading metric's value for sweeps."""
+    started = time.perf_counter()
     context = start(config)
     source: SourceModel = instantiate(config.source).to(context.device)
     target: TargetTask = instantiate(config.target)
@@ -30,17 +40,42 @@ def run(config: DictConfig) -> float | None:
     before = source.fingerprint()
     model = ReprogrammedModel(source, instantiate(config.input), instantiate(config.output), target.info)
     training: Training = instantiate(config.training)
-    history = training.fit(model.to(context.device), target.train, context, hooks)
-    if source.fingerprint() != before:
-        raise ConfigError(f"The source {source.name} changed during training; it must stay frozen.")
-    if not processes().main:
-        return None
+    with shared_answers(model.to(context.device)):
+        history = training.fit(model, target.train, context, hooks)
+        if source.fingerprint() != before:
+            raise ConfigError(f"The source {source.name} changed during training; it must stay frozen.")
+        if not processes().main:
+            return None
+        found = compare(model, target, training, config.task.baselines, context.seed)
+        mapping = label_mapping(model, target)
     describe(context.result, model, target, history)
+    context.result.data |= found.to_json() | {"mapping": mapping}
+    save_pretrained(model, context.dir / "program", found.metrics)
     for hook in hooks:
         hook.on_fit_end(context, model, target)
+    context.result.data["cost"] |= spent(model, started)
+    write_predictions(context.dir, target, found.scores)
+    build(context, model, target, found).write(context.dir)
     context.result.write(context.dir)
-    console.print(f"results in {context.dir}")
-    return None
+    show(context, found)
+    return found.metrics[found.metric]["value"]
+
+
+def show(context: Run, found: Comparison) -> None:
+    """The few lines that end a run on the terminal."""
+    rows = {"program": found.metrics} | found.baselines
+    for name, row in rows.items():
+        console.print(f"{name:<20} {TITLES[found.metric]} {interval(row[found.metric])}", markup=False)
+    console.print(f"{found.verdict}\nresults in {context.dir}", markup=False)
+
+
+def spent(model: ReprogrammedModel, started: float) -> dict[str, float]:
+    """What the whole run cost: wall and processor seconds, memory."""
+    return {
+        "total_seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time(),
+        "peak_memory_mb": peak_memory_mb(model.device),
+    }
 
 
 def start(config: DictConfig) -> Run:

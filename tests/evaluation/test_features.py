@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprogram.evaluation.features import CachedSource, digest, shared_answers, source_outputs
+from reprogram.evaluation.features import CachedSource, digests, shared_answers, source_outputs
 from reprogram.inputs.none import NoPrompt
 from reprogram.interfaces import Tap
 from reprogram.model import ReprogrammedModel
@@ -74,8 +74,23 @@ def test_model_has_its_own_source_again_afterwards(tiny_source, easy_images):
     assert model.source is source
 
 
-def test_digest_tells_contents_shapes_and_string_borders_apart():
+def test_batches_may_be_cut_and_shuffled(tiny_source, easy_images):
+    examples, info = easy_images
+    source = CachedSource(tiny_source())
+    whole = source_outputs(source, examples.subset(np.arange(20)), info, taps=(Tap("conv"),), batch_size=20)[0]
+    rows = np.random.default_rng(0).permutation(40)
+    mixed = source_outputs(source, examples.subset(rows), info, taps=(Tap("conv"),), batch_size=7)[0]
+    assert (source.asked, source.spared) == (40, 20)
+    plain = source_outputs(tiny_source(), examples.subset(rows), info, taps=(Tap("conv"),))[0]
+    assert torch.allclose(mixed.features, plain.features, atol=1e-6)
+    assert torch.allclose(mixed.taps[Tap("conv")], plain.taps[Tap("conv")], atol=1e-6)
+    known = np.flatnonzero(rows < 20)
+    assert torch.equal(mixed.logits[known], whole.logits[rows[known]])
+
+
+def test_digests_tell_contents_and_shapes_apart():
     x = torch.arange(12.0)
-    assert digest(x.view(3, 4)) != digest(x.view(4, 3)) and digest(x) == digest(x.clone()) != digest(x.double())
-    assert digest(["ab", "c"]) != digest(["a", "bc"]) and digest({"input_ids": x}) is None
-    assert digest(torch.from_numpy(np.zeros((1, 2), np.float32)).expand(3, 2)) == digest(torch.zeros(3, 2))
+    assert digests(x.view(1, 3, 4)) != digests(x.view(1, 4, 3))
+    assert digests(x.view(2, 6)) == digests(x.view(2, 6).clone()) != digests(x.view(2, 6).double())
+    assert digests(torch.zeros(1, 2).expand(3, 2)) == digests(torch.zeros(3, 2))
+    assert digests(["ab", "c"]) != digests(["a", "bc"]) and digests({"input_ids": x}) is None

@@ -33,7 +33,7 @@ class Bench:
     scores: np.ndarray
     training: Training
     seed: int
-    batch_size: int = 64
+    batch_size: int = 32
 
     @property
     def source(self) -> CachedSource:

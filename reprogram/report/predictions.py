@@ -1,0 +1,47 @@
+"""``predictions.csv``: one row a test example, as the user's file numbers them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprogram.evaluation.metrics import predictions
+from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.result import write_atomically
+
+BETWEEN = "|"  # between the labels of one multi-label example
+
+
+def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> Path:
+    """``row,label,prediction`` and ``p:CLASS`` a class; regression: ``row,label,prediction``. Returns the path.
+
+    Multi-label rows name the tasks that are true, separated by ``|``; a label that is missing is left out.
+    """
+    path = folder / "predictions.csv"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes, problem = target.info.classes, target.info.problem
+    rows = list(target.test_rows) or list(range(len(target.test)))
+    answers = predictions(scores, problem)
+    columns = [] if problem == "regression" else [f"p:{name}" for name in classes]
+    writer.writerow(["row", "label", "prediction", *columns])
+    for index, row in enumerate(rows):
+        known, answer = (named(values[index], target.info) for values in (target.test.labels, answers))
+        chances = [] if problem == "regression" else [f"{p:.6g}" for p in scores[index]]
+        writer.writerow([row, known, answer, *chances])
+    write_atomically(path, text.getvalue())
+    return path
+
+
+def named(value: Any, info: TargetInfo) -> str:
+    """A label or an answer as people read it: the class, the tasks that are true, or the value."""
+    if info.problem == "classification":
+        return info.classes[int(value)]
+    if info.problem == "multilabel":
+        return BETWEEN.join(name for name, v in zip(info.classes, value, strict=True) if v == 1)
+    number = float(np.asarray(value).reshape(-1)[0])
+    return "" if np.isnan(number) else f"{number:.6g}"
