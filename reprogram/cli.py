@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reprogram.configuration import check, config_folder, groups, help_text, options
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
+from reprogram.memory import keep_freed_memory
 from reprogram.result import write_atomically
 
 
@@ -29,6 +30,7 @@ def main() -> None:
     if any(a in ("--help", "-h") for a in sys.argv[1:]):
         print(help_text())
         raise SystemExit(0)
+    keep_freed_memory()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
