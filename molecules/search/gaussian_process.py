@@ -36,8 +36,9 @@ class Kernel(NamedTuple):
 MIXES = (
     (0.9, 0.0, 0.05, 0.05),
     (0.5, 0.3, 0.1, 0.1),
-    (0.3, 0.1, 0.3, 0.3),
+    (0.25, 0.10, 0.15, 0.50),
     (0.10, 0.05, 0.15, 0.70),
+    (0.04, 0.03, 0.13, 0.80),
 )
 KINDS = ("ecfp4", "ecfp6", "fcfp4")
 CANDIDATES = [Kernel(kind, *mix) for kind in KINDS for mix in MIXES] + [

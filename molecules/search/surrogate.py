@@ -40,8 +40,8 @@ class Surrogate(Search):
     """
 
     population: int = 500
-    batch: tuple[int, int, int] = (20, 40, 80)
-    candidates: tuple[int, int, int] = (14, 10, 7)
+    batch: tuple[int, int, int] = (20, 50, 100)
+    candidates: tuple[int, int, int] = (12, 8, 5)
     generations: int = 3
     points: tuple[int, int, int] = (500, 200, 150)
     pool: int = 300
@@ -66,11 +66,14 @@ class Run:
         self.features = Features.of([], ALL_KINDS)
         self.kernel: Kernel | None = None
         self.selected_at = 0
-        self.pool: dict[str, Child] = {}
+        self.pool: list[Child] = []
+        self.pool_features = Features.of([], ())
         self.leaders: list[str] = []
         self.best_mean, self.best_at = -math.inf, 0
         self.start: list[str] = []
+        self.expected = np.zeros(0), np.zeros(0)  # mean and standard deviation of the batch in hand
         self.covered: set[int] = set()  # circular environments seen on a plateau
+        self.trust = 1.0  # how large the surrogate's real errors are, in its own standard deviations
 
     def go(self, start: list[Scored]) -> None:
         self.start = [s.smiles for s in start]
@@ -85,6 +88,17 @@ class Run:
                     bar = self.population.bar
                     self.breeder.reward([(c.edit, s.rank > bar) for c, s in zip(batch, paid)])
                 self._learn(paid)
+                self._calibrate(paid)
+
+    def _calibrate(self, paid: list[Scored]) -> None:
+        """Compare the expectations of the last batch with what was paid for."""
+        if len(self.expected[0]) != len(paid):
+            return
+        values = to_fit(np.array([s.score for s in self.paid]), np.array([s.violation for s in self.paid]))
+        mean, spread = self.expected
+        error = (values[-len(paid) :] - mean) / spread
+        rms = float(np.sqrt(np.median(error**2)) / 0.674)  # robust: a few total failures are normal
+        self.trust = float(np.clip(0.7 * self.trust + 0.3 * rms, 0.1, 1.5))
 
     @property
     def stage(self) -> int:
@@ -149,20 +163,29 @@ class Run:
         return len({(s.score, s.violation) for s in self.paid}) < 2
 
     def _propose(self) -> list[Child]:
+        self.expected = np.zeros(0), np.zeros(0)
         if self.flat:
             return self._explore_blindly()
         model = self._fit()
         batch = self.options.batch[self.stage]
         wanted = batch * self.options.candidates[self.stage]
-        pool = {s: c for s, c in self.pool.items() if not self.problem.known(s)}
-        means, spreads = self._predict(model, list(pool.values()))
+        if set(self.pool_features.fingerprints) != set(model.kernel.kinds()):
+            self.pool_features = Features.of([c.mol for c in self.pool], model.kernel.kinds())
+        pool, features = {c.smiles: c for c in self.pool}, self.pool_features
+        means, spreads = model.predict(features)
         for inner in range(self.options.generations):
-            draw = self._draw if inner == 0 or not pool else self._mixed_draw(list(pool), means + spreads)
+            draw = self._draw if inner == 0 or not pool else self._mixed_draw(list(pool), means + self.trust * spreads)
             new = self._breed(draw, wanted // self.options.generations, pool)
-            mean, spread = self._predict(model, new)
+            rows = Features.of([c.mol for c in new], model.kernel.kinds())
+            mean, spread = model.predict(rows)
             means, spreads = np.concatenate([means, mean]), np.concatenate([spreads, spread])
+            features = features.joined(rows)
             pool.update((c.smiles, c) for c in new)
-        return self._choose(pool, means, spreads, min(batch, self.problem.left))
+        chosen, kept = self._choose(means, spreads, min(batch, max(self.problem.left, 1)))
+        self.expected = means[chosen], spreads[chosen]
+        children = list(pool.values())
+        self.pool, self.pool_features = [children[i] for i in kept], features.take(kept)
+        return [children[i] for i in chosen]
 
     def _explore_blindly(self) -> list[Child]:
         """On a plateau: the children that show most structure (circular environments) that was not paid for yet."""
@@ -204,21 +227,14 @@ class Run:
             made = {s: c for (s, c), ok in zip(made.items(), allowed) if ok}
         return list(made.values())
 
-    def _predict(self, model: GaussianProcess, children: list[Child]) -> tuple[np.ndarray, np.ndarray]:
-        if not children:
-            return np.zeros(0), np.zeros(0)
-        return model.predict(Features.of([c.mol for c in children], model.kernel.kinds()))
-
-    def _choose(self, pool: dict[str, Child], means: np.ndarray, spreads: np.ndarray, count: int) -> list[Child]:
-        children = list(pool.values())
-        free = np.ones(len(children), dtype=bool)
-        chosen = []
-        boldness = 2.0 if self.stuck else 1.0
-        for _ in range(min(count, len(children))):
+    def _choose(self, means: np.ndarray, spreads: np.ndarray, count: int) -> tuple[list[int], np.ndarray]:
+        """Rows to pay for now, and rows to keep for the next round."""
+        free = np.ones(len(means), dtype=bool)
+        chosen: list[int] = []
+        boldness = (2.0 if self.stuck else 1.0) * self.trust
+        for _ in range(min(count, len(means))):
             value = np.where(free, means + boldness * abs(self.rng.standard_normal()) * spreads, -np.inf)
-            at = int(value.argmax())
-            free[at] = False
-            chosen.append(children[at])
-        keep = np.argsort(-(means + spreads), kind="stable")[: self.options.pool]
-        self.pool = {children[i].smiles: children[i] for i in keep if free[i]}
-        return chosen
+            chosen.append(int(value.argmax()))
+            free[chosen[-1]] = False
+        order = np.argsort(-(means + self.trust * spreads), kind="stable")
+        return chosen, order[free[order]][: self.options.pool]
