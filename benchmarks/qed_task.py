@@ -43,7 +43,7 @@ PUBLISHED = {  # success in percent, calls allowed a molecule
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="SMILES, one a line")
-    parser.add_argument("--search", default="genetic", choices=sorted(SEARCHES))
+    parser.add_argument("--search", default="surrogate", choices=sorted(SEARCHES))
     parser.add_argument("--molecules", type=int, default=800, help="the first so many")
     parser.add_argument("--calls", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
