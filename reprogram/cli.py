@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprogram.configuration import check, config_folder, groups, help_text, options
+from reprogram.configuration import check, config_folder, groups, help_text, options, own_error
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.result import write_atomically
@@ -80,7 +80,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         print("error: Stopped; start again with the same run_dir and resume=true to go on.", file=sys.stderr)
         return Interrupted.exit_code
     except (ReprogramError, HydraException, OmegaConfBaseException, OSError) as error:
-        known = _reprogram_error(error)
+        known = own_error(error)
         unknown = isinstance(error, OSError) and error.errno is None and not isinstance(error, HydraException)
         if debug or unknown:
             raise
@@ -88,13 +88,6 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         print(f"error: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return known.exit_code if known else DataError.exit_code
     return 0
-
-
-def _reprogram_error(error: BaseException | None) -> ReprogramError | None:
-    """Our own error, which Hydra wraps when it is raised inside instantiate()."""
-    while error is not None and not isinstance(error, ReprogramError):
-        error = error.__cause__
-    return error
 
 
 def sentence(error: Exception) -> str:
