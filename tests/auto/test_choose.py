@@ -120,7 +120,7 @@ def test_several_sources_are_compared_by_name(tiny_source, task, empty_run):
     found = choose([tiny_source(), second], task, fast(), empty_run)
     names = {row["candidate"].split(":")[0] for row in found.rows}
     assert names == {"tiny", "other"}
-    assert found.model.source is [found.model.source, second][found.candidate.source] or found.candidate.source == 0
+    assert found.model.source.name == ["tiny", "other"][found.candidate.source]
 
 
 def test_bad_settings_are_named():
