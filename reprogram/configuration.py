@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.typecheck import can_be_checked, matches, readable, signature
 
-ROOT = {"seed": int, "resume": bool, "debug": bool, "name": str, "run_dir": str, "device": str}
+ROOT = {"seed": int, "resume": bool, "debug": bool, "name": str, "run_dir": str, "device": str, "program": str}
 
 
 def config_folder() -> Path:
