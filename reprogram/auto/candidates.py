@@ -109,14 +109,28 @@ def _image(
 
 
 def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidate]:
-    text: tuple[str, Config] = ("text", {})
+    """Layers read from the string, the string set apart into tokens or spelled again, and the same with plain features."""
+    molecules = target.kind == "molecule"
+    method = "smiles" if molecules else "text"
+    beside = {"molecule": ["ecfp4", "descriptors"], "sequence": ["composition", "kmers"]}.get(target.kind, ["kmers"])
+    balanced: Config = {"balanced": target.problem != "regression"}
 
-    def reading(name: str, output: tuple[str, Config], kind: str = "program") -> Candidate:
-        return Candidate(name, text, output, (text,), kind, source)
+    def reading(name: str, options: Config, output: tuple[str, Config], kind: str = "program") -> Candidate:
+        return Candidate(name, (method, options), output, ((method, options),), kind, source)
 
-    last = spec.taps[-1:]
-    found = [reading("last layer, ridge", ("ridge_taps", {"layers": [f"{t}@mean" for t in last], "head": False}))]
+    layers = ("ridge_taps", balanced)
+    last = ("ridge_taps", balanced | {"layers": [f"{tap}@mean" for tap in spec.taps[-1:]], "head": False})
+    found = [reading("last layer", {}, last)]
     if spec.feature_size:
-        found.append(reading("linear probe", ("linear_features", {}), kind="baseline"))
-    found.append(reading("layers, ridge", ("ridge_taps", {})))
+        found.append(reading("linear probe", {}, ("linear_features", {}), kind="baseline"))
+    found.append(reading("layers", {}, layers))
+    found.append(reading("layers and plain features", {"features": beside}, layers))
+    if molecules:
+        averaged = ("ridge_taps", balanced | {"average": 3})
+        found.append(reading("layers, 3 spellings", {"spellings": 3}, averaged))
+        found.append(reading("layers, 3 spellings, and plain features", {"spellings": 3, "features": beside}, averaged))
+    elif target.kind == "sequence":
+        found.append(reading("layers, a token a letter", {"tokens": "amino_acids"}, layers))
+        both = {"tokens": "own+amino_acids", "features": beside}
+        found.append(reading("layers, both ways, and plain features", both, layers))
     return found

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from reprogram.auto.candidates import make_input, make_output
 from reprogram.auto.choose import Auto, Choice, choose, main_metric
+from reprogram.evaluation.features import CachedSource
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.model import ReprogrammedModel
@@ -60,7 +61,10 @@ def choose_program(config: DictConfig, sources: list[SourceModel], target: Targe
     """``program=auto``: the search, its table for the report, and the forecast in ``result.json``."""
     settings = OmegaConf.to_container(config.auto, resolve=True)
     assert isinstance(settings, dict)
-    found = choose(sources, target, Auto(**{str(k): v for k, v in settings.items() if k != "sources"}), run)
+    search = Auto(**{str(k): v for k, v in settings.items() if k != "sources"})
+    cached: list[SourceModel] = [CachedSource(source) for source in sources]  # candidates share strings and sizes
+    found = choose(cached, target, search, run)
+    found.model.source = sources[found.candidate.source]
     metric = main_metric(target.info.problem).__name__
     run.result.data["auto"] = {
         "chosen": found.candidate.name,

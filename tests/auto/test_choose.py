@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from reprogram.auto import choose as choose_module
 from reprogram.auto.bias import corrected
-from reprogram.auto.candidates import Candidate, make_output
+from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
 from reprogram.auto.choose import Auto, accuracy, choose, join
 from reprogram.auto.crossval import make_folds, probabilities, squared_error
 from reprogram.errors import ConfigError, SourceError
-from reprogram.interfaces import Examples, SourceOutput, TargetInfo, TargetTask
+from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
 
 VIEW = ("views", {"sizes": [16], "flip": False})
 
@@ -158,3 +158,24 @@ def test_joining_candidates_merges_their_views():
     joined = join([one, two])
     assert joined.input == ("views", {"sizes": [96, 128], "flip": True})
     assert [m["views"] for m in joined.output[1]["members"]] == [[0], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("image", "classification"), ("molecule", "multilabel"), ("sequence", "classification"), ("text", "regression")],
+)
+def test_every_candidate_can_be_built_and_names_are_unique(kind, problem):
+    text = kind != "image"
+    layers = tuple(f"layer_{i}" for i in range(1, 7)) if text else tuple(f"block_{i}" for i in range(1, 17))
+    labels = () if text else ("cat", "dog", "bird")
+    spec = SourceSpec(
+        "text" if text else "image", 224, labels, feature_size=8, taps=layers, answers="none" if text else "logits"
+    )
+    info = TargetInfo("t", kind, problem, ("a", "b"), None if text else (3, 32, 32))
+    listed = candidates(spec, info, photographs=not text)
+    assert len({c.name for c in listed}) == len(listed) <= 12
+    for candidate in listed:
+        make_input(candidate.input).build(spec, info)
+        make_output(candidate.output).build(spec, info)
+        for atom in candidate.atoms:
+            make_input(atom).build(spec, info)
