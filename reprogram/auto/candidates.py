@@ -88,6 +88,9 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
     if spec.feature_size:
         head = {"layers": ["head@1"], "head": False, "average": 2 if photographs else 1}
         found.append(_image("features, all scales", (*several, full), photographs, ("ridge_taps", head), source))
+    if labels and not spec.feature_size:  # a model that can only be asked shows its answers, nothing else
+        found.append(_image("answers, ridge", small[-1:], False, ("ridge_taps", {}), source))
+        found.append(_image("answers, ridge, all scales", (*several, full), False, ("ridge_taps", {}), source))
     if labels:
         found.append(_image("label map, all scales", (*several, full), photographs, ("top_k", {}), source))
     return found

@@ -8,10 +8,10 @@ from typing import Any
 
 from hydra.utils import instantiate
 from markupsafe import Markup
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from reprogram.auto.candidates import make_input, make_output
-from reprogram.auto.choose import Auto, Choice, choose, main_metric
+from reprogram.auto.choose import Choice, choose, main_metric
 from reprogram.evaluation.features import CachedSource
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
@@ -36,7 +36,7 @@ def named_parts(config: DictConfig) -> bool:
 
 def load_sources(config: DictConfig, device: str) -> list[SourceModel]:
     """The source, and those that ``source=[a,b]`` names beside it."""
-    return [instantiate(source).to(device) for source in (config.source, *config.auto.sources)]
+    return [instantiate(source).to(device) for source in (config.source, *config.sources)]
 
 
 def train_named(
@@ -59,11 +59,8 @@ def _last_value(history: History) -> float | None:
 
 def choose_program(config: DictConfig, sources: list[SourceModel], target: TargetTask, run: Run) -> Found:
     """``program=auto``: the search, its table for the report, and the forecast in ``result.json``."""
-    settings = OmegaConf.to_container(config.auto, resolve=True)
-    assert isinstance(settings, dict)
-    search = Auto(**{str(k): v for k, v in settings.items() if k != "sources"})
     cached: list[SourceModel] = [CachedSource(source) for source in sources]  # candidates share strings and sizes
-    found = choose(cached, target, search, run)
+    found = choose(cached, target, instantiate(config.auto), run)
     found.model.source = sources[found.candidate.source]
     metric = main_metric(target.info.problem).__name__
     run.result.data["auto"] = {
