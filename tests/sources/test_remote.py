@@ -246,7 +246,7 @@ def test_client_killed_in_mid_run_pays_for_no_answered_query_twice(tmp_path: Pat
     queries, lost, calls = map(int, done)
     assert len(set(server.answered)) == 60 and calls == 60
     assert len(server.answered) == before + 60 - kept, "only what was not answered is asked again"
-    assert before - kept <= 4 and queries == 60 + lost, "two requests of two images were under way"
+    assert before - kept <= 6 and queries == 60 + lost, "two requests of two images under way, one about to be kept"
 
 
 def test_client_keeps_several_requests_under_way() -> None:
