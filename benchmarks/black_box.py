@@ -15,7 +15,9 @@ import base64
 import io
 import json
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -336,6 +338,7 @@ def main() -> None:
     parser.set_defaults(parts=["closed_forms", "throughput", "white_box", "searches", "stand_ins", "white_box_prompts"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped; start again to go on from the finished cells."))
     Path(arguments.cells).parent.mkdir(parents=True, exist_ok=True)
     if arguments.only_table:
         bench = Bench(arguments, "")

@@ -197,6 +197,16 @@ def test_unknown_label_is_named() -> None:
         connect(server, answers="label", votes=1)(images(1))
 
 
+def test_server_that_moved_is_still_the_same_model(tmp_path: Path) -> None:
+    with FakeServer() as first:
+        before = connect(first, cache=tmp_path)
+        before(images(3))
+    with FakeServer() as second:
+        after = connect(second, cache=tmp_path)
+        after(images(3))
+    assert after.fingerprint() == before.fingerprint() and second.requests == 0
+
+
 def test_server_killed_and_restarted_in_mid_run_is_paid_once(tmp_path: Path) -> None:
     """The first server dies after eight images; a second one takes over the run."""
 
