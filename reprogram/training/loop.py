@@ -23,7 +23,7 @@ from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.progress import progress
-from reprogram.training import checkpoint, precision
+from reprogram.training import adversarial, checkpoint, precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.base import Loss, Optimiser, Problem, batch_of_outputs, trainable
@@ -52,7 +52,7 @@ class Training:
     optimiser: the strategy. augment: random changes to training images, or None. precision: ``auto``, ``float32`` or
     ``bfloat16`` for the frozen source. resolutions: [[share, side], …]: until ``share`` of the run, source inputs are
     resized to ``side`` pixels (cheap early steps). patience: end when the training loss has not fallen by 1% for so many
-    epochs; 0 never. adversarial: a loss that replaces the plain one (see ``reprogram.training.adversarial``).
+    epochs; 0 never. adversarial: a loss that replaces the plain one, or its name (:mod:`reprogram.training.adversarial`).
     checkpoint_seconds: shortest time between two checkpoints; the last epoch always writes one.
     """
 
@@ -71,6 +71,9 @@ class Training:
             raise ConfigError(f"training.epochs={self.epochs} must be 0 or more.")
         if self.batch_size < 1:
             raise ConfigError(f"training.batch_size={self.batch_size} must be at least 1.")
+        if isinstance(self.adversarial, str):
+            self.adversarial = adversarial.named(self.adversarial)
+        self.adversarial = self.adversarial or None
 
     def fit(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
         """Train ``model``'s program on ``examples`` in place. Raises ConfigError, SourceError, Interrupted."""
@@ -101,6 +104,11 @@ class _Fit:
     def run(self) -> History:
         started = time.perf_counter()
         model, settings = self.model, self.settings
+        if settings.adversarial and not (trainable(model) and settings.epochs):
+            raise ConfigError(
+                f"training.adversarial needs a program that is trained by steps; input={model.input.name} with "
+                f"output={model.output.name} has nothing to train."
+            )
         self.first_pass()
         if trainable(model) and settings.epochs:
             try:

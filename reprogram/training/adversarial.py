@@ -1,0 +1,147 @@
+"""Strengthening a program: losses that training calls instead of the plain one (``training.adversarial=pgd``).
+
+Only the program learns; the source stays frozen, so what can be gained is bounded by what the program can change
+(a universal prompt alone gains little: Chen et al. 2023, arXiv 2210.06284).
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reprogram.errors import ConfigError, nearest
+from reprogram.threat import Threat, ascend
+
+
+@dataclass
+class AdversarialLoss(ABC):
+    """``loss(model, batch, labels) -> scalar``: batch [B, C, H, W] in [0, 1], labels [B]; gradients reach the program.
+
+    seed: random starts and noise follow from it and the batch alone, so that a resumed run draws the same.
+    """
+
+    seed: int = 0
+
+    def generator(self, batch: Tensor) -> torch.Generator:
+        content = zlib.crc32(batch.detach().cpu().contiguous().numpy().tobytes())
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + content)
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor: ...
+
+    def __call__(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+        if not isinstance(batch, Tensor) or batch.ndim != 4:
+            raise ConfigError("training.adversarial needs a target of images; strings cannot be moved by eps.")
+        if labels.is_floating_point():
+            raise ConfigError("training.adversarial needs a classification target.")
+        return self.loss(model, batch, labels)
+
+
+@dataclass
+class _Perturbing(AdversarialLoss):
+    """norm, eps: the threat, in pixels of the target. steps, step_size: of the inner ascent (None: 2.5 eps / steps)."""
+
+    norm: str = "linf"
+    eps: float = 8 / 255
+    steps: int = 10
+    step_size: float | None = None
+
+    def perturb(self, model: nn.Module, batch: Tensor, start: Tensor, reference: Tensor, divergence: bool) -> Tensor:
+        """Examples that raise cross-entropy against labels [B], or the divergence from log-probabilities [B, T]."""
+
+        def objective(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            logits = model(x)
+            wanted = reference[rows]
+            if divergence:
+                values = F.kl_div(logits.log_softmax(1), wanted, reduction="none", log_target=True).sum(1)
+            else:
+                values = F.cross_entropy(logits, wanted, reduction="none")
+            return values, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+        step = 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+        with _evaluating(model):
+            return ascend(objective, batch, Threat(self.norm, self.eps), self.steps, step, start)
+
+
+@dataclass
+class PGDTraining(_Perturbing):
+    """Cross-entropy on the worst examples that PGD finds (Madry et al. 2018, arXiv 1706.06083).
+
+    clean: share of the loss that stays on the unchanged examples.
+    """
+
+    clean: float = 0.0
+
+    def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+        start = Threat(self.norm, self.eps).random(batch, self.generator(batch))
+        moved = self.perturb(model, batch, start, labels, divergence=False)
+        value = F.cross_entropy(model(moved), labels)
+        return (
+            value if not self.clean else (1 - self.clean) * value + self.clean * F.cross_entropy(model(batch), labels)
+        )
+
+
+@dataclass
+class TRADES(_Perturbing):
+    """Clean cross-entropy plus beta times the divergence under attack (Zhang et al. 2019, arXiv 1901.08573, eq. 5)."""
+
+    beta: float = 6.0
+
+    def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            still = model(batch).log_softmax(1)
+        nearby = (batch + 1e-3 * torch.randn(batch.shape, generator=self.generator(batch)).to(batch)).clamp(0, 1)
+        moved = self.perturb(model, batch, Threat(self.norm, self.eps).project(batch, nearby), still, divergence=True)
+        clean = model(batch)
+        spread = F.kl_div(model(moved).log_softmax(1), clean.log_softmax(1), reduction="batchmean", log_target=True)
+        return F.cross_entropy(clean, labels) + self.beta * spread
+
+
+@dataclass
+class GaussianTraining(AdversarialLoss):
+    """Cross-entropy under Gaussian noise, for randomized smoothing (Cohen et al. 2019, arXiv 1902.02918, section 3.3).
+
+    sigma: noise in pixels, the one that smoothing will use. draws: noisy copies of each example.
+    """
+
+    sigma: float = 0.25
+    draws: int = 1
+
+    def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
+        copies = batch.repeat(self.draws, 1, 1, 1)
+        noise = torch.randn(copies.shape, generator=self.generator(batch)).to(copies)
+        return F.cross_entropy(model(copies + self.sigma * noise), labels.repeat(self.draws))
+
+
+NAMED: dict[str, type[AdversarialLoss]] = {"pgd": PGDTraining, "trades": TRADES, "gaussian": GaussianTraining}
+
+
+def named(name: str) -> AdversarialLoss | None:
+    """``pgd``, ``trades`` and ``gaussian`` with their defaults; ``none`` is None."""
+    if name == "none":
+        return None
+    if name not in NAMED:
+        raise ConfigError(f"training.adversarial={name} is unknown; {nearest(name, (*NAMED, 'none'))}.")
+    return NAMED[name]()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode while examples are sought, and no gradients of the program."""
+    training, learned = model.training, [p for p in model.parameters() if p.requires_grad]
+    model.eval()
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter in learned:
+            parameter.requires_grad_(True)
