@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
-from reprogram.errors import ConfigError
 from reprogram.progress import progress
-from reprogram.robustness import flags
+from reprogram.robustness import flags, measures
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.base import Attack
 from reprogram.robustness.attacks.bpda import straight_through
@@ -27,28 +27,46 @@ from reprogram.robustness.subject import Outcome, Subject
 from reprogram.threat import Threat
 
 LARGEST = {"linf": 0.5, "l2": 1.0, "l1": 1.0}  # where any image can become grey; l2 and l1 in units of their diameter
-CURVE = (0.25, 0.5, 1.0, 2.0, 4.0)  # sizes of the curve, in units of eps
+MOST_BENDS = 3000  # of a network whose intermediate bounds are tightened by back-substitution
 
 
 @dataclass
 class Settings:
-    """How deep to look. ``threats``: size of each norm in pixels of the target. 0 steps leave a check out.
+    """How deep to look. ``threats``: size of each norm in pixels of the target. 0 leaves a check out.
 
-    examples: test examples drawn by the seed. pgd / apgd: gradient steps (PGD also runs with half of them).
-    targeted: steps towards each of the most likely other classes. square: calls an example. jumps: of HopSkipJump.
+    examples: test examples drawn by the seed; ``few`` of them for the norms after the first and for dear checks.
+    pgd / apgd: gradient steps (PGD also runs with half of them). targeted: steps towards each of the most likely other
+    classes. square: calls an example. jumps: of HopSkipJump, on a quarter of the few. universal: passes over the
+    crafting examples. transfer: craft on the bare source. draws: random points tried as noise. curve: sizes of the
+    robustness curve in units of eps. clever, smooth, bounds: examples that are estimated, certified by smoothing,
+    certified by linear bounds. samples: of smoothing, with noise ``sigma``. semantic: points of each grid.
+    corruptions: severities.
     """
 
-    examples: int = 32
+    examples: int = 16
+    few: int = 16
     threats: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255})
-    pgd: int = 20
-    apgd: int = 20
+    pgd: int = 10
+    apgd: int = 10
     targeted: int = 0
-    square: int = 100
+    square: int = 50
     jumps: int = 0
     universal: int = 0
     transfer: bool = False
-    draws: int = 5
+    draws: int = 2
+    curve: tuple[float, ...] = (0.5, 2.0)
+    clever: int = 0
+    smooth: int = 0
+    samples: int = 500
+    sigma: float = 0.25
+    bounds: int = 0
+    semantic: int = 0
+    corruptions: tuple[int, ...] = ()
     batch_size: int = 64
+
+    def count(self, norm: str) -> int:
+        """Examples attacked in this norm."""
+        return self.examples if norm == next(iter(self.threats)) else min(self.few, self.examples)
 
 
 @dataclass(frozen=True)
@@ -64,45 +82,53 @@ def clean(subject: Subject) -> Outcome:
     return Outcome([row], distances={})
 
 
-def attack(subject: Subject, attack: Attack, name: str | None = None, hide: bool = False) -> Outcome:
-    """Robust accuracy under one attack on all examples; those that are wrong already count as broken."""
-    name, threat = name or attack.name, attack.threat
-    white = attack.access == "gradient"
-    model = straight_through(subject.model) if name.startswith("bpda") else subject.model
-    with progress(f"robustness: {name} {threat.norm}", len(subject.images)) as bar:
-        found = attack(model, subject.images, subject.labels, bar.advance)
-    nearest = Smallest.empty(threat.norm, subject.images)
-    nearest.update(subject.images, found.examples, found.broken)
-    row = share_row(name, "attack", str(threat), ~found.broken, queries=float(found.queries.mean()))
-    row.more["access"] = attack.access
-    if white and any(flag.startswith("zero gradients") for flag in subject.flags) and not name.startswith("bpda"):
+def attack(subject: Subject, attack: Attack, name: str, count: int, hide: bool = False) -> Outcome:
+    """Robust accuracy of the first ``count`` examples under one attack; those that are wrong already are broken."""
+    threat, total = attack.threat, len(subject.images)
+    images, labels = subject.images[:count], subject.labels[:count]
+    model = straight_through(subject.model) if name == "bpda_pgd" else subject.model
+    with progress(f"robustness: {name} {threat.norm}", len(images)) as bar:
+        found = attack(model, images, labels, bar.advance)
+    nearest = Smallest.empty(threat.norm, images)
+    nearest.update(images, found.examples, found.broken)
+    unseen = found.broken
+    if isinstance(attack, Universal) and attack.craft is None and len(found.broken) > 1:
+        unseen = found.broken[1::2]
+    row = share_row(name, "attack", str(threat), ~unseen, queries=float(found.queries.mean()), access=attack.access)
+    if len(unseen) < len(found.broken):
+        row.flags.append("crafted on the other half of the examples")
+    if attack.access == "gradient" and name != "bpda_pgd" and subject.masked:
         row.flags.append("gradients are zero: this attack proves nothing")
-    if isinstance(attack, Universal) and attack.craft is None:
-        unseen = share_row(name, "attack", str(threat), ~found.broken[1::2] if len(found.broken) > 1 else ~found.broken)
-        row = Row(**{**unseen.__dict__, "more": row.more, "flags": ["crafted on the other half of the examples"]})
-    rows = [] if hide else [row]
-    return Outcome(rows, {threat.norm: {name: found.broken}}, distances={threat.norm: nearest.distances})
+    broken, distances = torch.zeros(total, dtype=torch.bool), torch.full((total,), float("inf"))
+    broken[:count], distances[:count] = found.broken, nearest.distances
+    return Outcome([] if hide else [row], {threat.norm: {name: broken}}, distances={threat.norm: distances})
 
 
-def curve(subject: Subject, threat: Threat, steps: int) -> Outcome:
+def curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int, count: int) -> Outcome:
     """Robust accuracy at several sizes, and the percentiles of the smallest successful perturbation."""
     most = _diameter(subject, threat.norm)
-    sizes = sorted({min(threat.eps * factor, most) for factor in CURVE} | {most})
-    gradient = subject.differentiable
+    wanted = sorted({min(threat.eps * factor, most) for factor in sizes} | {threat.eps, most})
+    images, labels = subject.images[:count], subject.labels[:count]
 
     def make(at: Threat) -> Attack:
         shared: dict[str, Any] = {"threat": at, "seed": subject.seed, "batch_size": subject.batch_size}
-        return PGD(**shared, steps=steps) if gradient else Square(**shared, steps=2 * steps)
+        return PGD(**shared, steps=steps) if subject.differentiable else Square(**shared, steps=2 * steps)
 
-    nearest, broken = smallest(subject.model, subject.images, subject.labels, threat.norm, sizes, make)
-    right = int(subject.clean.sum())
+    nearest, broken = smallest(subject.model, images, labels, threat.norm, wanted, make)
     accuracy = {f"{eps:.4g}": float((~mask).float().mean()) for eps, mask in broken.items()}
-    median = nearest.percentiles((50,))["50"]
-    row = Row("smallest_perturbation", "attack", threat.norm, median, n=right)
+    if subject.masked:  # a second look that rounding does not stop
+        through, _ = smallest(straight_through(subject.model), images, labels, threat.norm, wanted, make)
+        nearest.distances = torch.minimum(nearest.distances, through.distances)
+    far = torch.minimum(nearest.distances, subject.distances.get(threat.norm, nearest.distances)[:count])
+    nearest.distances = far
+    row = Row("smallest_perturbation", "attack", threat.norm, nearest.percentiles((50,))["50"])
+    row.n = int(subject.clean[:count].sum())
     row.more = {"percentiles": nearest.percentiles(), "curve": accuracy}
-    if gradient:
+    if subject.differentiable:
         row.flags += [f for f in (flags.not_monotone(broken), flags.not_reaching_chance(broken, subject.classes)) if f]
-    return Outcome([row], curves={threat.norm: broken}, distances={threat.norm: nearest.distances})
+    distances = torch.full((len(subject.images),), float("inf"))
+    distances[:count] = far
+    return Outcome([row], curves={threat.norm: broken}, distances={threat.norm: distances})
 
 
 def _diameter(subject: Subject, norm: str) -> float:
@@ -110,80 +136,103 @@ def _diameter(subject: Subject, norm: str) -> float:
     return LARGEST[norm] * {"linf": 1.0, "l2": size**0.5 / 2, "l1": size / 2}[norm]
 
 
-def worst(subject: Subject, norm: str, eps: float) -> Outcome:
+def worst(subject: Subject, norm: str, eps: float, count: int) -> Outcome:
     """Each example under the attack that hurt it most, with every flag that the comparison of attacks raises."""
-    masks = subject.broken.get(norm, {})
+    masks = {name: mask[:count] for name, mask in subject.broken.get(norm, {}).items()}
     white = {k: m for k, m in masks.items() if k.split("_")[0] in ("fgsm", "pgd", "apgd")}
     black = {k: m for k, m in masks.items() if k in ("square", "hopskipjump", "noise", "transfer")}
-    raised = [flags.blackbox_beats_whitebox(white, black)] if subject.differentiable else []
+    raised = [flags.blackbox_beats_whitebox(white, black)]
     if "fgsm" in masks and "pgd" in masks:
         raised.append(flags.single_step_beats_iterative(masks["fgsm"], masks["pgd"]))
-    if "pgd_half" in masks and "pgd" in masks:
         raised.append(flags.more_steps_help(masks["pgd_half"], masks["pgd"]))
     if subject.differentiable and norm in subject.curves:
         grid = subject.curves[norm]
         raised += [flags.not_monotone(grid), flags.not_reaching_chance(grid, subject.classes)]
-    bpda = masks.get("bpda_pgd")
-    if bpda is not None and white:
-        hidden = int((bpda & ~torch.stack(list(white.values())).any(0)).sum())
+    if "bpda_pgd" in masks:
+        hidden = int((masks["bpda_pgd"] & ~torch.stack(list(white.values())).any(0)).sum())
         if hidden:
             raised.append(f"BPDA breaks {hidden} examples that plain gradients miss: rounding hides the gradients")
     every = [*subject.flags, *(flag for flag in raised if flag)]
-    robust = subject.robust(norm)
-    row = share_row("worst_case", "attack", str(Threat(norm, eps)), robust, flags=every, attacks=sorted(masks))
-    if not masks:
-        raise ConfigError(f"No attack was run in {norm}, so there is no worst case.")
-    return Outcome([row])
+    robust = subject.robust(norm)[:count]
+    return Outcome(
+        [share_row("worst_case", "attack", str(Threat(norm, eps)), robust, flags=every, attacks=sorted(masks))]
+    )
 
 
 def attacks(subject: Subject, settings: Settings) -> list[Check]:
     """Attack checks of all threats, in the order in which they run; query-only models get those that only ask."""
     plan: list[Check] = []
     for norm, eps in settings.threats.items():
-        threat = Threat(norm, eps)
+        threat, count, few = Threat(norm, eps), settings.count(norm), min(settings.few, settings.examples)
         shared: dict[str, Any] = {"threat": threat, "seed": subject.seed, "batch_size": subject.batch_size}
-        chosen: list[tuple[str, Attack]] = [("noise", Noise(**shared, draws=settings.draws))]
+        chosen: list[tuple[str, Attack, int]] = [("noise", Noise(**shared, draws=settings.draws), count)]
         if subject.differentiable:
-            chosen += _gradient_attacks(subject, settings, shared)
+            chosen += _gradient_attacks(subject, settings, shared, count, few)
         if settings.square:
-            chosen.append(("square", Square(**shared, steps=settings.square)))
+            chosen.append(("square", Square(**shared, steps=settings.square), count))
         if settings.jumps and norm != "l1":
-            chosen.append(("hopskipjump", HopSkipJump(**shared, steps=settings.jumps)))
+            jumping = HopSkipJump(**shared, steps=settings.jumps, directions=50)
+            chosen.append(("hopskipjump", jumping, max(1, few // 4)))
         if settings.transfer and subject.source is not None:
-            chosen.append(("transfer", Transfer(**shared, surrogate=subject.source, steps=settings.pgd)))
-        plan += [_attack_check(f"{name} {norm}", name, one) for name, one in chosen]
-        plan.append(Check(f"curve {norm}", _curve_check(threat, max(settings.pgd // 2, 5))))
-        plan.append(Check(f"worst {norm}", _worst_check(norm, eps)))
+            chosen.append(("transfer", Transfer(**shared, surrogate=subject.source, steps=settings.pgd), few))
+        for name, one, n in chosen:
+            # half of the steps are only there to see whether more steps help
+            plan.append(Check(f"{name} {norm}", partial(_attack, one=one, name=name, count=n, hide=name == "pgd_half")))
+        sizes, steps = settings.curve, max(settings.pgd, 5)
+        plan.append(Check(f"curve {norm}", partial(_curve, threat=threat, sizes=sizes, steps=steps, count=few)))
+        plan.append(Check(f"worst {norm}", partial(worst, norm=norm, eps=eps, count=count)))
     return plan
 
 
-def _gradient_attacks(subject: Subject, settings: Settings, shared: dict[str, Any]) -> list[tuple[str, Attack]]:
+def _attack(subject: Subject, one: Attack, name: str, count: int, hide: bool) -> Outcome:
+    return attack(subject, one, name, count, hide)
+
+
+def _curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int, count: int) -> Outcome:
+    return curve(subject, threat, sizes, steps, count)
+
+
+def _gradient_attacks(
+    subject: Subject, settings: Settings, shared: dict[str, Any], count: int, few: int
+) -> list[tuple[str, Attack, int]]:
     draws = 5 if any(flag.startswith("random") for flag in subject.flags) else 1
-    chosen: list[tuple[str, Attack]] = [
-        ("fgsm", FGSM(**shared)),
-        ("pgd_half", PGD(**shared, steps=max(settings.pgd // 2, 1), draws=draws)),
-        ("pgd", PGD(**shared, steps=settings.pgd, draws=draws)),
+    chosen: list[tuple[str, Attack, int]] = [
+        ("fgsm", FGSM(**shared), count),
+        ("pgd_half", PGD(**shared, steps=max(settings.pgd // 2, 1), draws=draws), count),
+        ("pgd", PGD(**shared, steps=settings.pgd, draws=draws), count),
     ]
     if settings.apgd:
-        chosen.append(("apgd_ce", APGD(**shared, steps=settings.apgd)))
+        chosen.append(("apgd_ce", APGD(**shared, steps=settings.apgd), count))
     if settings.targeted:
-        chosen.append(("apgd_dlr", APGD(**shared, steps=settings.targeted, loss="dlr")))
-        chosen.append(("apgd_targeted", APGD(**shared, steps=settings.targeted, loss="targeted")))
-    if any(flag.startswith("zero gradients") for flag in subject.flags):
-        chosen.append(("bpda_pgd", PGD(**shared, steps=settings.pgd)))
+        chosen.append(("apgd_dlr", APGD(**shared, steps=settings.targeted, loss="dlr"), few))
+        chosen.append(("apgd_targeted", APGD(**shared, steps=settings.targeted, loss="targeted"), few))
+    if subject.masked:
+        chosen.append(("bpda_pgd", PGD(**shared, steps=settings.pgd), count))
     if settings.universal:
-        chosen.append(("universal", Universal(**shared, epochs=settings.universal, craft=subject.train)))
+        chosen.append(("universal", Universal(**shared, epochs=settings.universal, craft=subject.train), count))
     return chosen
 
 
-def _attack_check(key: str, name: str, one: Attack) -> Check:
-    hide = name == "pgd_half"  # only there to see whether more steps help
-    return Check(key, lambda subject: attack(subject, one, name, hide))
-
-
-def _curve_check(threat: Threat, steps: int) -> Callable[[Subject], Outcome]:
-    return lambda subject: curve(subject, threat, steps)
-
-
-def _worst_check(norm: str, eps: float) -> Callable[[Subject], Outcome]:
-    return lambda subject: worst(subject, norm, eps)
+def measurements(subject: Subject, settings: Settings) -> list[Check]:
+    """Certificates, estimates, semantic perturbations and corruptions."""
+    plan: list[Check] = []
+    few = min(settings.few, settings.examples)
+    for norm, eps in settings.threats.items():
+        threat = Threat(norm, eps)
+        if settings.clever and subject.differentiable:
+            run = partial(measures.clever, threat=threat, count=settings.clever, batches=10, samples=16, targets=1)
+            plan.append(Check(f"clever {norm}", run))
+        if settings.bounds and subject.differentiable:
+            run = partial(measures.linear_bounds, threat=threat, count=settings.bounds, most=MOST_BENDS)
+            plan.append(Check(f"linear bounds {norm}", run))
+    if settings.smooth:
+        noise: dict[str, Any] = {"sigma": settings.sigma, "count": settings.smooth, "samples": settings.samples}
+        plan.append(Check("smoothing", partial(measures.smoothing, **noise, eps=settings.threats)))
+    if settings.semantic:
+        certified = settings.bounds if subject.differentiable else 0
+        run = partial(measures.semantics, points=settings.semantic, count=few, certified=certified, most=MOST_BENDS)
+        plan.append(Check("semantic", run))
+    if settings.corruptions:
+        run = partial(measures.corrupted, severities=settings.corruptions, count=few)
+        plan.append(Check("corruptions", run))
+    return plan

@@ -23,15 +23,22 @@ DEPTHS: dict[str, Settings] = {
     "quick": Settings(),
     "full": Settings(
         examples=200,
+        few=40,
         threats={"linf": 8 / 255, "l2": 0.5, "l1": 12.0},
-        pgd=40,
-        apgd=50,
-        targeted=30,
-        square=1000,
-        jumps=15,
-        universal=10,
+        pgd=20,
+        apgd=20,
+        targeted=10,
+        square=100,
+        jumps=8,
+        universal=5,
         transfer=True,
-        draws=10,
+        draws=3,
+        curve=(0.25, 0.5, 2.0, 4.0),
+        clever=4,
+        smooth=8,
+        bounds=4,
+        semantic=9,
+        corruptions=(1, 3, 5),
     ),
 }
 
@@ -71,6 +78,7 @@ def evaluate(
         start = time.perf_counter()
         subject = Subject.of(model, images, labels, seed, settings.batch_size, train=train, source=source)
         plan = [Check("clean", checks.clean), *checks.attacks(subject, settings)]
+        plan += checks.measurements(subject, settings)
         _run(plan, subject, result, _Kept(journal, _key(subject, depth, settings), resume))
     _summary(result, subject, depth, settings, time.perf_counter() - start)
     return result

@@ -112,6 +112,11 @@ class Subject:
         subject.flags = flags.before(subject, logits, probabilities)
         return subject
 
+    @property
+    def masked(self) -> bool:
+        """Gradients are zero where they should not be."""
+        return any(flag.startswith("zero gradients") for flag in self.flags)
+
     def logits(self, images: Tensor) -> Tensor:
         """[N, T] without gradients, in batches."""
         return in_batches(lambda x: ask(self.model, x), images, self.batch_size)

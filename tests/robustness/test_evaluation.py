@@ -14,7 +14,7 @@ from reprogram.robustness import checks, flags
 from reprogram.robustness.checks import Settings
 from reprogram.robustness.hook import RobustnessHook
 
-FAST = Settings(examples=24, threats={"linf": 0.12}, pgd=10, apgd=8, square=30, draws=2)
+FAST = Settings(examples=24, few=24, threats={"linf": 0.12}, pgd=10, apgd=8, square=30, draws=2)
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ def test_quick_evaluation_of_any_torch_classifier(digit_cnn):
     found = by_check(result)
     assert {"clean", "noise", "fgsm", "pgd", "apgd_ce", "square", "smallest_perturbation", "worst_case"} <= found.keys()
     assert found["worst_case"]["value"] <= min(found[k]["value"] for k in ("fgsm", "pgd", "apgd_ce", "square"))
-    assert found["clean"]["n"] == 32 and found["clean"]["low"] <= found["clean"]["value"] <= found["clean"]["high"]
+    assert found["clean"]["n"] == 16 and found["clean"]["low"] <= found["clean"]["value"] <= found["clean"]["high"]
     assert result.data["robustness"]["flags"] == []
     again = robustness.evaluate(model, (images, labels), depth="quick")
     assert again.data["robustness"]["rows"] == result.data["robustness"]["rows"]
@@ -113,7 +113,7 @@ def test_nan_answers_count_as_wrong_and_are_named(digit_cnn):
             return torch.where((x[:, 0, 3, 3] > 0.9)[:, None], logits * float("nan"), logits)
 
     lost = int((images[:, 0, 3, 3] > 0.9).sum())
-    settings = Settings(**{**FAST.__dict__, "examples": len(images)})
+    settings = Settings(**{**FAST.__dict__, "examples": len(images), "few": len(images)})
     found = by_check(robustness.evaluate(Broken(), (images, labels), settings=settings))
     assert any(f"not finite on {lost} of {len(images)}" in flag for flag in found["clean"]["flags"])
 

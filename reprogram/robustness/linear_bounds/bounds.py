@@ -1,0 +1,185 @@
+"""Bounds of a recorded network on a ball: intervals forward, lines substituted back, the tighter of the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reprogram.robustness.linear_bounds import relax
+from reprogram.robustness.linear_bounds.trace import Network, Node
+from reprogram.threat import length
+
+DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
+ROWS = 512  # rows that are substituted back at once
+
+
+@dataclass
+class Ball:
+    """Inputs within ``eps`` of ``centre`` [1, ...] in ``norm``, inside [low, high] (infinite: no limit).
+
+    The range is used for intervals in every norm, and exactly for linf.
+    """
+
+    centre: Tensor
+    eps: float
+    norm: str = "linf"
+    low: float = 0.0
+    high: float = 1.0
+
+    def box(self) -> tuple[Tensor, Tensor]:
+        return (self.centre - self.eps).clamp(min=self.low), (self.centre + self.eps).clamp(max=self.high)
+
+    def smallest(self, rows: Tensor) -> Tensor:
+        """The smallest value of ``rows`` [R, ...] times an input of the ball, [R]."""
+        flat = rows.flatten(1)
+        if self.norm == "linf":
+            return Box(*self.box()).smallest(rows)
+        return flat @ self.centre.flatten() - self.eps * length(flat, DUAL[self.norm])
+
+
+@dataclass
+class Box:
+    """Inputs between ``least`` and ``most`` [1, ...], value by value."""
+
+    least: Tensor
+    most: Tensor
+
+    def box(self) -> tuple[Tensor, Tensor]:
+        return self.least, self.most
+
+    def smallest(self, rows: Tensor) -> Tensor:
+        flat = rows.flatten(1)
+        return flat.clamp(min=0) @ self.least.flatten() + flat.clamp(max=0) @ self.most.flatten()
+
+
+class Bounds:
+    """Intervals of every node's value; ``tighten`` makes those before a bend tighter by back-substitution.
+
+    most: bends that are tightened at most in all; beyond that the intervals of interval arithmetic are kept.
+    parallel: lines below ReLU parallel to the chord (Fast-Lin) instead of adaptive ones; neither is always better.
+    """
+
+    def __init__(self, network: Network, ball: Ball | Box, most: int = 20_000, parallel: bool = False) -> None:
+        self.network, self.ball, self.parallel = network, ball, parallel
+        self.tightened = network.bends() <= most
+        self.intervals: list[tuple[Tensor, Tensor]] = []
+        for place, node in enumerate(network.nodes):
+            self.intervals.append(self._forward(node))
+            reader = self._bend_after(place)
+            if self.tightened and reader is not None:
+                self._tighten(place, reader)
+
+    def output(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Lower and upper bounds [R] of ``rows`` [R, T] times the answer (the answer itself without rows)."""
+        last = len(self.network.nodes) - 1
+        low, high = self.intervals[last]
+        if rows is None:
+            rows = torch.eye(low.numel(), dtype=low.dtype)
+        shaped = rows.to(low).view(-1, *low.shape[1:])
+        flat = rows.to(low)
+        middle, half = ((high + low) / 2).flatten(), ((high - low) / 2).flatten()
+        interval = flat @ middle - flat.abs() @ half, flat @ middle + flat.abs() @ half
+        return (
+            torch.maximum(self._substitute(last, shaped), interval[0]),
+            torch.minimum(-self._substitute(last, -shaped), interval[1]),
+        )
+
+    def _bend_after(self, place: int) -> Node | None:
+        return next(
+            (n for n in self.network.nodes if place in n.inputs and n.kind in ("relu", "tanh", "sigmoid", "max")), None
+        )
+
+    def _forward(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Interval arithmetic (Gowal et al. 2018, arXiv 1810.12715)."""
+        if node.kind == "input":
+            return self.ball.box()
+        low, high = self.intervals[node.inputs[0]]
+        if node.kind == "affine":
+            middle, half = node.function((low + high) / 2), node.spread((high - low) / 2)
+            return middle - half, middle + half
+        if node.kind == "add":
+            parts = [self.intervals[i] for i in node.inputs]
+            return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
+        if node.kind == "max":
+            return tuple(relax.windows(edge, node.pool, relax.OUTSIDE).amax(-1) for edge in (low, high))  # type: ignore[return-value]
+        bend = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[node.kind]
+        return bend(low), bend(high)
+
+    def _tighten(self, place: int, reader: Node) -> None:
+        """Back-substitution from every value that interval arithmetic leaves undecided."""
+        low, high = (edge.clone() for edge in self.intervals[place])
+        undecided = (low < 0) & (high > 0) if reader.kind == "relu" else high - low > relax.THIN
+        where = torch.nonzero(undecided.flatten()).squeeze(1)
+        flat_low, flat_high = low.view(-1), high.view(-1)
+        for part in where.split(ROWS) if len(where) else ():
+            rows = torch.zeros(len(part), low.numel(), dtype=low.dtype)
+            rows[torch.arange(len(part)), part] = 1
+            rows = rows.view(len(part), *low.shape[1:])
+            flat_low[part] = torch.maximum(flat_low[part], self._substitute(place, rows))
+            flat_high[part] = torch.minimum(flat_high[part], -self._substitute(place, -rows))
+        high = torch.maximum(low, high)
+        self.intervals[place] = (low, high)
+
+    @torch.no_grad()
+    def _substitute(self, place: int, rows: Tensor) -> Tensor:
+        """Lower bounds [R] of rows [R, ...] times the value of a node, as a function of the input."""
+        waiting: dict[int, Tensor] = {place: rows}
+        total = torch.zeros(len(rows), dtype=rows.dtype)
+        for position in range(place, 0, -1):
+            if position not in waiting:
+                continue
+            node, coefficients = self.network.nodes[position], waiting.pop(position)
+            for source, passed, constant in self._back(node, coefficients):
+                waiting[source] = waiting[source] + passed if source in waiting else passed
+                total = total + constant
+        return total + self.ball.smallest(waiting[0]) if 0 in waiting else total
+
+    def _back(self, node: Node, rows: Tensor) -> list[tuple[int, Tensor, Tensor | float]]:
+        """Coefficients [R, ...] of each input of a node, and what is constant."""
+        first = node.inputs[0]
+        if node.kind == "add":
+            return [(source, _as(rows, self.network.nodes[source].shape), 0.0) for source in node.inputs]
+        if node.kind == "affine":
+            passed, offset = _pull(node.function, self.network.nodes[first].shape, rows)
+            return [(first, passed, offset)]
+        low, high = self.intervals[first]
+        positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+        if node.kind == "max":
+            return [self._back_max(node, low, high, positive, negative)]
+        lines = relax.relu(low, high, self.parallel) if node.kind == "relu" else getattr(relax, node.kind)(low, high)
+        passed = positive * lines.low_slope + negative * lines.high_slope
+        constant = (positive * lines.low + negative * lines.high).flatten(1).sum(1)
+        return [(first, passed, constant)]
+
+    def _back_max(
+        self, node: Node, low: Tensor, high: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[int, Tensor, Tensor]:
+        least, most = (relax.windows(edge, node.pool, relax.OUTSIDE) for edge in (low, high))
+        below, above, offset = relax.largest(least, most)
+        shape = self.network.nodes[node.inputs[0]].shape
+        under, _ = _pull(lambda z: (relax.windows(z, node.pool) * below).sum(-1), shape, positive)
+        over, _ = _pull(lambda z: (relax.windows(z, node.pool) * above).sum(-1), shape, negative)
+        return node.inputs[0], under + over, (negative * offset).flatten(1).sum(1)
+
+
+def _pull(function, shape: torch.Size, rows: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    """Rows [R, ...] times an affine map of one example: coefficients of its input, and the constant [R]."""
+    zero = torch.zeros(shape, dtype=rows.dtype)
+    value, back = torch.func.vjp(function, zero)
+    (passed,) = torch.func.vmap(back)(rows.unsqueeze(1))
+    return passed.squeeze(1), rows.flatten(1) @ value.flatten()
+
+
+def _as(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting of a sum's input."""
+    wanted = shape[1:]
+    if rows.shape[1:] == wanted:
+        return rows
+    while rows.ndim - 1 > len(wanted):
+        rows = rows.sum(1)
+    for dim, size in enumerate(wanted, start=1):
+        if size == 1 and rows.shape[dim] != 1:
+            rows = rows.sum(dim, keepdim=True)
+    return rows
