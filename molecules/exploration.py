@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
     limits: Limits = instantiate(config["constraints"], _convert_="all")
     constraints = limits.constraints(starts)
     if config.get("objective") is not None:
-        return instantiate(config["objective"], constraints=constraints, _convert_="all")
+        objective: Objective = instantiate(config["objective"], _convert_="all")
+        return replace(objective, constraints=constraints)  # Hydra would turn the dataclass into a plain dict
     if config.get("oracle") is None:
         raise ConfigError("'oracle' must be given, as in oracle=zaleplon_mpo (or objective=… for several at once).")
     return Objective.of(instantiate(config["oracle"], _convert_="all"), constraints)

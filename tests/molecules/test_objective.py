@@ -168,3 +168,18 @@ def test_pareto_against_brute_force():
     brute = [not any((o >= v).all() and (o > v).any() for o in values) for v in values]
     assert pareto(values).tolist() == brute
     assert hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), [0, 0]) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("option", ["drug_like", "hinge"])
+def test_objective_from_configuration_runs_under_its_constraints(option):
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from molecules.exploration import build_objective
+    from reprogram.configuration import config_folder
+
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", overrides=["task=design", f"objective={option}", "constraints=plausible"])
+    objective = build_objective(OmegaConf.to_container(config, resolve=False), [ASPIRIN])
+    scored = objective.score([ASPIRIN])[0]
+    assert math.isfinite(scored.score) and scored.constraints == {"plausible": 0.0}
