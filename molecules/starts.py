@@ -20,6 +20,7 @@ import numpy as np
 
 from molecules import chemistry
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.result import write_atomically
 
 MACROCYCLE = 12  # a ring of more atoms is one
 NAMED = 5  # rows of a kind that are named before "and N more"
@@ -82,6 +83,25 @@ class Given(Source):
     def read(self, rng: np.random.Generator) -> Starts:
         texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)
         return gather((Row(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1)), "start.smiles")
+
+
+EXAMPLE = """CC(=O)Oc1ccccc1C(=O)O aspirin
+CC(=O)Nc1ccc(O)cc1 paracetamol
+CC(C)Cc1ccc(cc1)C(C)C(=O)O ibuprofen
+CN1C=NC2=C1C(=O)N(C(=O)N2C)C caffeine
+CCN(CC)CC(=O)Nc1c(C)cccc1C lidocaine
+"""
+
+
+@dataclass
+class Example(Source):
+    """Five small drugs, written to ``path`` as a ``.smi`` file that shows what a user's own looks like."""
+
+    path: str
+
+    def read(self, rng: np.random.Generator) -> Starts:
+        write_atomically(Path(self.path), EXAMPLE)
+        return File(self.path).read(rng)
 
 
 @dataclass
