@@ -40,7 +40,7 @@ def table(rows: list[dict[str, Any]], shots: int) -> tuple[str, dict[str, Any]]:
             t: _mean([r["accuracy"] for r in found if r["target"] == t]) for t in targets
         }
     lines += ["", *_gains(cells, targets, figures), "", *_searches(cells, targets), "", *_throughput(rows, figures)]
-    figures["seeds"] = max((row["seed"] for row in cells), default=0) + 1
+    figures["seeds"] = sorted({row["seed"] for row in cells})
     figures["shots"] = shots
     return "\n".join(lines) + "\n", figures
 

@@ -15,7 +15,9 @@ import base64
 import io
 import json
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -220,31 +222,47 @@ def stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
 
 
 def white_box(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
-    """What gradients and inner layers would add: the same model in this process."""
+    """Closed forms on what the service hides: the same model in this process, its logits and its inner layers."""
     whole = EfficientNetLite()
-    logits = LogitsOnly(whole)
-    read_once = BlackBoxSource(whole, answers="logits", cache=Path(bench.arguments.work) / f"{target}_logits")
-    rows: list[tuple[str, SourceModel, InputTransformation, OutputMapping, Training | None]] = [
-        ("white box, linear on logits, views", read_once, many_views(target), RidgeTaps(), None),
-    ]
-    if seed < bench.arguments.search_seeds:
-        searched, gentle = Training(20, 32), Training(20, 32, Backpropagation(learning_rate=0.003))
-        rows += [
-            ("white box, the searched prompt, top_k", logits, Coarse(SIDE, GRID), TopK(), searched),
-            (INNER, whole, Views((96, 128, 160)), RidgeTaps(), None),
-            ("white box, full prompt 96 px, top_k", logits, Full(96), TopK(), gentle),
-            ("white box, full prompt 96 px, linear on logits", logits, Full(96), RidgeTaps(), gentle),
-        ]
-    for method, source, input, output, training in rows:
-
-        def work(source: Any = source, input: Any = input, output: Any = output, training: Any = training) -> Any:
-            with tempfile.TemporaryDirectory() as folder:
-                return measured(source, task, input, output, training, seed, Path(folder)) | {"queries": 0}
-
-        bench.cell(target, seed, method, 0, work)
+    kept = Path(bench.arguments.work) / f"{target}_logits"
+    logits = BlackBoxSource(whole, answers="logits", cache=kept)  # test images are read once for all seeds
+    _unpaid(bench, task, target, seed, "white box, linear on logits, views", logits, many_views(target), RidgeTaps())
+    _unpaid(bench, task, target, seed, INNER, whole, Views((96, 128, 160)), RidgeTaps())
 
 
-def throughput(url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 768) -> dict[str, float]:
+def white_box_prompts(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    """Prompts trained with the source's gradients, read from its logits alone."""
+    logits = LogitsOnly(EfficientNetLite())
+    gentle = Backpropagation(learning_rate=0.003)
+    for method, input, output, training in (
+        ("white box, the searched prompt, top_k", Coarse(SIDE, GRID), TopK(), Training(20, 32)),
+        ("white box, full prompt 96 px, top_k", Full(96), TopK(), Training(20, 32, gentle)),
+        ("white box, full prompt 96 px, linear on logits", Full(96), RidgeTaps(), Training(20, 32, gentle)),
+    ):
+        _unpaid(bench, task, target, seed, method, logits, input, output, training)
+
+
+def _unpaid(
+    bench: Bench,
+    task: TargetTask,
+    target: str,
+    seed: int,
+    method: str,
+    source: SourceModel,
+    input: InputTransformation,
+    output: OutputMapping,
+    training: Training | None = None,
+) -> None:
+    def work() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return measured(source, task, input, output, training, seed, Path(folder)) | {"queries": 0}
+
+    bench.cell(target, seed, method, 0, work)
+
+
+def measure_throughput(
+    url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 1024
+) -> dict[str, Any]:
     """Images a second of the client against a plain load loop with the same batch size and as many connections.
 
     The load loop sends one prepared body again and again; the client encodes, sends, checks and keeps every answer.
@@ -263,7 +281,7 @@ def throughput(url: str, side: int = 96, batch: int = 32, workers: int = 2, imag
         encoded.append(base64.b64encode(raw.getvalue()).decode())
     tensor = {"name": "image", "datatype": "BYTES", "shape": [batch, 1], "data": encoded}
     body = json.dumps({"inputs": [tensor]}).encode()
-    block = batch * workers * 2
+    block = batch * 8
     plain: list[float] = []
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder, httpx.Client(timeout=120) as http:
@@ -292,6 +310,8 @@ def throughput(url: str, side: int = 96, batch: int = 32, workers: int = 2, imag
             ours.append(time.perf_counter() - began)
     rate_plain, rate_ours = (block * len(t) / sum(t) for t in (plain, ours))
     return {
+        "accuracy": 0.0,
+        "queries": 0,
         "plain_per_second": rate_plain,
         "client_per_second": rate_ours,
         "share": rate_ours / rate_plain,
@@ -305,10 +325,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--targets", nargs="+", default=["digits", "mnist", "cifar10"])
     parser.add_argument("--cifar", type=Path, help="folder with train/ and test/ of small CIFAR-10")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--search-seeds", type=int, default=3, help="seeds of the zeroth-order rows")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[1000, 10000, 50000])
-    parser.add_argument("--large-budget-seeds", type=int, default=3, help="seeds of searches above 10,000 queries")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "searches", "throughput"])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[1000, 10000, 50000], help="of the searches")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--test", type=int, default=500, help="test images")
     parser.add_argument("--mlserver", default="mlserver", help="MLServer's executable")
@@ -316,8 +335,10 @@ def main() -> None:
     parser.add_argument("--work", default="outputs/black_box/answers", help="folder for cached answers")
     parser.add_argument("--table", type=Path, help="write the table here (docs/results/black_box.md)")
     parser.add_argument("--only-table", action="store_true", help="no server: the table from finished cells")
+    parser.set_defaults(parts=["closed_forms", "throughput", "white_box", "searches", "stand_ins", "white_box_prompts"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped; start again to go on from the finished cells."))
     Path(arguments.cells).parent.mkdir(parents=True, exist_ok=True)
     if arguments.only_table:
         bench = Bench(arguments, "")
@@ -338,24 +359,26 @@ def main() -> None:
 def run(bench: Bench) -> None:
     """Cheap and decisive rows first, so that a run that is cut short has said the most."""
     arguments = bench.arguments
-    tasks: dict[tuple[str, int], TargetTask] = {}
-    seeds = range(arguments.seeds)
-    for target in arguments.targets:
-        for seed in seeds:
-            tasks[target, seed] = load(target, seed, arguments)
-            closed_forms(bench, target, seed, tasks[target, seed])
-    bench.cell("throughput", 0, "client", 0, lambda: {"accuracy": 0.0, "queries": 0} | throughput(bench.url))
-    for (target, seed), task in tasks.items():
-        white_box(bench, target, seed, task)
-    for budget in sorted(arguments.budgets):
-        limit = arguments.search_seeds if budget <= 10_000 else arguments.large_budget_seeds
+    tasks = {(t, s): load(t, s, arguments) for s in arguments.seeds for t in arguments.targets}
+    for part in arguments.parts:
+        if part == "throughput":
+            bench.cell("throughput", 0, "client", 0, partial(measure_throughput, bench.url))
+            continue
         for (target, seed), task in tasks.items():
-            if seed < limit:
+            if part == "searches":
                 start_of_search(bench, target, seed, task)
-                searches(bench, target, seed, task, budget)
-    for (target, seed), task in tasks.items():
-        if seed < arguments.search_seeds:
-            stand_ins(bench, target, seed, task)
+                for budget in arguments.budgets:
+                    searches(bench, target, seed, task, budget)
+            else:
+                PARTS[part](bench, target, seed, task)
+
+
+PARTS = {
+    "closed_forms": closed_forms,
+    "white_box": white_box,
+    "white_box_prompts": white_box_prompts,
+    "stand_ins": stand_ins,
+}
 
 
 if __name__ == "__main__":

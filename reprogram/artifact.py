@@ -115,6 +115,11 @@ def from_pretrained(
     return model.to(device)
 
 
+def describe_program(folder_or_hub_id: str | Path) -> dict[str, Any]:
+    """The content of ``program.json``, checked; nothing is built. Raises ArtifactError."""
+    return _read_description(_locate(folder_or_hub_id) / JSON_FILE)
+
+
 def push_to_hub(model: ReprogrammedModel, repo_id: str, private: bool = False, **kwargs: Any) -> str:
     """Save and upload the program to the Hugging Face Hub; returns the address of the commit.
 
@@ -155,7 +160,7 @@ def model_card(description: dict[str, Any]) -> str:
         "It makes a frozen pretrained model do this job; that model is not in this folder and never changes.\n\n"
         f"| | |\n|---|---|\n{table}\n\n"
         '```python\nfrom reprogram import from_pretrained\n\nmodel = from_pretrained("PATH_OR_HUB_ID")\n'
-        "probabilities = model.predict_proba(batch)\n```\n"
+        "logits = model(batch)  # pixels [B, C, H, W] in [0, 1], or a list of strings\n```\n"
     )
 
 

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprogram.configuration import check, config_folder, groups, help_text, options
+from reprogram.configuration import check, config_folder, groups, help_text, options, own_error
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.result import write_atomically
@@ -31,6 +31,7 @@ def main() -> None:
         print(help_text())
         raise SystemExit(0)
     keep_freed_memory()
+    sys.argv[1:] = split_sources(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
@@ -68,8 +69,27 @@ def run(config: DictConfig) -> float | None:
     if (folder / "result.json").exists() and not config.resume:
         raise ConfigError(f"run_dir={folder} already holds a finished run; choose another folder or remove it.")
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    config.sources = [_source(str(name)) for name in config.sources]
     task = hydra.utils.get_method(config.task._target_)
     return task(config)
+
+
+def _source(name: str) -> DictConfig:
+    """The configuration of a source that is named beside the first, for ``program=auto`` to choose from."""
+    if name not in options("source"):
+        raise ConfigError(f"There is no source={name}; {nearest(name, options('source'))}.")
+    config = OmegaConf.load(config_folder() / "source" / f"{name}.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def split_sources(arguments: list[str]) -> list[str]:
+    """``source=[a,b]`` as ``source=a sources=[b]``: Hydra would merge two options of a group into one."""
+    found = []
+    for argument in arguments:
+        several = re.fullmatch(r"source=\[([\w\-]+),([\w\-,]+)\]", argument.replace(" ", ""))
+        found += [f"source={several[1]}", f"sources=[{several[2]}]"] if several else [argument]
+    return found
 
 
 def said(function: Callable[[], Any], debug: bool = False) -> int:
@@ -80,7 +100,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         print("error: Stopped; start again with the same run_dir and resume=true to go on.", file=sys.stderr)
         return Interrupted.exit_code
     except (ReprogramError, HydraException, OmegaConfBaseException, OSError) as error:
-        known = _reprogram_error(error)
+        known = own_error(error)
         unknown = isinstance(error, OSError) and error.errno is None and not isinstance(error, HydraException)
         if debug or unknown:
             raise
@@ -88,13 +108,6 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         print(f"error: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return known.exit_code if known else DataError.exit_code
     return 0
-
-
-def _reprogram_error(error: BaseException | None) -> ReprogramError | None:
-    """Our own error, which Hydra wraps when it is raised inside instantiate()."""
-    while error is not None and not isinstance(error, ReprogramError):
-        error = error.__cause__
-    return error
 
 
 def sentence(error: Exception) -> str:

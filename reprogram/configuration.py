@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from reprogram.errors import ConfigError, nearest
+from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.typecheck import can_be_checked, matches, readable, signature
 
-ROOT = {"seed": int, "resume": bool, "debug": bool, "name": str, "run_dir": str, "device": str}
+ROOT = {"seed": int, "resume": bool, "debug": bool, "name": str, "run_dir": str, "device": str, "program": str}
 
 
 def config_folder() -> Path:
@@ -120,4 +120,14 @@ def load(group: str, name: str, /, **values: Any) -> Any:
             raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, known)}")
         OmegaConf.update(config, f"{group}.{key}", value)
     check(config, only=group)
-    return instantiate(config[group])
+    try:
+        return instantiate(config[group])
+    except Exception as error:
+        raise own_error(error) or error from error
+
+
+def own_error(error: BaseException | None) -> ReprogramError | None:
+    """Our own error, which Hydra wraps when it is raised inside instantiate()."""
+    while error is not None and not isinstance(error, ReprogramError):
+        error = error.__cause__
+    return error

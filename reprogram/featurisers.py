@@ -10,11 +10,15 @@ import numpy as np
 
 from reprogram.interfaces import Featuriser
 
-TYPICAL_LENGTH = 100.0  # letters; brings length to the size of a share
+SPREAD = 0.05  # of a letter's share in peptides; brings the values to spreads of about one
+TYPICAL_LENGTH = 20.0  # letters
 
 
 class Composition(Featuriser):
-    """Share of each letter of the alphabet and the length: [B, letters + 1]. What no sequence model should lose to."""
+    """Share of each letter in units of 0.05, and the length in units of 20: [B, letters + 1].
+
+    What no sequence model should lose to; where it wins, the classes differ in length and composition alone.
+    """
 
     models = ("logistic", "forest")
 
@@ -24,7 +28,7 @@ class Composition(Featuriser):
     def __call__(self, batch: Sequence[str]) -> np.ndarray:
         rows = np.zeros((len(batch), len(self.alphabet) + 1), dtype=np.float32)
         for i, text in enumerate(batch):
-            rows[i, :-1] = [text.count(letter) / max(len(text), 1) for letter in self.alphabet]
+            rows[i, :-1] = [text.count(letter) / max(len(text), 1) / SPREAD for letter in self.alphabet]
             rows[i, -1] = len(text) / TYPICAL_LENGTH
         return rows
 

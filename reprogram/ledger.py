@@ -282,21 +282,28 @@ class Ledger:
                         raise
                     yield chunk, answers
             return
-        waiting, running, error = iter(chunks), dict[Future[list[Any]], Chunk](), None
+        waiting, running = iter(chunks), dict[Future[list[Any]], Chunk]()
+        error: BaseException | None = None
         with ThreadPoolExecutor(self.workers) as pool:
             while True:
-                for chunk in islice(waiting, 0 if error or self._full else self.workers - len(running)):
-                    self._count(len(chunk), kind)
-                    running[pool.submit(self._answers, [item for _, item in chunk])] = chunk
-                if not running:
-                    break
+                answered = []
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     chunk = running.pop(future)
                     if failure := future.exception():
                         self._refund(len(chunk), kind)
                         error = error or failure
                     else:
-                        yield chunk, future.result()
+                        answered.append((chunk, future.result()))
+                for chunk in islice(waiting, 0 if error or self._full else self.workers - len(running)):
+                    try:
+                        self._count(len(chunk), kind)
+                    except DataError as full:
+                        error = full
+                        break
+                    running[pool.submit(self._answers, [item for _, item in chunk])] = chunk
+                yield from answered  # kept while the next requests are under way
+                if not running:
+                    break
         if error:
             raise error
 

@@ -26,13 +26,17 @@ class Smiles(Text):
 
     tokens: as for ``input=text``. spellings: views a molecule, the canonical SMILES first, then randomised ones (Bjerrum
     2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The random
-    spellings depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4`` and
-    ``descriptors`` make the program a hybrid.
+    spellings depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4``,
+    ``ecfp4_counts`` and ``descriptors`` make the program a hybrid.
     """
 
     spellings: int = 1
 
-    known: ClassVar[dict[str, Featuriser]] = {"ecfp4": ECFP4(), "descriptors": Descriptors()}
+    known: ClassVar[dict[str, Featuriser]] = {
+        "ecfp4": ECFP4(),
+        "ecfp4_counts": ECFP4(counts=True),
+        "descriptors": Descriptors(),
+    }
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -37,6 +37,7 @@ class AskedSource(SourceModel):
         copy is a query. The noise is the same for every image, so an image asked twice is free the second time.
     budget, journal, cache: see :class:`~reprogram.ledger.Ledger`; ``cache`` is a folder that runs may share.
     batch, workers: most images in one request, and how many requests at a time.
+    known_as: what names the model in the cache and the fingerprint, when ``name`` also says where it runs today.
     """
 
     differentiable = False
@@ -58,6 +59,7 @@ class AskedSource(SourceModel):
         batch: int = 32,
         workers: int = 1,
         billed: bool = False,
+        known_as: str = "",
     ) -> None:
         super().__init__()
         if answers not in ANSWERS:
@@ -66,6 +68,7 @@ class AskedSource(SourceModel):
             if value < 1:
                 raise ConfigError(f"source.{key}={value} must be at least 1.")
         self.name, self.version, self.answers = name, version, answers
+        self.known_as = known_as or name
         self.floor = 1e-7 if decimals is None else 0.5 * 10.0**-decimals
         self.votes, self.vote_noise = votes, vote_noise
         self.spec = SourceSpec(
@@ -74,7 +77,7 @@ class AskedSource(SourceModel):
             labels=tuple(labels),
             answers="logits" if answers == "logits" else "log_probabilities",
         )
-        identity = {"service": name, "version": version, "labels": len(labels), "answers": answers}
+        identity = {"service": self.known_as, "version": version, "labels": len(labels), "answers": answers}
         self.ledger = Ledger(
             lambda images: self.ask(np.stack(images)),
             content_key,
@@ -173,5 +176,5 @@ class AskedSource(SourceModel):
 
     def fingerprint(self) -> str:
         """SHA-256 of the service's name, version and class list: all that can be known of it."""
-        known = json.dumps([self.name, self.version, list(self.labels)])
+        known = json.dumps([self.known_as, self.version, list(self.labels)])
         return hashlib.sha256(known.encode()).hexdigest()

@@ -65,7 +65,7 @@ class RemoteSource(AskedSource):
             raise SourceError(f"{url} is up, but its model '{model}' is not ready; wait for it or check source.model.")
         described = http.get(root)
         version = model_version or _version_of(described, http.index(), model)
-        super().__init__(f"{model} at {url}", read_labels(labels), version, billed=True, **asked)
+        super().__init__(f"{model} at {url}", read_labels(labels), version, billed=True, known_as=model, **asked)
         self._http, self._root, self._output = http, root, output
         self._input = _input_of(described, url)
         self._column = {label: index for index, label in enumerate(self.labels)}

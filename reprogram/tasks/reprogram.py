@@ -17,38 +17,42 @@ from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.label_mapping import label_mapping
 from reprogram.evaluation.metrics import TITLES
 from reprogram.hooks import Hook, Run
-from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console
 from reprogram.report.blocks import interval
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.result import Result
+from reprogram.tasks.programs import choose_program, load_sources, named_parts, train_named
 from reprogram.training.distributed import processes
 from reprogram.training.loop import History, Training, peak_memory_mb
 
 
 def run(config: DictConfig) -> float | None:
-    """One run, top to bottom. Returns the leading metric's value for sweeps."""
+    """One run, top to bottom. Returns what a sweep may optimise: a value inside the labels, never a test value."""
     started = time.perf_counter()
     context = start(config)
-    source: SourceModel = instantiate(config.source).to(context.device)
+    sources = load_sources(config, context.device)
     target: TargetTask = instantiate(config.target)
     hooks = load_hooks(config)
     for hook in hooks:
-        hook.on_source(context, source, target)
-    before = source.fingerprint()
-    model = ReprogrammedModel(source, instantiate(config.input), instantiate(config.output), target.info)
+        hook.on_source(context, sources[0], target)
+    before = [source.fingerprint() for source in sources]
     training: Training = instantiate(config.training)
-    with shared_answers(model.to(context.device)):
-        history = training.fit(model, target.train, context, hooks)
-        if source.fingerprint() != before:
-            raise ConfigError(f"The source {source.name} changed during training; it must stay frozen.")
-        if not processes().main:
-            return None
+    if named_parts(config):
+        program = train_named(config, sources[0], target, training, context, hooks)
+    else:
+        program = choose_program(config, sources, target, context)
+    model = program.model
+    if [source.fingerprint() for source in sources] != before:
+        raise ConfigError(f"The source {model.source.name} changed during training; it must stay frozen.")
+    if not processes().main:
+        return None
+    with shared_answers(model):
         found = compare(model, target, training, config.task.baselines, context.seed)
         mapping = label_mapping(model, target)
-    describe(context.result, model, target, history)
+    describe(context.result, model, target, program.history)
     context.result.data |= found.to_json() | {"mapping": mapping}
     save_pretrained(model, context.dir / "program", found.metrics)
     for hook in hooks:
@@ -58,7 +62,7 @@ def run(config: DictConfig) -> float | None:
     build(context, model, target, found).write(context.dir)
     context.result.write(context.dir)
     show(context, found)
-    return found.metrics[found.metric]["value"]
+    return program.validation
 
 
 def show(context: Run, found: Comparison) -> None:

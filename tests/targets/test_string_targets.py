@@ -224,7 +224,7 @@ def test_bundled_peptides():
 
 
 def test_featurisers_by_hand():
-    assert np.allclose(Composition("AC")(["AACA", ""]), [[0.75, 0.25, 0.04], [0, 0, 0]])
+    assert np.allclose(Composition("AC")(["AACA", ""]), [[15.0, 5.0, 0.2], [0, 0, 0]])
     row = KMers(k=2, width=64)(["AB"])[0]
     assert np.isclose(np.linalg.norm(row), 1) and (row > 0).sum() <= 3
     assert KMers()(["ACD"])[0].tolist() != KMers()(["DCA"])[0].tolist()

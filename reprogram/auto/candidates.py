@@ -1,0 +1,139 @@
+"""What ``program=auto`` chooses among: programs that a few cached passes of the frozen source can score.
+
+The lists are short on purpose: with 150 candidates, taking the best cross-validated one costs about 2 points.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reprogram.inputs import __name__ as INPUTS
+from reprogram.interfaces import InputTransformation, OutputMapping, SourceSpec, TargetInfo
+from reprogram.outputs import __name__ as OUTPUTS
+from reprogram.registry import find
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A program that needs no training in front of the source.
+
+    atoms: inputs of one pass or few, whose views in this order are the views of ``input``; candidates that share an atom
+    share its passes. kind: ``program`` or ``baseline`` (what a user would run instead, expressed as a program).
+    """
+
+    name: str
+    input: tuple[str, Config]
+    output: tuple[str, Config]
+    atoms: tuple[tuple[str, Config], ...]
+    kind: str = "program"
+    source: int = 0
+    tags: tuple[str, ...] = field(default=())
+
+    def keys(self) -> list[str]:
+        """One key an atom; equal keys are the same pass."""
+        return [f"{self.source}:{json.dumps(atom, sort_keys=True)}" for atom in self.atoms]
+
+
+def make_input(method: tuple[str, Config]) -> InputTransformation:
+    return find(INPUTS, method[0], InputTransformation)(**method[1])
+
+
+def make_output(method: tuple[str, Config]) -> OutputMapping:
+    return find(OUTPUTS, method[0], OutputMapping)(**method[1])
+
+
+def candidates(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int = 0) -> list[Candidate]:
+    """The list for this kind of source and target, cheapest first."""
+    if spec.kind == "image":
+        return _images(spec, target, photographs, source)
+    return _strings(spec, target, source)
+
+
+def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int) -> list[Candidate]:
+    full = spec.size
+    small = tuple(sorted({max(32, round(full * share / 32) * 32) for share in (0.43, 0.57)}))  # 96 and 128 of 224
+    several = (*small, max(32, round(full * 0.72 / 32) * 32))
+    labels = target.problem == "classification" and spec.answers != "none" and len(spec.labels) > 0
+    taps = [tap for tap in spec.taps if tap != "head"]
+    found = []
+    if labels:
+        found.append(_image("label map, 1 scale", small[-1:], False, ("top_k", {}), source))
+    if spec.feature_size:
+        found.append(_image("linear probe", (full,), False, ("linear_features", {}), source, kind="baseline"))
+        found.append(
+            _image("features, ridge", small[-1:], False, ("ridge_taps", {"layers": ["head@1"], "head": False}), source)
+        )
+    if taps:
+        found.append(_image("layers, 1 scale", small[-1:], False, ("ridge_taps", {}), source))
+        found.append(
+            _image(
+                "late layers, 1 scale", (several[-1],), photographs, ("ridge_taps", _late(taps, photographs)), source
+            )
+        )
+        found.append(_image("layers, 3 scales", several, False, ("ridge_taps", {}), source))
+        found.append(
+            _image(
+                "late layers, all scales",
+                (*several, full),
+                photographs,
+                ("ridge_taps", _late(taps, photographs)),
+                source,
+            )
+        )
+    if spec.feature_size:
+        head = {"layers": ["head@1"], "head": False, "average": 2 if photographs else 1}
+        found.append(_image("features, all scales", (*several, full), photographs, ("ridge_taps", head), source))
+    if labels and not spec.feature_size:  # a model that can only be asked shows its answers, nothing else
+        found.append(_image("answers, ridge", small[-1:], False, ("ridge_taps", {}), source))
+        found.append(_image("answers, ridge, all scales", (*several, full), False, ("ridge_taps", {}), source))
+    if labels:
+        found.append(_image("label map, all scales", (*several, full), photographs, ("top_k", {}), source))
+    return found
+
+
+def _late(taps: Sequence[str], photographs: bool) -> Config:
+    """The last stages on 2x2 grids, and the pooled features."""
+    depth = len(taps)
+    layers = [f"{taps[max(0, round(depth * share) - 1)]}@2" for share in (10 / 16, 14 / 16, 15 / 16)]
+    return {"layers": list(dict.fromkeys(layers)), "average": 2 if photographs else 1}
+
+
+def _image(
+    name: str, sizes: tuple[int, ...], flip: bool, output: tuple[str, Config], source: int, kind: str = "program"
+) -> Candidate:
+    sizes = tuple(dict.fromkeys(sizes))
+    atoms = tuple(("views", {"sizes": [size], "flip": flip}) for size in sizes)
+    return Candidate(name, ("views", {"sizes": list(sizes), "flip": flip}), output, atoms, kind, source)
+
+
+def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidate]:
+    """Layers read from the string, the string set apart into tokens or spelled again, and the same with plain features."""
+    molecules = target.kind == "molecule"
+    method = "smiles" if molecules else "text"
+    beside = {"molecule": ["ecfp4", "descriptors"], "sequence": ["composition", "kmers"]}.get(target.kind, ["kmers"])
+    balanced: Config = {"balanced": target.problem != "regression"}
+
+    def reading(name: str, options: Config, output: tuple[str, Config], kind: str = "program") -> Candidate:
+        return Candidate(name, (method, options), output, ((method, options),), kind, source)
+
+    layers = ("ridge_taps", balanced)
+    last = ("ridge_taps", balanced | {"layers": [f"{tap}@mean" for tap in spec.taps[-1:]], "head": False})
+    found = [reading("last layer", {}, last)]
+    if spec.feature_size:
+        found.append(reading("linear probe", {}, ("linear_features", {}), kind="baseline"))
+    found.append(reading("layers", {}, layers))
+    found.append(reading("layers and plain features", {"features": beside}, layers))
+    if molecules:
+        averaged = ("ridge_taps", balanced | {"average": 3})
+        found.append(reading("layers, 3 spellings", {"spellings": 3}, averaged))
+        found.append(reading("layers, 3 spellings, and plain features", {"spellings": 3, "features": beside}, averaged))
+    elif target.kind == "sequence":
+        found.append(reading("layers, a token a letter", {"tokens": "amino_acids"}, layers))
+        both = {"tokens": "own+amino_acids", "features": beside}
+        found.append(reading("layers, both ways, and plain features", both, layers))
+    return found

@@ -1,0 +1,368 @@
+"""``program=auto``: score cheap candidates inside the labels, race prompts only where they promise a gain, refit the best."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprogram.auto.bias import Estimate, corrected
+from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
+from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
+from reprogram.auto.race import PROMPTS, Forecast, forecast, prompted
+from reprogram.errors import ConfigError, ReprogramError, SourceError
+from reprogram.evaluation.features import source_outputs
+from reprogram.hooks import Run
+from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetTask, to_tensor_labels
+from reprogram.model import ReprogrammedModel
+from reprogram.progress import progress
+from reprogram.training import checkpoint
+
+TIE = 0.01  # share of the best squared error within which the program with fewer passes wins
+FAR = 3.0  # standard errors behind after one fold that end a candidate
+
+
+@dataclass
+class Auto:
+    """Settings of the search.
+
+    minutes: wall time of the search (the refit and the report come after it). folds, repeats: of the cross-validation;
+    fewer where time is short. photographs: mirror images are the same thing (None: colour images are photographs).
+    prompts: also race trained prompts. ensemble: also average the best few programs.
+    """
+
+    minutes: float = 3.0
+    folds: int = 5
+    repeats: int = 2
+    photographs: bool | None = None
+    prompts: bool = True
+    ensemble: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ConfigError(f"auto.minutes={self.minutes} must be above 0.")
+        if self.folds < 2 or self.repeats < 1:
+            raise ConfigError(f"auto.folds={self.folds} must be at least 2 and auto.repeats={self.repeats} at least 1.")
+
+
+@dataclass
+class Choice:
+    """The refitted winner, what it is expected to reach on new data, and a row for everything tried or skipped."""
+
+    model: ReprogrammedModel
+    candidate: Candidate
+    estimate: Estimate
+    rows: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    forecasts: list[Forecast] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def choose(sources: list[SourceModel], target: TargetTask, settings: Auto, run: Run) -> Choice:
+    """Search, choose, refit on all labels. Test examples are never touched. Raises SourceError where nothing works."""
+    return _Search(sources, target, settings, run).run()
+
+
+class _Search:
+    def __init__(self, sources: list[SourceModel], target: TargetTask, settings: Auto, context: Run) -> None:
+        self.sources, self.target, self.settings, self.context = sources, target, settings, context
+        self.labels = to_tensor_labels(target.train.labels)
+        self.started = time.monotonic()
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.scored: dict[str, Tensor] = {}  # candidate -> held-out logits [F, N, T]
+        self.pool: dict[str, list[SourceOutput]] = {}
+        self.notes: list[str] = []
+        self.forecasts: list[Forecast] = []
+        self.folder = context.dir / "checkpoint" / "auto"
+
+    def left(self) -> float:
+        return self.settings.minutes * 60 - (time.monotonic() - self.started)
+
+    def run(self) -> Choice:
+        shape = self.target.info.input_shape
+        photographs = self.settings.photographs
+        if photographs is None:
+            photographs = shape is not None and shape[0] == 3
+        listed = [
+            candidate
+            for index, source in enumerate(self.sources)
+            for candidate in candidates(source.spec, self.target.info, photographs, index)
+        ]
+        self.taps = self.union_of_taps(listed)
+        folds = self.folds()
+        self.restore()
+        self.score_all(listed, folds)
+        if not self.scored:
+            reasons = "; ".join(f"{name}: {row['why']}" for name, row in self.rows.items())
+            raise SourceError(f"No candidate program could be fitted ({reasons}).")
+        listed += self.ensembles(listed)
+        listed += self.race(folds)
+        return self.finish(listed)
+
+    def folds(self) -> Folds:
+        labels = self.target.train.labels
+        found = make_folds(
+            labels, self.target.info.classes, self.settings.folds, self.settings.repeats, self.context.seed
+        )
+        if found.note:
+            self.notes.append(found.note)
+        if not found.validation:
+            raise SourceError("The labels cannot be cross-validated: no class has two examples.")
+        return found
+
+    def union_of_taps(self, listed: list[Candidate]) -> list[tuple[Tap, ...]]:
+        """Every pass of a source reads what any candidate wants of it, so that all share it."""
+        wanted: list[dict[Tap, None]] = [{} for _ in self.sources]
+        for candidate in listed:
+            output = make_output(candidate.output)
+            output.build(self.sources[candidate.source].spec, self.target.info)
+            wanted[candidate.source].update(dict.fromkeys(output.taps()))
+        return [tuple(taps) for taps in wanted]
+
+    def outputs(self, candidate: Candidate) -> list[SourceOutput]:
+        """Cached source outputs of all training examples, one a view."""
+        found = []
+        for key, atom in zip(candidate.keys(), candidate.atoms, strict=True):
+            if key not in self.pool:
+                source, info = self.sources[candidate.source], self.target.info
+                reader = make_input(atom)
+                reader.build(source.spec, info)
+                taps = self.taps[candidate.source]
+                self.pool[key] = source_outputs(source, self.target.train, info, reader, taps)
+            found += self.pool[key]
+        return found
+
+    def score_all(self, listed: list[Candidate], folds: Folds) -> None:
+        """One fold each; then all folds for those that are not far behind."""
+        with progress("choosing a program", 2 * len(listed)) as bar:
+            for first in (True, False):
+                for candidate in listed:
+                    self.score(candidate, folds.validation[:1] if first else folds.validation)
+                    bar.advance(note=candidate.name)
+                if first:
+                    self.drop_far_behind()
+
+    def score(self, candidate: Candidate, folds: list[np.ndarray]) -> None:
+        row = self.rows.setdefault(self.label(candidate), {"kind": candidate.kind, "status": "scored", "why": ""})
+        done = self.scored.get(self.label(candidate))
+        if row["status"] != "scored" or (done is not None and len(done) >= len(folds)):
+            return
+        if self.left() <= 0 and (self.scored or done is not None):
+            if done is None:
+                row |= {"status": "skipped", "why": f"the {self.settings.minutes:g} minutes were over"}
+            return
+        started = time.monotonic()
+        try:
+            outputs = self.outputs(candidate)
+            spec = self.sources[candidate.source].spec
+            logits = out_of_fold(candidate, outputs, self.labels, folds, spec, self.target.info)
+        except (ReprogramError, torch.linalg.LinAlgError) as error:
+            row |= {"status": "failed", "why": str(error)}
+            return
+        row["seconds"] = row.get("seconds", 0.0) + time.monotonic() - started
+        row["passes"] = len(outputs)
+        self.scored[self.label(candidate)] = logits
+        self.save()
+
+    def drop_far_behind(self) -> None:
+        errors = {name: self.errors(logits) for name, logits in self.scored.items()}
+        if not errors:
+            return
+        best = min(errors.values(), key=lambda e: float(np.nanmean(e)))
+        for name, error in errors.items():
+            behind = error - best
+            spread = np.nanstd(behind) / max(1.0, np.sqrt(np.isfinite(behind).sum()))
+            if np.nanmean(behind) > FAR * spread + 1e-9:
+                self.rows[name] |= {"status": "dropped", "why": "far behind after one fold"}
+
+    def errors(self, logits: Tensor) -> np.ndarray:
+        """[N] squared error; NaN for examples that no fold held out."""
+        predicted = probabilities(logits, self.labels, self.target.info)
+        error = squared_error(predicted, self.labels, self.target.info)
+        seen = ~torch.isnan(logits[..., 0]).all(0)
+        return torch.where(seen, error, torch.tensor(float("nan"))).numpy()
+
+    def label(self, candidate: Candidate) -> str:
+        return candidate.name if len(self.sources) == 1 else f"{self.sources[candidate.source].name}: {candidate.name}"
+
+    def finalists(self) -> list[str]:
+        full = max(len(logits) for name, logits in self.scored.items() if self.rows[name]["status"] == "scored")
+        return [n for n, x in self.scored.items() if self.rows[n]["status"] == "scored" and len(x) == full]
+
+    def ensembles(self, listed: list[Candidate]) -> list[Candidate]:
+        """The mean of the best few programs of one source, as one more candidate; it costs no pass and no fit."""
+        ranked = sorted(self.finalists(), key=lambda name: float(np.nanmean(self.errors(self.scored[name]))))
+        by_name = {self.label(c): c for c in listed}
+        best = [by_name[name] for name in ranked if by_name[name].source == by_name[ranked[0]].source]
+        members = best[: self.settings.ensemble]
+        joined = join(members) if len(members) > 1 else None
+        if joined is None:
+            return []
+        names = [self.label(c) for c in members]
+        predicted = [probabilities(self.scored[n], self.labels, self.target.info) for n in names]
+        mean = torch.stack(predicted).mean(0)
+        logits = mean if self.target.info.problem == "regression" else torch.logit(mean, eps=1e-6)
+        if self.target.info.problem == "classification":
+            logits = mean.clamp_min(1e-8).log()
+        seen = ~torch.isnan(self.scored[names[0]][..., 0])
+        spread = torch.where(seen[..., None], logits.expand(len(seen), *logits.shape), torch.tensor(float("nan")))
+        self.scored[self.label(joined)] = spread
+        self.rows[self.label(joined)] = {
+            "kind": "program",
+            "status": "scored",
+            "why": "mean of " + ", ".join(names),
+            "passes": len(self.outputs(joined)),
+        }
+        return [joined]
+
+    def race(self, folds: Folds) -> list[Candidate]:
+        """A trained prompt enters only where a few steps of it lower the held-out error."""
+        source = self.sources[0]
+        if not self.settings.prompts or source.spec.kind != "image" or not source.differentiable:
+            return []
+        entered = []
+        for prompt in PROMPTS:
+            name = f"trained {prompt[0]}"
+            cost = self.prompt_seconds()
+            if self.left() < 2 * cost:
+                why = f"a trial of about {cost:.0f} s did not fit into the time left"
+                self.rows[name] = {"kind": "program", "status": "skipped", "why": why}
+                continue
+            found = forecast(prompt, source, self.target, folds.validation[0], self.context.seed, self.folder)
+            self.forecasts.append(found)
+            gain = f"a trial changed the held-out squared error from {found.before:.3f} to {found.after:.3f}"
+            self.rows[name] = {"kind": "program", "status": "skipped", "why": f"{gain}: no gain predicted"}
+            if found.helps and self.left() > found.seconds * len(folds.validation):
+                entered.append(self.train_prompt(prompt, folds, gain))
+        return entered
+
+    def prompt_seconds(self) -> float:
+        """Five epochs forward and back on 96 px cost about fifteen passes."""
+        return 18 * 0.0035 * len(self.labels) + 2 if not self.forecasts else self.forecasts[-1].seconds
+
+    def train_prompt(self, prompt: Any, folds: Folds, gain: str) -> Candidate:
+        candidate = prompted(prompt)
+        logits = torch.full((len(folds.validation), len(self.labels), len(self.target.info.classes)), float("nan"))
+        for index, mask in enumerate(folds.validation):
+            model = train_candidate(candidate, self.sources[0], self.target, np.flatnonzero(~mask), self.context)
+            held = np.flatnonzero(mask)
+            logits[index, torch.from_numpy(held)] = model.logits(self.target.train.subset(held))
+        self.scored[candidate.name] = logits
+        self.rows[candidate.name] = {"kind": "program", "status": "scored", "why": gain, "passes": 1}
+        return candidate
+
+    def finish(self, listed: list[Candidate]) -> Choice:
+        by_name = {self.label(c): c for c in listed}
+        names = self.finalists()
+        errors = np.stack([self.errors(self.scored[n]) for n in names])
+        seen = np.isfinite(errors).all(0)
+        errors = errors[:, seen]
+        predicted = np.stack([probabilities(self.scored[n], self.labels, self.target.info).numpy() for n in names])
+        labels = self.target.train.labels[seen]
+        metric = main_metric(self.target.info.problem)
+        for name, error, p in zip(names, errors, predicted[:, seen], strict=True):
+            self.rows[name] |= {"squared_error": float(error.mean()), metric.__name__: metric(labels, p)}
+        means = errors.mean(1)
+        near = [i for i in range(len(names)) if means[i] <= means.min() * (1 + TIE)]
+        winner = names[min(near, key=lambda i: (self.rows[names[i]].get("passes", 0), means[i]))]
+        self.rows[winner]["status"] = "chosen"
+        estimate = corrected(errors, predicted[:, seen], labels, metric, self.context.seed)
+        candidate = by_name[winner]
+        model = self.refit(candidate)
+        rows = [{"candidate": name} | row for name, row in self.rows.items()]
+        seconds = time.monotonic() - self.started
+        return Choice(model, candidate, estimate, rows, self.notes, self.forecasts, seconds)
+
+    def refit(self, candidate: Candidate) -> ReprogrammedModel:
+        """The winner on all labels."""
+        source = self.sources[candidate.source]
+        if "trained" in candidate.tags:
+            return train_candidate(candidate, source, self.target, np.arange(len(self.labels)), self.context)
+        model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), self.target.info)
+        learn(model.output, self.outputs(candidate), self.labels, self.target.info.problem, self.context.seed)
+        return model.eval()
+
+    def save(self) -> None:
+        checkpoint.save(
+            self.folder, {"scored": self.scored, "rows": self.rows, "spent": time.monotonic() - self.started}
+        )
+
+    def restore(self) -> None:
+        """What an interrupted search scored already counts, with the time that it took."""
+        state = checkpoint.load(self.folder) if self.context.resume else None
+        if state is not None:
+            self.scored, self.rows = state["scored"], state["rows"]
+            self.started -= float(state["spent"])
+
+
+def train_candidate(
+    candidate: Candidate, source: SourceModel, target: TargetTask, rows: np.ndarray, context: Run
+) -> ReprogrammedModel:
+    """A candidate with a trained prompt, on these training rows."""
+    from reprogram.training.augment import Affine
+    from reprogram.training.backpropagation import Backpropagation
+    from reprogram.training.loop import Training, fit
+
+    model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), target.info)
+    settings = Training(epochs=10, batch_size=32, augment=Affine(), optimiser=Backpropagation(learning_rate=0.005))
+    fit(model, target.train.subset(rows), settings, context.seed)
+    return model.eval()
+
+
+def join(members: list[Candidate]) -> Candidate | None:
+    """An ensemble of candidates whose inputs can be merged into one, or None."""
+    methods = {c.input[0] for c in members}
+    if methods == {"views"}:
+        sizes = sorted({size for c in members for size in c.input[1]["sizes"]})
+        flip = any(c.input[1]["flip"] for c in members)
+        merged = ("views", {"sizes": sizes, "flip": flip})
+        order = [(size, mirrored) for size in sizes for mirrored in ((False, True) if flip else (False,))]
+        read = [
+            [
+                i
+                for i, (size, mirrored) in enumerate(order)
+                if size in c.input[1]["sizes"] and (c.input[1]["flip"] or not mirrored)
+            ]
+            for c in members
+        ]
+        atoms = tuple(("views", {"sizes": [size], "flip": flip}) for size in sizes)
+    elif len({repr(c.input) for c in members}) == 1:
+        merged, read, atoms = members[0].input, [[] for _ in members], members[0].atoms
+    else:
+        return None
+    parts = [
+        {"name": c.output[0], "config": c.output[1], "views": views} for c, views in zip(members, read, strict=True)
+    ]
+    return Candidate(
+        f"mean of {len(members)}", merged, ("ensemble", {"members": parts}), atoms, source=members[0].source
+    )
+
+
+def main_metric(problem: str) -> Any:
+    """Accuracy, mean ROC-AUC over tasks, or R², as (labels, predictions [n, T]) -> float."""
+    return {"classification": accuracy, "multilabel": roc_auc, "regression": r2}[problem]
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    return float((predicted.argmax(1) == labels).mean())
+
+
+def roc_auc(labels: np.ndarray, predicted: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    values = []
+    for task in range(labels.shape[1]):
+        known = np.isfinite(labels[:, task])
+        if len(np.unique(labels[known, task])) == 2:
+            values.append(roc_auc_score(labels[known, task], predicted[known, task]))
+    return float(np.mean(values)) if values else float("nan")
+
+
+def r2(labels: np.ndarray, predicted: np.ndarray) -> float:
+    truth = labels.reshape(len(labels))
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    return 1.0 - float(((truth - predicted[:, 0]) ** 2).sum()) / spread if spread > 0 else float("nan")

@@ -1,0 +1,181 @@
+"""program=auto: chosen inside the labels, honest about what it expects, bounded in time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reprogram.auto import choose as choose_module
+from reprogram.auto.bias import corrected
+from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
+from reprogram.auto.choose import Auto, accuracy, choose, join
+from reprogram.auto.crossval import make_folds, probabilities, squared_error
+from reprogram.errors import ConfigError, SourceError
+from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
+
+VIEW = ("views", {"sizes": [16], "flip": False})
+
+
+class Untouchable(Examples):
+    """Test examples that nobody may look at while a program is chosen."""
+
+    @property
+    def labels(self):
+        raise AssertionError("test labels were read")
+
+    def batch(self, rows):
+        raise AssertionError("test inputs were read")
+
+    def subset(self, rows):
+        raise AssertionError("test examples were read")
+
+
+@pytest.fixture
+def task(easy_images):
+    examples, info = easy_images
+    return TargetTask(info, examples, Untouchable())
+
+
+def fast(**more):
+    return Auto(**({"minutes": 1.0, "folds": 3, "repeats": 1, "prompts": False} | more))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=6, max_size=40), st.integers(2, 5), st.integers(0, 99))
+def test_every_example_is_held_out_once_a_repeat_and_no_class_vanishes(labels, count, seed):
+    labels = np.array([*labels, 0, 0, 1, 1])
+    found = make_folds(labels, ("a", "b", "c", "d"), count, 2, seed)
+    held = np.sum(found.validation, 0)
+    assert (held[~found.never] == 2).all() and (held[found.never] == 0).all()
+    for mask in found.validation:
+        assert set(labels[~mask]) == set(labels)
+
+
+def test_a_class_of_one_is_named():
+    found = make_folds(np.array([0, 0, 0, 1, 1, 2]), ("a", "b", "rare"), 3, 1, 0)
+    assert "rare has one example" in found.note and found.never.tolist() == [False] * 5 + [True]
+
+
+def test_the_estimate_is_corrected_for_having_chosen_among_noise():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 120)
+    predicted = rng.dirichlet((1, 1), size=(60, 120))  # sixty candidates that know nothing
+    errors = ((predicted - np.eye(2)[labels]) ** 2).sum(-1)
+    found = corrected(errors, predicted, labels, accuracy)
+    assert found.naive > 0.56  # flattery of the best of sixty
+    assert found.value == pytest.approx(0.5, abs=0.04)
+    assert found.low <= found.value <= found.high
+
+
+def test_temperature_rescues_a_scale_and_squared_error_is_briers():
+    info = TargetInfo("t", "image", "classification", ("a", "b"), None)
+    labels = torch.tensor([0, 1] * 20)
+    logits = torch.stack([1.0 - 2.0 * labels, -1.0 + 2.0 * labels], 1).float()
+    logits[0] = logits[0].flip(0)  # one mistake
+    small, large = probabilities(logits[None] * 0.01, labels, info), probabilities(logits[None] * 100.0, labels, info)
+    assert torch.allclose(small, large, atol=0.02)
+    assert squared_error(torch.tensor([[0.8, 0.2]]), torch.tensor([0]), info).item() == pytest.approx(0.08)
+
+
+def test_choosing_never_touches_the_test_examples_and_refits_on_all_labels(tiny_source, task, empty_run):
+    found = choose([tiny_source()], task, fast(), empty_run)
+    assert [row["status"] for row in found.rows].count("chosen") == 1
+    assert (found.model.predict(task.train) == task.train.labels).mean() > 0.9
+    assert all({"candidate", "status", "why"} <= row.keys() for row in found.rows)
+    again = choose([tiny_source()], task, fast(), empty_run)
+    assert found.estimate == again.estimate
+
+
+def test_a_time_limit_shorter_than_one_pass_still_gives_a_program(tiny_source, task, empty_run):
+    found = choose([tiny_source()], task, fast(minutes=1e-9), empty_run)
+    assert "minutes were over" in " ".join(row["why"] for row in found.rows)
+    assert found.model.predict(task.train).shape == (40,)
+
+
+def test_an_interrupted_search_goes_on(tiny_source, task, empty_run, monkeypatch):
+    whole = choose([tiny_source()], task, fast(), empty_run)
+    calls = []
+    real = choose_module.out_of_fold
+    monkeypatch.setattr(choose_module, "out_of_fold", lambda *a: calls.append(1) or real(*a))
+    empty_run.resume = True
+    resumed = choose([tiny_source()], task, fast(), empty_run)
+    assert not calls and resumed.estimate == whole.estimate
+
+
+def test_all_candidates_failing_is_one_sentence_with_the_reasons(tiny_source, task, empty_run, monkeypatch):
+    def fail(*args):
+        raise SourceError("the source answers NaN")
+
+    monkeypatch.setattr(choose_module, "out_of_fold", fail)
+    with pytest.raises(SourceError, match=r"No candidate program could be fitted .*answers NaN"):
+        choose([tiny_source()], task, fast(), empty_run)
+
+
+def test_several_sources_are_compared_by_name(tiny_source, task, empty_run):
+    second = tiny_source(seed=5)
+    second.name = "other"
+    found = choose([tiny_source(), second], task, fast(), empty_run)
+    names = {row["candidate"].split(":")[0] for row in found.rows}
+    assert names == {"tiny", "other"}
+    assert found.model.source.name == ["tiny", "other"][found.candidate.source]
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ConfigError, match=r"auto.minutes=0"):
+        Auto(minutes=0)
+    with pytest.raises(ConfigError, match=r"auto.folds=1"):
+        Auto(folds=1)
+
+
+def test_an_ensemble_averages_probabilities_of_the_views_it_names(tiny_source, easy_images):
+    examples, info = easy_images
+    source = tiny_source()
+    labels = torch.from_numpy(examples.labels)
+    one = source(examples.batch(range(40)))
+    two = SourceOutput(one.logits * 0.5 + 1, one.features.flip(0), {})
+    members = [
+        {"name": "ridge_taps", "config": {"layers": ["conv@1"], "head": False}, "views": [0]},
+        {"name": "ridge_taps", "config": {"layers": ["conv@2"], "head": False}, "views": [0]},
+    ]
+    both = make_output(("ensemble", {"members": members}))
+    both.build(source.spec, info)
+    views = [source(examples.batch(range(40)), both.taps()), two]
+    both.fit(views, labels)
+    singles = [part(views[:1]).softmax(1) for part in both.parts]
+    assert torch.allclose(both(views).softmax(1), (singles[0] + singles[1]) / 2, atol=1e-6)
+    with pytest.raises(ConfigError, match="reads view 3"):
+        wrong = make_output(("ensemble", {"members": [members[0] | {"views": [3]}]}))
+        wrong.build(source.spec, info)
+        wrong(views)
+
+
+def test_joining_candidates_merges_their_views():
+    one = Candidate("a", ("views", {"sizes": [96], "flip": False}), ("top_k", {}), (VIEW,))
+    two = Candidate("b", ("views", {"sizes": [96, 128], "flip": True}), ("ridge_taps", {}), (VIEW,))
+    joined = join([one, two])
+    assert joined.input == ("views", {"sizes": [96, 128], "flip": True})
+    assert [m["views"] for m in joined.output[1]["members"]] == [[0], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [("image", "classification"), ("molecule", "multilabel"), ("sequence", "classification"), ("text", "regression")],
+)
+def test_every_candidate_can_be_built_and_names_are_unique(kind, problem):
+    text = kind != "image"
+    layers = tuple(f"layer_{i}" for i in range(1, 7)) if text else tuple(f"block_{i}" for i in range(1, 17))
+    labels = () if text else ("cat", "dog", "bird")
+    spec = SourceSpec(
+        "text" if text else "image", 224, labels, feature_size=8, taps=layers, answers="none" if text else "logits"
+    )
+    info = TargetInfo("t", kind, problem, ("a", "b"), None if text else (3, 32, 32))
+    listed = candidates(spec, info, photographs=not text)
+    assert len({c.name for c in listed}) == len(listed) <= 12
+    for candidate in listed:
+        make_input(candidate.input).build(spec, info)
+        make_output(candidate.output).build(spec, info)
+        for atom in candidate.atoms:
+            make_input(atom).build(spec, info)
