@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ReprogrammedModel": "reprogram.model",
     "ReprogrammedClassifier": "reprogram.estimator",
+    "ReprogrammedRegressor": "reprogram.estimator",
     "load_source": "reprogram.sources",
     "load_target": "reprogram.targets",
     "save_pretrained": "reprogram.artifact",
