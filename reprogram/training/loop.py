@@ -130,7 +130,7 @@ class _Fit:
         model.working_size = self.settings.side(0) if trainable(model) else None
         if not (output.statistics or output.closed_form or frozen_front):
             return
-        outputs = model.collect(self.examples, self.settings.batch_size, "reading the source")
+        outputs = model.collect(self.examples, description="reading the source")
         self.history.examples += len(self.examples)
         self.learn_mapping(outputs, self.labels)
         if frozen_front and not self.settings.resolutions:

@@ -21,9 +21,9 @@ class FromScratch(Baseline):
     steps: batches of 64. side: images are resized to at most so many pixels. width: channels of the first block.
     """
 
-    steps: int = 150
+    steps: int = 120
     side: int = 32
-    width: int = 24
+    width: int = 16
 
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         info = bench.target.info
