@@ -128,12 +128,16 @@ def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidat
         found.append(reading("linear probe", {}, ("linear_features", {}), kind="baseline"))
     found.append(reading("layers", {}, layers))
     found.append(reading("layers and plain features", {"features": beside}, layers))
+    process = ("gaussian_process", {"average": 3 if molecules else 1, "trees": 200})
     if molecules:
         averaged = ("ridge_taps", balanced | {"average": 3})
         found.append(reading("layers, 3 spellings", {"spellings": 3}, averaged))
         found.append(reading("layers, 3 spellings, and plain features", {"spellings": 3, "features": beside}, averaged))
+        everything = "Gaussian process, 3 spellings, and plain features"
+        found.append(reading(everything, {"spellings": 3, "features": beside}, process))
     elif target.kind == "sequence":
         found.append(reading("layers, a token a letter", {"tokens": "amino_acids"}, layers))
+        found.append(reading("Gaussian process and plain features", {"features": beside}, process))
         both = {"tokens": "own+amino_acids", "features": beside}
         found.append(reading("layers, both ways, and plain features", both, layers))
     return found

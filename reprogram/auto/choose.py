@@ -16,8 +16,9 @@ from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, proba
 from reprogram.auto.race import PROMPTS, Forecast, forecast, prompted
 from reprogram.errors import ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
+from reprogram.evaluation.metrics import headline
 from reprogram.hooks import Run
-from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetTask, to_tensor_labels
+from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.training import checkpoint
@@ -263,7 +264,7 @@ class _Search:
         errors = errors[:, seen]
         predicted = np.stack([probabilities(self.scored[n], self.labels, self.target.info).numpy() for n in names])
         labels = self.target.train.labels[seen]
-        metric = main_metric(self.target.info.problem)
+        metric = main_metric(self.target.info)
         for name, error, p in zip(names, errors, predicted[:, seen], strict=True):
             self.rows[name] |= {"squared_error": float(error.mean()), metric.__name__: metric(labels, p)}
         means = errors.mean(1)
@@ -342,9 +343,10 @@ def join(members: list[Candidate]) -> Candidate | None:
     )
 
 
-def main_metric(problem: str) -> Any:
-    """Accuracy, mean ROC-AUC over tasks, or R², as (labels, predictions [n, T]) -> float."""
-    return {"classification": accuracy, "multilabel": roc_auc, "regression": r2}[problem]
+def main_metric(target: TargetInfo) -> Any:
+    """The metric that the report leads with, as (labels, predictions [n, T]) -> float; NaN where it is not defined."""
+    name = headline(target.problem, len(target.classes))
+    return {"accuracy": accuracy, "roc_auc": roc_auc, "rmse": rmse}[name]
 
 
 def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
@@ -352,8 +354,11 @@ def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def roc_auc(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Of the second class; for multilabel the mean over tasks with both answers (NaN labels left out)."""
     from sklearn.metrics import roc_auc_score
 
+    if labels.ndim == 1:
+        labels, predicted = labels[:, None].astype(float), predicted[:, 1:2]
     values = []
     for task in range(labels.shape[1]):
         known = np.isfinite(labels[:, task])
@@ -362,7 +367,5 @@ def roc_auc(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def r2(labels: np.ndarray, predicted: np.ndarray) -> float:
-    truth = labels.reshape(len(labels))
-    spread = float(((truth - truth.mean()) ** 2).sum())
-    return 1.0 - float(((truth - predicted[:, 0]) ** 2).sum()) / spread if spread > 0 else float("nan")
+def rmse(labels: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.sqrt(((labels.reshape(len(labels)) - predicted[:, 0]) ** 2).mean()))

@@ -62,7 +62,7 @@ def choose_program(config: DictConfig, sources: list[SourceModel], target: Targe
     cached: list[SourceModel] = [CachedSource(source) for source in sources]  # candidates share strings and sizes
     found = choose(cached, target, instantiate(config.auto), run)
     found.model.source = sources[found.candidate.source]
-    metric = main_metric(target.info.problem).__name__
+    metric = main_metric(target.info).__name__
     run.result.data["auto"] = {
         "chosen": found.candidate.name,
         "forecast": {"metric": metric} | vars(found.estimate),
