@@ -18,48 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from reprogram.auto.candidates import candidates, make_input, make_output
+from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
 from reprogram.auto.choose import Auto, choose, main_metric
 from reprogram.auto.crossval import learn
 from reprogram.evaluation.compare import compare
-from reprogram.evaluation.features import digest, shared_answers, source_outputs
+from reprogram.evaluation.features import CachedSource, shared_answers, source_outputs
 from reprogram.hooks import Run
-from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetTask, to_tensor_labels
+from reprogram.interfaces import SourceModel, Tap, TargetTask, to_tensor_labels
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
 from reprogram.training.loop import Training
 
 FIRST_SEED = 100
 IMAGES = ("digits", "mnist", "cifar10")
-
-
-class Remembering(SourceModel):
-    """A source that remembers each single input (images as float16), so that draws of one data set share passes."""
-
-    def __init__(self, source: SourceModel, taps: tuple[Tap, ...]) -> None:
-        super().__init__()
-        self.source, self.read = source, taps
-        self.name, self.spec, self.differentiable = source.name, source.spec, source.differentiable
-        self.known: dict[bytes, list[Tensor]] = {}
-
-    def answer(self, source_input: Any, taps: Any = ()) -> SourceOutput:
-        if torch.is_grad_enabled():
-            return self.source(source_input, taps)
-        keys = [digest(row[None]) if isinstance(row, Tensor) else digest([row]) for row in source_input]
-        new = [i for i, key in enumerate(keys) if key not in self.known]
-        if new:
-            rows = source_input[new] if isinstance(source_input, Tensor) else [source_input[i] for i in new]
-            fresh = self.source(rows, self.read)
-            parts = [fresh.logits, fresh.features, *(fresh.taps[t] for t in self.read)]
-            for position, i in enumerate(new):
-                self.known[keys[i]] = [p[position].half() if p is not None else None for p in parts]
-        found = [
-            None if column[0] is None else torch.stack(column).float()
-            for column in zip(*(self.known[k] for k in keys), strict=True)
-        ]
-        return SourceOutput(found[0], found[1], dict(zip(self.read, found[2:], strict=True)))
 
 
 def load(name: str, few: int, seed: int, arguments: argparse.Namespace) -> TargetTask:
@@ -85,13 +57,18 @@ def load(name: str, few: int, seed: int, arguments: argparse.Namespace) -> Targe
     raise SystemExit(f"unknown target {name}; allowed: digits, mnist, cifar10, amp, b3db, bbbp")
 
 
-def all_taps(source: SourceModel, task: TargetTask) -> tuple[Tap, ...]:
+def read_test(source: SourceModel, task: TargetTask, listed: list[Candidate]) -> None:
+    """One pass a view over the test inputs, with the taps of all candidates; the source remembers it."""
     wanted: dict[Tap, None] = {}
-    for candidate in candidates(source.spec, task.info, photographs=True):
+    for candidate in listed:
         output = make_output(candidate.output)
         output.build(source.spec, task.info)
         wanted.update(dict.fromkeys(output.taps()))
-    return tuple(wanted)
+    for atom in dict.fromkeys(repr(atom) for candidate in listed for atom in candidate.atoms):
+        method = next(a for candidate in listed for a in candidate.atoms if repr(a) == atom)
+        reader = make_input(method)
+        reader.build(source.spec, task.info)
+        source_outputs(source, task.test, task.info, reader, tuple(wanted))
 
 
 def cell(source: SourceModel, task: TargetTask, seed: int, minutes: float) -> dict[str, Any]:
@@ -103,7 +80,9 @@ def cell(source: SourceModel, task: TargetTask, seed: int, minutes: float) -> di
         seconds = time.perf_counter() - started
     scores = {}
     shape = task.info.input_shape
-    for candidate in candidates(source.spec, task.info, photographs=shape is not None and shape[0] == 3):
+    listed = candidates(source.spec, task.info, photographs=shape is not None and shape[0] == 3)
+    read_test(source, task, listed)
+    for candidate in listed:
         reader = make_input(candidate.input)
         reader.build(source.spec, task.info)
         output = make_output(candidate.output)
@@ -226,11 +205,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--memory", type=float, default=3000.0, help="MB for what the source answered")
     parser.add_argument("--cache", type=Path, default=Path("auto.jsonl"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     from reprogram.sources import load_source
-    from reprogram.sources.efficientnet import EfficientNetLite
 
     done = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
     for name in arguments.targets:
@@ -241,8 +220,8 @@ def main() -> None:
                     continue
                 task = load(name, shots, seed, arguments)
                 if source is None:
-                    plain: SourceModel = EfficientNetLite() if name in IMAGES else load_source("minilm")
-                    source = Remembering(plain, all_taps(plain, task))
+                    plain = load_source("efficientnet_lite0" if name in IMAGES else "minilm")
+                    source = CachedSource(plain, arguments.memory)  # draws of one data set share passes
                 row = {"target": name, "shots": shots, "seed": seed} | cell(source, task, seed, arguments.minutes)
                 done.append(row)
                 with arguments.cache.open("a") as file:

@@ -37,8 +37,8 @@ class Auto:
     """
 
     minutes: float = 3.0
-    folds: int = 5
-    repeats: int = 2
+    folds: int = 10
+    repeats: int = 1
     photographs: bool | None = None
     prompts: bool = True
     ensemble: int = 3
