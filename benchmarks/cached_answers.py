@@ -38,8 +38,8 @@ class Answers:
         for view in views:
             self._load(view)
             missing = [i for i, name in enumerate(names) if name not in self.known[view]]
-            if missing:
-                self._ask(examples, names, missing, view)
+            for start in range(0, len(missing), 256):  # kept on disk as it grows
+                self._ask(examples, names, missing[start : start + 256], view)
         return [self._output(self.values[view][[self.known[view][name] for name in names]]) for view in views]
 
     def _ask(self, examples: Examples, names: list[str], missing: list[int], view: View) -> None:
