@@ -12,7 +12,7 @@ import numpy as np
 from reprogram.evaluation import bootstrap, metrics
 from reprogram.evaluation.baselines.base import Baseline, Bench, NotApplicable
 from reprogram.evaluation.features import CachedSource
-from reprogram.evaluation.verdict import Difference, verdict
+from reprogram.evaluation.verdict import Difference, verdict, worth_paying
 from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
@@ -95,6 +95,7 @@ def compare(
         found.baselines[name] = metrics.evaluate(other, labels, info.problem, seed)
         found.differences[name] = difference(found.metric, scores, other, labels, info.problem, seed)
     found.verdict = verdict(found.metrics, found.baselines, found.differences, found.metric, target, model.source.name)
+    found.verdict += worth_paying(model.source.bill(), found.differences, found.metric, model.input.trainable() > 0)
     return found
 
 

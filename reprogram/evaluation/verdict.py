@@ -121,6 +121,26 @@ def _doubt(differences: Mapping[str, Difference], metric: str) -> str:
     return ""
 
 
+def worth_paying(bill: Mapping[str, Any], differences: Mapping[str, Difference], metric: str, searched: bool) -> str:
+    """What a model that can only be asked has cost, and whether a searched prompt was worth it; empty for others.
+
+    Every search starts from the map that the first pass fitted, which is the row ``mapping_only``.
+    """
+    queries = bill.get("by_kind", {}).get("training", 0)
+    if not queries:
+        return ""
+    price = f" ({bill['price']:g} in all, evaluation included)" if bill.get("price") else ""
+    start = differences.get("mapping_only")
+    if not searched or start is None:
+        return f" It took {queries:,} queries{price}."
+    if start.sign(metric) > 0:
+        return f" It took {queries:,} queries{price}; the search added {_apart(metric, start)} to the first pass."
+    return (
+        f" It took {queries:,} queries{price}, and nothing beyond the first pass was worth paying for: the search "
+        "added nothing that can be measured."
+    )
+
+
 def chance(metric: str, target: TargetTask) -> float | None:
     """What always giving the commonest answer would get on the test set (regression: the training mean)."""
     known = np.asarray(target.test.labels, dtype=float)

@@ -18,6 +18,7 @@ from reprogram.evaluation.label_mapping import label_mapping
 from reprogram.evaluation.metrics import TITLES
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
+from reprogram.ledger import EVALUATION
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console
 from reprogram.report.blocks import interval
@@ -49,14 +50,15 @@ def run(config: DictConfig) -> float | None:
         raise ConfigError(f"The source {model.source.name} changed during training; it must stay frozen.")
     if not processes().main:
         return None
-    with shared_answers(model):
-        found = compare(model, target, training, config.task.baselines, context.seed)
-        mapping = label_mapping(model, target)
-    describe(context.result, model, target, program.history)
-    context.result.data |= found.to_json() | {"mapping": mapping}
-    save_pretrained(model, context.dir / "program", found.metrics)
-    for hook in hooks:
-        hook.on_fit_end(context, model, target)
+    with model.source.counted_as(EVALUATION):
+        with shared_answers(model):
+            found = compare(model, target, training, config.task.baselines, context.seed)
+            mapping = label_mapping(model, target)
+        describe(context.result, model, target, program.history)
+        context.result.data |= found.to_json() | {"mapping": mapping}
+        save_pretrained(model, context.dir / "program", found.metrics)
+        for hook in hooks:
+            hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)
     write_predictions(context.dir, target, found.scores)
     build(context, model, target, found).write(context.dir)
@@ -73,9 +75,9 @@ def show(context: Run, found: Comparison) -> None:
     console.print(f"{found.verdict}\nresults in {context.dir}", markup=False)
 
 
-def spent(model: ReprogrammedModel, started: float) -> dict[str, float]:
-    """What the whole run cost: wall and processor seconds, memory."""
-    return {
+def spent(model: ReprogrammedModel, started: float) -> dict[str, Any]:
+    """What the whole run cost: wall and processor seconds, memory, and the bill of a source that can only be asked."""
+    return model.source.bill() | {
         "total_seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time(),
         "peak_memory_mb": peak_memory_mb(model.device),
@@ -142,7 +144,6 @@ def describe(result: Result, model: ReprogrammedModel, target: TargetTask, histo
         "cost": {
             "train_seconds": history.seconds,
             "examples_per_second": history.examples_per_second,
-            **model.source.bill(),
             "peak_memory_mb": peak_memory_mb(model.device),
             "ended": history.ended,
         },

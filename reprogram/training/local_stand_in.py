@@ -38,10 +38,14 @@ class StandIn(SourceModel):
         self.encoder, self.head = encoder, head
         self.name = f"{encoder.name} standing in for {service.name}"
         self.spec = SourceSpec("image", service.spec.size, service.labels, answers="log_probabilities")
+        self._service = [service]  # in a list: no submodule
         self.freeze()
 
     def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
         return SourceOutput(self.head(_features(self.encoder, source_input)).log_softmax(1))
+
+    def bill(self) -> dict[str, Any]:
+        return self._service[0].bill()
 
     def origin(self) -> dict[str, Any] | None:
         return None  # its head is kept beside the run, not in any package
