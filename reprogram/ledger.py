@@ -367,7 +367,7 @@ class Ledger:
             if isinstance(answer, Failed):
                 row = self.format.write(item, key, None) | {"error": answer.reason}
             else:
-                row = self.format.write(item, key, None if self.store else answer)
+                row = self.format.write(item, key, answer if self.store is None else None)
                 kept[key] = answer
             rows.append({"call": number, **row} | ({} if kind == TRAINING else {"kind": kind}))
         if self.store is not None and kept:

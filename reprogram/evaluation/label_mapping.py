@@ -47,7 +47,9 @@ def _seen(model: ReprogrammedModel, target: TargetTask) -> torch.Tensor | None:
     examples = target.train
     if len(examples) > MOST_EXAMPLES:
         examples = examples.subset(np.arange(MOST_EXAMPLES))
-    logits = source_outputs(model.source, examples, target.info, precision=model.precision)[0].logits.float().cpu()
+    asked = None if model.source.differentiable else model.input  # what the program has asked already costs nothing
+    outputs = source_outputs(model.source, examples, target.info, asked, precision=model.precision)
+    logits = outputs[0].logits.float().cpu()
     if not logits.shape[1]:
         return None
     standard = (logits - logits.mean(0)) / logits.std(0, correction=0).clamp_min(1e-6)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,13 @@ def test_store_returns_arrays_as_they_were_and_refuses_pickles(tmp_path: Path) -
         database.execute("UPDATE Cache SET mode = 4, value = ? WHERE key = 'a'", (pickle.dumps(print),))
     with pytest.raises(SourceError, match="never wrote"):
         again.get("a")
+
+
+def test_journal_leaves_big_answers_to_the_store(tmp_path: Path) -> None:
+    source = BlackBoxSource(Linear(), top=1, cache=tmp_path / "cache", journal=tmp_path / "j", batch=2)
+    source(images())
+    rows = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
+    assert [row["answer"] for row in rows] == [None] * 5, "from the first request on, when the store is still empty"
 
 
 def test_full_disk_under_the_store_is_an_oserror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
