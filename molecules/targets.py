@@ -13,6 +13,7 @@ from pathlib import Path
 
 from molecules.chemistry import canonical, clean, scaffold
 from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
+from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetTask
 from reprogram.targets.strings import Reader, Reading, string_task
@@ -91,6 +92,7 @@ def molecule_reader(salts: str = "keep") -> Reader:
         featurisers={"ecfp4": ECFP4(), "descriptors": Descriptors()},
         similarity=nearest_tanimoto,
         likeness="tanimoto",
+        checks=(InvarianceHook(),),
     )
 
 

@@ -336,6 +336,10 @@ class TargetTask:
         """Names and functions of the plain features that baselines use (pixels, fingerprints, k-mers)."""
         return {}
 
+    def checks(self) -> Sequence[Any]:
+        """Hooks that only this kind of target knows; ``robustness=quick|full`` runs them when the program is final."""
+        return ()
+
 
 class Featuriser(ABC):
     """Plain features of target inputs, for baselines and hybrid programs.

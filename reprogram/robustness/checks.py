@@ -21,6 +21,7 @@ from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
 from reprogram.robustness.attacks.transfer import Transfer
 from reprogram.robustness.attacks.universal import Universal
+from reprogram.robustness.inheritance import BareSource, inheritance
 from reprogram.robustness.rows import Row, share_row
 from reprogram.robustness.smallest import Smallest, smallest
 from reprogram.robustness.subject import Outcome, Subject
@@ -40,7 +41,7 @@ class Settings:
     crafting examples. transfer: craft on the bare source. draws: random points tried as noise. curve: sizes of the
     robustness curve in units of eps. clever, smooth, bounds: examples that are estimated, certified by smoothing,
     certified by linear bounds. samples: of smoothing, with noise ``sigma``. semantic: points of each grid.
-    corruptions: severities.
+    corruptions: severities. inheritance: compare with the source's own robustness and a linear probe.
     """
 
     examples: int = 16
@@ -62,6 +63,7 @@ class Settings:
     bounds: int = 0
     semantic: int = 0
     corruptions: tuple[int, ...] = ()
+    inheritance: bool = False
     batch_size: int = 64
 
     def count(self, norm: str) -> int:
@@ -225,6 +227,10 @@ def measurements(subject: Subject, settings: Settings) -> list[Check]:
         if settings.bounds and subject.differentiable:
             run = partial(measures.linear_bounds, threat=threat, count=settings.bounds, most=MOST_BENDS)
             plan.append(Check(f"linear bounds {norm}", run))
+    if settings.inheritance and subject.differentiable and isinstance(subject.source, BareSource):
+        norm, eps = next(iter(settings.threats.items()))
+        shared: dict[str, Any] = {"threat": Threat(norm, eps), "steps": settings.pgd, "count": few}
+        plan.append(Check("inheritance", partial(inheritance, **shared)))
     if settings.smooth:
         noise: dict[str, Any] = {"sigma": settings.sigma, "count": settings.smooth, "samples": settings.samples}
         plan.append(Check("smoothing", partial(measures.smoothing, **noise, eps=settings.threats)))

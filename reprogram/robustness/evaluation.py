@@ -39,6 +39,7 @@ DEPTHS: dict[str, Settings] = {
         bounds=4,
         semantic=9,
         corruptions=(1, 3, 5),
+        inheritance=True,
     ),
 }
 

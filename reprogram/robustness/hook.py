@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+import numpy as np
+import torch
+from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
+from reprogram.robustness import text
 from reprogram.robustness.checks import Settings
 from reprogram.robustness.evaluation import DEPTHS, evaluate
-from reprogram.robustness.subject import gather
+from reprogram.robustness.inheritance import BareSource
+from reprogram.robustness.subject import gather, still
 
 if TYPE_CHECKING:
-    from reprogram.interfaces import SourceModel, TargetTask
+    from reprogram.interfaces import TargetTask
     from reprogram.model import ReprogrammedModel
-
-SOURCE_SIDE = 128  # pixels at which perturbations are crafted on the bare source, or its own side if that is smaller
 
 
 class RobustnessHook(Hook):
@@ -36,17 +37,38 @@ class RobustnessHook(Hook):
         self.depth, self.settings = depth, replace(DEPTHS[depth], **plain)
 
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
-        if target.info.problem != "classification" or target.info.kind != "image":
+        for check in target.checks():
+            check.on_fit_end(run, model, target)
+        if target.info.problem != "classification" or target.info.kind not in ("image", "text"):
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])
-            notes.append(f"no attack on pixels: the target is {target.info.kind} {target.info.problem}")
-            return
+            notes.append(f"no attack on pixels or words: the target is {target.info.kind} {target.info.problem}")
+        elif target.info.kind == "text":
+            self._text(run, model, target)
+        else:
+            self._images(run, model, target)
+
+    def _text(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
+        """Character edits on a model that can only be asked; word swaps too where the source tells what is near."""
+        picked = np.sort(np.random.default_rng(run.seed).permutation(len(target.test))[: self.settings.few])
+        examples = target.test.subset(picked)
+        known = text.common_words(target.train.batch(range(len(target.train))))
+        labels = torch.as_tensor(np.asarray(examples.labels)).to(model.device)
+        encode = _encoder(model) if model.source.differentiable and model.source.spec.feature_size else None
+        with still(model):
+            found = text.checks(model, examples.batch(range(len(examples))), labels, encode, known, run.seed)
+        for row in found:
+            row.add_to(run.result)
+
+    def _images(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         evaluate(
             model,
             target.test,
             self.depth,
             seed=run.seed,
             settings=self.settings,
-            train=gather(target.train, None, model.device) if self.settings.universal else None,
+            train=gather(target.train, None, model.device)
+            if self.settings.universal or self.settings.inheritance
+            else None,
             source=BareSource(model.source) if model.source.differentiable and model.source.labels else None,
             result=run.result,
             journal=run.dir / "robustness.jsonl",
@@ -54,17 +76,9 @@ class RobustnessHook(Hook):
         )
 
 
-class BareSource(nn.Module):
-    """A source without any program: target images, resized and coloured as it reads them, to its own labels."""
+def _encoder(model: ReprogrammedModel) -> Callable[[list[str]], Tensor]:
+    def encode(words: list[str]) -> Tensor:
+        answer = model.source(words)
+        return answer.logits if answer.features is None else answer.features
 
-    def __init__(self, source: SourceModel) -> None:
-        super().__init__()
-        self.source = source
-
-    def forward(self, images: Tensor) -> Tensor:
-        spec = self.source.spec
-        side = min(spec.size, SOURCE_SIDE)
-        x = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        if x.shape[1] == 1 and spec.channels > 1:
-            x = x.expand(-1, spec.channels, -1, -1)
-        return self.source(x).logits
+    return encode

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class Reader:
     kind: of :class:`TargetInfo`. read: a cell of the table -> :class:`Reading`. groups: name of a split -> function from
     strings to group names (examples of one group stay together). featurisers: name -> plain features. similarity: [N, M]
     likeness in [0, 1] of strings to strings, for applicability; ``likeness`` is its name.
+    checks: hooks that only this domain knows.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Reader:
     featurisers: dict[str, Featuriser] = field(default_factory=dict)
     similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
     likeness: str = ""
+    checks: tuple[Any, ...] = ()
 
 
 @dataclass
@@ -57,6 +60,9 @@ class StringTask(TargetTask):
 
     def featurisers(self) -> dict[str, Featuriser]:
         return self.reader.featurisers
+
+    def checks(self) -> Sequence[Any]:
+        return self.reader.checks
 
     def nearest(self, strings: Sequence[str]) -> np.ndarray | None:
         """[N] likeness of each string to the most similar training example, or None where the domain has no measure."""

@@ -1,0 +1,156 @@
+"""Does the answer depend on how a molecule is written? A robustness hook for targets of SMILES.
+
+The same molecule is written with random atom orders, and in equivalent forms (kekulised, explicit hydrogens, atom
+maps: the families of AMORE). A model of molecules should not notice; a model that reads strings often does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rdkit import Chem
+from torch import Tensor
+
+from molecules.chemistry import canonical, parse
+from reprogram.hooks import Hook, Run
+from reprogram.progress import progress
+from reprogram.robustness.rows import Row, share_row
+
+if TYPE_CHECKING:
+    from reprogram.interfaces import TargetTask
+    from reprogram.model import ReprogrammedModel
+
+Model = Callable[[list[str]], Tensor]
+
+
+def random_forms(smiles: str, count: int, seed: int = 0) -> list[str]:
+    """Up to ``count`` different SMILES of one molecule, by random atom orders; each reads back as the same molecule."""
+    mol = parse(smiles)
+    if mol is None:
+        return []
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(count):
+        order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
+        found.append(Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False))
+    return list(dict.fromkeys(found))
+
+
+def equivalent_forms(smiles: str) -> dict[str, str]:
+    """The molecule kekulised, with explicit hydrogens, and with atom maps."""
+    mol = parse(smiles)
+    if mol is None:
+        return {}
+    kekulised = Chem.Mol(mol)
+    Chem.Kekulize(kekulised, clearAromaticFlags=True)
+    mapped = Chem.Mol(mol)
+    for atom in mapped.GetAtoms():
+        atom.SetAtomMapNum(atom.GetIdx() + 1)
+    return {
+        "kekulised": Chem.MolToSmiles(kekulised, kekuleSmiles=True),
+        "explicit_hydrogens": Chem.MolToSmiles(Chem.AddHs(mol)),
+        "atom_maps": Chem.MolToSmiles(mapped),
+    }
+
+
+def same_molecule(first: str, second: str) -> bool:
+    """Both read back as one canonical SMILES, atom maps aside."""
+
+    def plain(smiles: str) -> str | None:
+        mol = parse(smiles)
+        if mol is None:
+            return None
+        for atom in mol.GetAtoms():
+            atom.SetAtomMapNum(0)
+        return canonical(Chem.MolToSmiles(Chem.RemoveHs(mol)))
+
+    return plain(first) is not None and plain(first) == plain(second)
+
+
+@dataclass
+class Invariance:
+    """answers, written: [N] whether every way of writing keeps the answer, spread [N] of the leading probability.
+
+    worst: [N] right in every way of writing. flips: [N] share of ways with another answer. forms: name -> [N] kept.
+    """
+
+    worst: Tensor
+    flips: Tensor
+    spread: Tensor
+    forms: dict[str, Tensor]
+    skipped: int
+    queries: int
+
+
+def invariance(
+    model: Model, smiles: Sequence[str], labels: Tensor, count: int = 20, seed: int = 0, advance: Any = None
+) -> Invariance:
+    """``model``: SMILES -> logits [B, T] (one column: regression, whose spread is the standard deviation of values).
+
+    Unreadable molecules are skipped and counted.
+    """
+    worst, flips, spread, skipped, queries = [], [], [], 0, 0
+    forms: dict[str, list[bool]] = {}
+    for row, (text, label) in enumerate(zip(smiles, labels, strict=True)):
+        ways = random_forms(text, count, seed + row)
+        others = equivalent_forms(text)
+        if advance is not None:
+            advance(1)
+        if not ways:
+            skipped += 1
+            continue
+        with torch.no_grad():
+            logits = model([text, *ways, *others.values()]).detach().cpu().float()
+        queries += len(logits)
+        here, drawn = logits[:1], logits[: len(ways) + 1]
+        if logits.shape[1] == 1:
+            spread.append(float(drawn.std()))
+            continue
+        answers = logits.argmax(1)
+        flips.append(float((answers[1 : len(ways) + 1] != answers[0]).float().mean()))
+        spread.append(float(drawn.softmax(1)[:, int(here.argmax())].std()))
+        worst.append(bool((answers[: len(ways) + 1] == label).all()))
+        for name, answer in zip(others, answers[len(ways) + 1 :], strict=True):
+            forms.setdefault(name, []).append(bool(answer == answers[0]))
+    kept = {name: torch.tensor(values) for name, values in forms.items()}
+    return Invariance(torch.tensor(worst), torch.tensor(flips), torch.tensor(spread), kept, skipped, queries)
+
+
+def rows(found: Invariance, count: int) -> list[Row]:
+    """Rows of the report: worst of k, flip rate, spread, equivalent forms."""
+    threat, more = f"{count} random SMILES of the same molecule", {"queries": found.queries}
+    flags = [f"{found.skipped} molecules cannot be read and were skipped"] if found.skipped else []
+    table = []
+    if len(found.worst):
+        table.append(share_row("smiles_worst_case", "attack", threat, found.worst, flags=flags, **more))
+        flip = Row("smiles_flip_rate", "estimate", threat, float(found.flips.mean()), n=len(found.flips), flags=flags)
+        if flip.value is not None and flip.value > 0.05:
+            flip.flags = [*flags, "the answer depends on how the molecule is written"]
+        table.append(flip)
+    if len(found.spread):
+        table.append(Row("smiles_spread", "estimate", threat, float(found.spread.mean()), n=len(found.spread)))
+    for name, kept in found.forms.items():
+        table.append(share_row(f"smiles_{name}", "attack", "an equivalent form keeps the answer", kept))
+    return table
+
+
+class InvarianceHook(Hook):
+    """molecules: test molecules looked at. count: random SMILES of each."""
+
+    def __init__(self, molecules: int = 50, count: int = 20) -> None:
+        self.molecules, self.count = molecules, count
+
+    def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
+        if target.info.kind != "molecule" or target.info.problem == "multilabel":
+            return
+        picked = np.random.default_rng(run.seed).permutation(len(target.test))[: self.molecules]
+        examples = target.test.subset(np.sort(picked))
+        labels = torch.as_tensor(np.asarray(examples.labels))
+        texts = list(examples.batch(range(len(examples))))
+        with progress("robustness: SMILES", len(texts)) as bar:
+            found = invariance(model, texts, labels, self.count, run.seed, bar.advance)
+        for row in rows(found, self.count):
+            row.add_to(run.result)

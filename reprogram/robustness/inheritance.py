@@ -1,0 +1,103 @@
+"""How much of its source's robustness a program keeps, beside a plain linear probe on the same source.
+
+Robustness is known to be inherited from a robust source and not to appear from nothing (Li et al. 2023,
+arXiv 2311.10992). The source has no labelled data of its own here, so its robustness is how often it keeps *its own*
+answer to the same images under the same attack.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reprogram.robustness.attacks.pgd import PGD
+from reprogram.robustness.rows import Row, share_row
+from reprogram.robustness.subject import Outcome, Subject
+from reprogram.threat import Threat
+
+if TYPE_CHECKING:
+    from reprogram.interfaces import SourceModel, SourceOutput
+
+SOURCE_SIDE = 128  # pixels at which the bare source reads, or its own side if that is smaller
+
+
+class BareSource(nn.Module):
+    """A source without any program: target images, resized and coloured as it reads them, to its own logits [B, S]."""
+
+    def __init__(self, source: SourceModel) -> None:
+        super().__init__()
+        self.source = source
+
+    def answer(self, images: Tensor) -> SourceOutput:
+        spec = self.source.spec
+        side = min(spec.size, SOURCE_SIDE)
+        x = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        if x.shape[1] == 1 and spec.channels > 1:
+            x = x.expand(-1, spec.channels, -1, -1)
+        return self.source(x)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.answer(images).logits
+
+
+class LinearProbe(nn.Module):
+    """Logistic regression on the source's features, fitted on labelled images, differentiable to the pixels."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, bare: BareSource, images: Tensor, labels: Tensor, classes: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        super().__init__()
+        self.bare = bare
+        with torch.no_grad():
+            features = torch.cat([self._features(part) for part in images.split(64)])
+        mean, spread = features.mean(0), features.std(0).clamp(min=1e-6)
+        fitted = LogisticRegression(max_iter=500).fit(((features - mean) / spread).cpu().numpy(), labels.cpu().numpy())
+        weight = torch.zeros(classes, features.shape[1], device=features.device)
+        bias = torch.full((classes,), -1e4, device=features.device)  # a class without labels is never answered
+        rows = torch.as_tensor(fitted.classes_, device=features.device)
+        found, offset = torch.as_tensor(fitted.coef_).float(), torch.as_tensor(fitted.intercept_).float()
+        if len(rows) == 2:  # scikit-learn keeps one row for two classes
+            found, offset = torch.cat([-found, found]) / 2, torch.cat([-offset, offset]) / 2
+        weight[rows], bias[rows] = found.to(weight), offset.to(bias)
+        self.register_buffer("weight", weight / spread)
+        self.register_buffer("bias", bias - (weight / spread) @ mean)
+
+    def _features(self, images: Tensor) -> Tensor:
+        answer = self.bare.answer(images)
+        return answer.logits if answer.features is None else answer.features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.linear(self._features(images), self.weight, self.bias)
+
+
+def inheritance(subject: Subject, threat: Threat, steps: int, count: int) -> Outcome:
+    """The source's own robustness, the probe's, and the program's relative to both, on the first ``count`` examples."""
+    attack = PGD(threat, subject.seed, subject.batch_size, steps=steps)
+    images, labels = subject.images[:count], subject.labels[:count]
+    with torch.no_grad():
+        own = torch.cat([subject.source(part).argmax(1) for part in images.split(subject.batch_size)])
+    kept = ~attack(subject.source, images, own).broken
+    clean = int(subject.clean[:count].sum())
+    robust = int(subject.robust(threat.norm)[:count].sum())
+    share = robust / clean if clean else None
+    rows = [share_row("source_own_answers", "attack", f"{threat}, pgd on the bare source", kept)]
+    row = Row("inheritance", "estimate", str(threat), None, n=count)
+    if share is not None and bool(kept.any()):
+        row.value = share / float(kept.float().mean())
+    row.more = {"program_keeps": share, "source_keeps": float(kept.float().mean())}
+    if subject.train is not None:
+        probe = LinearProbe(subject.source, *subject.train, subject.classes)
+        found = attack(probe, images, labels)
+        with torch.no_grad():
+            right = torch.cat([probe(p).argmax(1) for p in images.split(subject.batch_size)]) == labels
+        rows.append(
+            share_row("linear_probe", "attack", f"{threat}, pgd", ~found.broken, clean=float(right.float().mean()))
+        )
+        row.more["probe_robust"], row.more["program_robust"] = found.accuracy, robust / max(1, count)
+    return Outcome([*rows, row])
