@@ -25,6 +25,7 @@ from reprogram.report.blocks import interval
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.result import Result
+from reprogram.robustness.factsheet import write as write_factsheet
 from reprogram.tasks.programs import choose_program, load_sources, named_parts, train_named
 from reprogram.training.distributed import processes
 from reprogram.training.loop import History, Training, peak_memory_mb
@@ -62,6 +63,7 @@ def run(config: DictConfig) -> float | None:
     context.result.data["cost"] |= spent(model, started)
     write_predictions(context.dir, target, found.scores)
     build(context, model, target, found).write(context.dir)
+    write_factsheet(context.dir / "program", context.result)
     context.result.write(context.dir)
     show(context, found)
     return program.validation

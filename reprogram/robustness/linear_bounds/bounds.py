@@ -167,7 +167,7 @@ class Bounds:
 def _pull(function, shape: torch.Size, rows: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
     """Rows [R, ...] times an affine map of one example: coefficients of its input, and the constant [R]."""
     zero = torch.zeros(shape, dtype=rows.dtype)
-    value, back = torch.func.vjp(function, zero)
+    value, back = torch.func.vjp(function, zero)[:2]
     (passed,) = torch.func.vmap(back)(rows.unsqueeze(1))
     return passed.squeeze(1), rows.flatten(1) @ value.flatten()
 
