@@ -204,13 +204,16 @@ def keeps_scaffold(mol: Mol, locked: Mol) -> bool:
         return mol.HasSubstructMatch(locked)
     core = [a for a in locked.GetAtoms() if a.GetAtomicNum() != 0]
     for match in mol.GetSubstructMatches(_without_dummies(locked), uniquify=False, maxMatches=200):
-        if all(
-            mol.GetAtomWithIdx(index).GetDegree() == sum(n.GetAtomicNum() != 0 for n in atom.GetNeighbors())
-            or any(n.GetAtomicNum() == 0 for n in atom.GetNeighbors())
-            for atom, index in zip(core, match)
-        ):
+        if all(_same_place(mol.GetAtomWithIdx(index), atom) for atom, index in zip(core, match)):
             return True
     return False
+
+
+def _same_place(atom: Any, locked: Any) -> bool:
+    """The locked atom unchanged: its charge, and its neighbours unless it is an attachment point."""
+    neighbours = [n.GetAtomicNum() for n in locked.GetNeighbors()]
+    same = 0 in neighbours or atom.GetDegree() == len(neighbours)
+    return same and atom.GetFormalCharge() == locked.GetFormalCharge()
 
 
 def locked_scaffold(text: str, key: str = "scaffold") -> Mol:

@@ -17,7 +17,7 @@ from molecules.auc import auc_top, top_mean
 from molecules.objective import Objective, Scored, hypervolume, pareto
 from molecules.oracles.descriptor import descriptor
 from reprogram.report.blocks import details, facts, listing, number, picture, pictures, table
-from reprogram.report.charts import GOOD, MARK, OTHER, axes, curves, svg
+from reprogram.report.charts import GOOD, MARK, MUTED, OTHER, axes, curves, svg
 from reprogram.report.page import Page
 from reprogram.result import write_atomically
 
@@ -172,7 +172,7 @@ def page(found: Found, allowed: list[Scored], verdict: str, grid: bytes | None) 
     result.section("Best molecules", pictures([card(s, found.starts) for s in allowed[:SHOWN]]))
     result.section("Parts of the score", parts_table(allowed[:SHOWN], found.objective))
     if len(allowed) > 1:
-        result.section("Properties", *property_charts(found.starts, allowed[:100]))
+        result.section("Properties", property_chart(found.starts, allowed[:100]))
     result.section("Trade-offs", pareto_chart(found.objective, allowed))
     result.section("Diversity of the best 100", facts(spoken_diversity(allowed, found.starts)))
     result.section("Cost", facts(spoken_cost(found)))
@@ -201,9 +201,9 @@ def card(scored: Scored, starts: Sequence[str]) -> Markup:
     drawing = chemistry.draw_svg(scored.smiles, start=origin)
     drawing = drawing[drawing.index("<svg") :]
     caption = f"{scored.score:.3f} · call {scored.call} · {alike:.2f} like its start"
-    return Markup("<figure>{}<figcaption>{}<br><code>{}</code></figcaption></figure>").format(
-        Markup(drawing), caption, scored.smiles
-    )
+    return Markup(
+        "<figure>{}<figcaption>{}<br><code style='overflow-wrap:anywhere'>{}</code></figcaption></figure>"
+    ).format(Markup(drawing), caption, scored.smiles)
 
 
 def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
@@ -223,13 +223,14 @@ def parts_table(best: Sequence[Scored], objective: Objective) -> Markup:
     return table(header, rows)
 
 
-def property_charts(starts: Sequence[str], best: Sequence[Scored]) -> list[Markup]:
-    """Distributions of start molecules and of the best, on shared axes."""
+def property_chart(starts: Sequence[str], best: Sequence[Scored]) -> Markup:
+    """Distributions of start molecules and of the best, one small chart a property."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     groups = {"start": (list(starts)[:500], OTHER), "best": ([s.smiles for s in best], MARK)}
-    charts = []
-    for name in PROPERTIES:
+    for name, chart in zip(PROPERTIES, figure.subplots(2, 3).flat):
         function = descriptor(name)
-        figure, chart = axes(3.2, 2.2, x=name.replace("_", " "), y="share")
         values = {
             label: [function(m) for s in smiles if (m := chemistry.parse(s)) is not None]
             for label, (smiles, _) in groups.items()
@@ -239,9 +240,14 @@ def property_charts(starts: Sequence[str], best: Sequence[Scored]) -> list[Marku
         for label, (_, colour) in groups.items():
             share = np.full(len(values[label]), 1 / max(len(values[label]), 1))
             chart.hist(values[label], bins=bins, weights=share, color=colour, alpha=0.6, label=label)
-        chart.legend(frameon=False, fontsize=8)
-        charts.append(svg(figure, f"distribution of {name}"))
-    return [pictures(charts)]
+        chart.set_title(name.replace("_", " "), color=MUTED, fontsize=10)
+        chart.tick_params(colors=MUTED, labelsize=9)
+        chart.spines[["top", "right"]].set_visible(False)
+        chart.spines[["left", "bottom"]].set_color(OTHER)
+    figure.axes[0].legend(frameon=False, labelcolor=MUTED, fontsize=9)
+    return svg(
+        figure, "properties of start molecules and of the best", "Share of molecules; the best 100 against the start."
+    )
 
 
 def pareto_chart(objective: Objective, allowed: Sequence[Scored]) -> Markup:

@@ -102,27 +102,21 @@ class Workers:
         self, function: Function, chunks: dict[int, list[str]], jobs: int, done: dict[int, list[Any]]
     ) -> Exception | None:
         """Fill ``done`` as chunks are answered; the error that ended it early, if one did."""
-        from joblib import Parallel, delayed
+        from joblib import Parallel, delayed, parallel_config
 
-        work = Parallel(
-            n_jobs=jobs,
-            backend="dask" if self.backend == "dask" else "loky",
-            timeout=self.timeout,
-            batch_size=1,
-            pre_dispatch="all",
-            return_as="generator_unordered",
-        )
-        if (
-            self.timeout and self.backend == "processes"
-        ):  # starting a process and importing what the function needs is not the item's time
-            Parallel(n_jobs=jobs, backend="loky")(delayed(_numbered)(function, i, []) for i in range(2 * jobs))
-        try:
-            for i, answers in work(delayed(_numbered)(function, i, chunk) for i, chunk in chunks.items()):
-                done[i] = answers
-        except (TimeoutError, multiprocessing.TimeoutError):
-            return TimeoutError(f"no answer within {self.timeout:g} s")
-        except Exception as error:
-            return RuntimeError(f"the worker process ended ({type(error).__name__})")
+        with parallel_config(backend="dask" if self.backend == "dask" else "loky", n_jobs=jobs):
+            if (
+                self.timeout and self.backend == "processes"
+            ):  # starting a process and its imports is not the item's time
+                Parallel()(delayed(_numbered)(function, i, []) for i in range(2 * jobs))
+            work = Parallel(timeout=self.timeout, batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+            try:
+                for i, answers in work(delayed(_numbered)(function, i, chunk) for i, chunk in chunks.items()):
+                    done[i] = answers
+            except (TimeoutError, multiprocessing.TimeoutError):
+                return TimeoutError(f"no answer within {self.timeout:g} s")
+            except Exception as error:
+                return RuntimeError(f"the worker process ended ({type(error).__name__}: {error})"[:200])
         return None
 
     def _cluster(self) -> int:

@@ -178,3 +178,32 @@ def test_a_reprogrammed_generator_leaves_its_program_behind(tmp_path):
     run(tmp_path, *options, "search=reprogrammed_generator")
     program = json.loads((tmp_path / "program" / "program.json").read_text())
     assert program["input"]["name"] == "decoder_prompt" and program["source"]["name"] == "annalog"
+
+
+def test_a_locked_scaffold_grows_only_at_its_attachment_point(tmp_path):
+    lock = "constraints.scaffold='*c1ccc(O)cc1'"
+    result = run(tmp_path, *QED, "start=smiles", "start.smiles=['CC(=O)Nc1ccc(O)cc1']", "budget=40", lock)
+    assert result["allowed"] >= 5
+    core = Chem.MolFromSmarts("c1[cH][cH]c([OH])[cH][cH]1")
+    assert all(Chem.MolFromSmiles(b["smiles"]).HasSubstructMatch(core) for b in result["best"])
+
+
+@pytest.mark.parametrize(
+    "mistake, sentence",
+    [
+        (["oracle=zaleplon_mp"], "did you mean 'zaleplon_mpo'"),
+        (["oracle=descriptor", "oracle.descriptor=tpsaa"], "did you mean 'tpsa'"),
+        (["oracle=qed", "search=genetics"], "did you mean 'genetic'"),
+        (["oracle=qed", "constraints.keep=['c1ccc(']"], "'c1ccc('"),
+        (["oracle=qed", "start=file", "start.path=nowhere.smi"], "nowhere.smi does not exist"),
+        (["oracle=qed", "parallel.backend=dask"], "parallel.address"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(tmp_path, monkeypatch, capsys, mistake, sentence):
+    from reprogram.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["train.py", "task=design", f"run_dir={tmp_path / 'run'}", "budget=5", *mistake])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and sentence in told and told.startswith("error: ") and "Traceback" not in told
