@@ -342,6 +342,8 @@ def main() -> None:
     Path(arguments.cells).parent.mkdir(parents=True, exist_ok=True)
     if arguments.only_table:
         bench = Bench(arguments, "")
+    elif set(arguments.parts) <= {"white_box", "white_box_prompts"}:
+        run(bench := Bench(arguments, "no server is needed"))
     else:
         service = Service(arguments.mlserver, Path(arguments.cells).with_name("server.log"))
         with service as url:

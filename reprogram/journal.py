@@ -7,9 +7,12 @@ import fcntl
 import json
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from reprogram.errors import ConfigError, DataError
 from reprogram.result import finite
@@ -90,6 +93,35 @@ class Journal:
 
     def drop_ballast(self) -> None:
         self._ballast.unlink(missing_ok=True)
+
+
+class Rows(Protocol):
+    """What a line of the journal says about an item, and how key and answer are read back from it."""
+
+    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]: ...
+
+    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """``{"call": 7, KEY: key, ANSWER: answer}``; a mapping as answer is spread over the line and read back as one.
+
+    ``NamedRows("smiles", "score")`` is the journal of a design run; numbers, strings, lists and arrays can be answers.
+    """
+
+    key: str = "key"
+    answer: str = "answer"
+
+    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]:
+        if isinstance(answer, Mapping):
+            return {self.key: key, **answer}
+        return {self.key: key, self.answer: answer}
+
+    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]:
+        rest = {name: value for name, value in row.items() if name not in ("call", "kind", "error", self.key)}
+        answer = rest[self.answer] if set(rest) == {self.answer} else rest
+        return str(row[self.key]), np.asarray(answer) if isinstance(answer, list) else answer
 
 
 def _write_all(handle: int, text: bytes) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from reprogram.errors import BudgetSpent, ConfigError, DataError, ReprogramError
-from reprogram.journal import Journal
+from reprogram.journal import Journal, NamedRows, Rows
 
 TRAINING, EVALUATION = "training", "evaluation"
 Chunk = list[tuple[str, Any]]  # keys and items that are sent together
@@ -66,35 +66,6 @@ class Budget:
         limits = [] if self.queries is None else [f"budget.queries={self.queries}"]
         limits += [] if self.price is None else [f"budget.price={self.price:g} at {self.price_per_query:g} a query"]
         return " and ".join(limits) or "no limit"
-
-
-class Rows(Protocol):
-    """What a line of the journal says about an item, and how key and answer are read back from it."""
-
-    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]: ...
-
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class NamedRows:
-    """``{"call": 7, KEY: key, ANSWER: answer}``; a mapping as answer is spread over the line and read back as one.
-
-    ``NamedRows("smiles", "score")`` is the journal of a design run; numbers, strings, lists and arrays can be answers.
-    """
-
-    key: str = "key"
-    answer: str = "answer"
-
-    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]:
-        if isinstance(answer, Mapping):
-            return {self.key: key, **answer}
-        return {self.key: key, self.answer: answer}
-
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]:
-        rest = {name: value for name, value in row.items() if name not in ("call", "kind", "error", self.key)}
-        answer = rest[self.answer] if set(rest) == {self.answer} else rest
-        return str(row[self.key]), np.asarray(answer) if isinstance(answer, list) else answer
 
 
 class Store(Protocol):

@@ -85,6 +85,20 @@ def test_busy_server_is_asked_again_and_paid_once(tmp_path: Path) -> None:
     assert server.requests == 3 and source.ledger.bill()["queries"] == 4
 
 
+def test_lost_connections_are_tried_again_and_paid_once(tmp_path: Path) -> None:
+    def hang_up(server: Any, x: np.ndarray) -> Any:
+        if server.requests in (2, 3):
+            raise ConnectionError  # the handler dies: the client sees a closed connection
+        return None
+
+    with FakeServer(hang_up) as server:
+        source = connect(server, batch=2, journal=tmp_path / "j")
+        x = images(8)
+        logits = source(x).logits
+    torch.testing.assert_close(logits.exp(), torch.from_numpy(fake.probabilities(x.numpy())), atol=1e-5, rtol=0)
+    assert server.requests == 6 and source.ledger.bill()["queries"] == 8 == len(server.answered)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_wrong_token_stops_at_once_and_is_never_shown(
     status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
