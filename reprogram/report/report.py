@@ -196,16 +196,15 @@ def errors(target: TargetTask, scores: np.ndarray) -> list[Markup]:
 
 
 def learning(history: list[Mapping[str, float]]) -> list[Markup]:
-    """Loss (and accuracy) on the training examples after each epoch."""
+    """Loss (and accuracy) on the training examples after each epoch, over queries where each of them costs."""
     if not history:
         return []
-    steps = [row["epoch"] for row in history]
-    shown = [
-        charts.curves({"loss": [r["loss"] for r in history]}, "epoch", "training loss", "training loss", steps=steps)
-    ]
+    over = "queries" if all("queries" in row for row in history) else "epoch"
+    steps = [row[over] for row in history]
+    shown = [charts.curves({"loss": [r["loss"] for r in history]}, over, "training loss", "training loss", steps=steps)]
     if all("accuracy" in row for row in history):
         shares = {"accuracy": [row["accuracy"] for row in history]}
-        shown.append(charts.curves(shares, "epoch", "training accuracy", "training accuracy", steps=steps))
+        shown.append(charts.curves(shares, over, "training accuracy", "training accuracy", steps=steps))
     return shown
 
 
@@ -219,6 +218,9 @@ def costs(data: Mapping[str, Any], found: Comparison) -> list[Markup]:
             "processor time": _seconds(cost.get("cpu_seconds")),
             "peak memory": None if cost.get("peak_memory_mb") is None else f"{cost['peak_memory_mb']:,.0f} MB",
             "paid queries": cost.get("queries") or None,
+            "of which for evaluation": cost.get("by_kind", {}).get("evaluation"),
+            "price": cost.get("price") or None,
+            "answered by the cache": f"{cost['saved_share']:.0%}" if cost.get("saved_share") else None,
             "training ended": cost.get("ended"),
         }
     )
