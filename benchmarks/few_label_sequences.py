@@ -100,10 +100,9 @@ class Features:
         self.data, self.folder, name = data, folder, data.info.name
         self.source = MiniLM()
         apart = [" ".join(s) for s in data.strings]
-        views = {"taps": data.strings, "written": data.written}
+        views = {"taps": data.strings} | ({"written": data.written} if data.written != data.strings else {})
         if data.info.kind == "sequence":
-            views["taps"], views["whole"] = apart, data.strings
-            views.pop("written")
+            views = {"taps": apart, "whole": data.strings}
         self.views = {v: kept(folder, f"{name}-{v}", s, partial(read_taps, self.source)) for v, s in views.items()}
         if random_source:
             blank = partial(read_taps, self.source.with_random_weights(0))
@@ -171,7 +170,8 @@ def rows_for(data: Data, spellings: int) -> list[Row]:
     if molecule:
         rows += [Row("baseline", f"ECFP4 + {m}", m, (), ("ecfp4",)) for m in ("forest", "logistic")]
         rows += [Row("baseline", f"descriptors + {m}", m, (), ("descriptors",)) for m in ("forest", "scaled_logistic")]
-        rows.append(Row("check", "several layers, strings as written", "gaussian_process", ("written",)))
+        if data.written != data.strings:
+            rows.append(Row("check", "several layers, strings as written", "gaussian_process", ("written",)))
     else:
         names = {"forest": "composition + forest", "logistic": "length and composition alone + logistic"}
         rows += [Row("baseline", name, model, (), ("composition",)) for model, name in names.items()]

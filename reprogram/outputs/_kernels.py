@@ -39,15 +39,17 @@ class ProcessFit:
     share: Tensor
 
 
-def fit_process(bases: Tensor, candidates: Sequence[Sequence[float]], targets: Tensor, weight: Tensor) -> ProcessFit:
-    """Average of the candidates by their marginal likelihood, each with its most likely noise.
+def fit_process(
+    bases: Tensor, candidates: Sequence[Sequence[float]], targets: Tensor, weight: Tensor, power: float = 1.0
+) -> ProcessFit:
+    """Average of the candidates by their marginal likelihood to ``power``, each with its most likely noise.
 
     bases [m, n, n]: kernels of the training rows. candidates: shares of the bases, [c][m]. targets [n, t] in float64.
     weight [n], mean 1: the noise of a row is the noise divided by its weight.
     """
     fits = [_fit_one(torch.einsum("m,mij->ij", torch.tensor(c, dtype=bases.dtype), bases), targets) for c in candidates]
     evidence = torch.tensor([f[0] for f in fits], dtype=torch.float64)
-    share = torch.softmax(evidence - evidence.max(), 0)
+    share = torch.softmax(power * (evidence - evidence.max()), 0)
     dual = bases.new_zeros(len(bases), *targets.shape)
     bias, left_out = targets.new_zeros(targets.shape[1]), torch.zeros_like(targets)
     for part, (_, noise), candidate in zip(share.tolist(), fits, candidates):

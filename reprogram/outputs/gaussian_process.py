@@ -4,7 +4,7 @@ For few labels (16 to a few hundred). Three groups of values make kernels: the s
 blocks averaged), each dense feature block beside (descriptors, composition), and each block of 0/1 fingerprints (Tanimoto).
 Linear kernels and two radial ones, groups alone and mixed, make a short list of candidates; they are averaged by marginal
 likelihood, so that the labels alone say what is read and how. Extremely randomised trees on the dense features can be
-averaged with it, weighted by left-out error. On frozen MiniLM: ``docs/results/few_label_sequences.md``.
+averaged with it (classes: half and half; values: by left-out error). On frozen MiniLM: ``docs/results/few_label_sequences.md``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from reprogram.outputs.ridge_taps import _parse, default_layers
 
 MOST_EXAMPLES = 2000  # a kernel matrix of every training example with every other
 SHAPES = 1 + len(LENGTHS)  # linear, then one radial kernel a length
+TRUST = {"classification": 0.2, "multilabel": 0.2, "regression": 1.0}  # power of a likelihood that is wrong for classes
 FEATURES_LEAD = {"source": 0.3, "dense": 0.6, "bits": 0.1}
 WIDEST = 50_000_000  # numbers kept; a program from a stranger cannot ask for all memory
 
@@ -186,7 +187,7 @@ class GaussianProcess(OutputMapping):
         left_out = torch.zeros_like(targets)
         for columns, known in self._solved_together(targets):
             part = bases[:, known][:, :, known]
-            fit = fit_process(part, self._candidates(), targets[known][:, columns], weight[known])
+            fit = fit_process(part, self._candidates(), targets[known][:, columns], weight[known], TRUST[self._problem])
             for i, column in enumerate(columns):
                 self.dual[:, known, column] = fit.dual[:, :, i].float()
                 left_out[known, column] = fit.left_out[:, i]
@@ -243,11 +244,11 @@ class GaussianProcess(OutputMapping):
             self.split, self.threshold, self.left, self.right = grown.split, grown.threshold, grown.left, grown.right
             self.value, self.nodes = grown.value, grown.split.shape[1]
             outside = torch.from_numpy(unseen)
-            errors = [torch.where(known, (guess - targets).square(), 0).sum(0) for guess in (left_out, outside)]
-            if self._problem == "classification":
-                errors = [e.sum().expand(self._columns) for e in errors]
-            worth = [1.0 / e.clamp_min(1e-12).square() for e in errors]
-            self.tree_share = (worth[1] / (worth[0] + worth[1])).float()
+            self.tree_share = torch.full((self._columns,), 0.5)
+            if self._problem == "regression":  # where a smooth function fits, trees lose by far
+                errors = [torch.where(known, (guess - targets).square(), 0).sum(0) for guess in (left_out, outside)]
+                worth = [e.clamp_min(1e-12) ** -8 for e in errors]
+                self.tree_share = (worth[1] / (worth[0] + worth[1])).nan_to_num(0.5).float()
             left_out = left_out + self.tree_share.double() * (outside - left_out)
         if self._problem == "classification":
             self.sharp = sharpness(left_out, targets, exclusive=True).float()
