@@ -27,7 +27,7 @@ from molecules.search.surrogate import Surrogate
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "qed_task.md"
 SEARCHES = {
     "genetic": Genetic(population=100, batch=10),
-    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 6, 6), generations=2),
+    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 6, 6), generations=2, patience=60),
     "stoned": Stoned(batch=10),
 }
 PUBLISHED = {  # success in percent, calls allowed a molecule
@@ -43,7 +43,7 @@ PUBLISHED = {  # success in percent, calls allowed a molecule
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="SMILES, one a line")
-    parser.add_argument("--search", default="surrogate", choices=sorted(SEARCHES))
+    parser.add_argument("--search", default="genetic", choices=sorted(SEARCHES))
     parser.add_argument("--molecules", type=int, default=800, help="the first so many")
     parser.add_argument("--calls", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -25,6 +25,7 @@ from molecules.search.library import default_library
 
 ALL_KINDS = (*KINDS, "ap")
 RESELECT = 1.6  # the kernel is chosen again each time that the number of paid molecules has grown by this factor
+BLIND = 0.3  # share of a batch that is drawn at random while the search is stuck
 SELECT_ON = 400  # points used to choose it
 
 
@@ -232,7 +233,11 @@ class Run:
         free = np.ones(len(means), dtype=bool)
         chosen: list[int] = []
         boldness = (2.0 if self.stuck else 1.0) * self.trust
-        for _ in range(min(count, len(means))):
+        blind = int(self.stuck * BLIND * count)  # where the surrogate leads nowhere, chance has its share
+        for at in self.rng.permutation(len(means))[:blind].tolist():
+            chosen.append(at)
+            free[at] = False
+        for _ in range(min(count, len(means)) - len(chosen)):
             value = np.where(free, means + boldness * abs(self.rng.standard_normal()) * spreads, -np.inf)
             chosen.append(int(value.argmax()))
             free[chosen[-1]] = False
