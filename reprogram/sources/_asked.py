@@ -31,7 +31,7 @@ class AskedSource(SourceModel):
 
     answers: what the service gives: ``logits``, ``probabilities`` (sum to one), ``top_k`` (the best few, zero for the
         rest; what is missing is spread evenly over the others), or ``label`` (one-hot).
-    decimals: how many the service rounds to; probabilities below half a unit are taken as half a unit.
+    decimals: how many the service rounds to (None: not at all); a probability below half a unit is taken as half a unit.
     votes, vote_noise: for ``label``: the decision is asked for ``votes`` copies of an image with noise of this standard
         deviation in pixels, and their shares are taken as probabilities (randomised smoothing, arXiv 1902.02918). Every
         copy is a query. The noise is the same for every image, so an image asked twice is free the second time.
@@ -69,7 +69,7 @@ class AskedSource(SourceModel):
                 raise ConfigError(f"source.{key}={value} must be at least 1.")
         self.name, self.version, self.answers = name, version, answers
         self.known_as = known_as or name
-        self.floor = 1e-7 if decimals is None else 0.5 * 10.0**-decimals
+        self.floor = None if decimals is None else 0.5 * 10.0**-decimals
         self.votes, self.vote_noise = votes, vote_noise
         self.spec = SourceSpec(
             kind="image",
@@ -118,7 +118,7 @@ class AskedSource(SourceModel):
             values = (self.votes * shares + 1 / len(self.labels)) / (self.votes + 1)
         else:
             values = self._ask(images)
-        logits = values if self.answers == "logits" else values.clamp_min(self.floor).log()
+        logits = values if self.answers == "logits" else logarithms(values, self.floor)
         return SourceOutput(logits.to(source_input.device))
 
     def _noisy(self, images: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class AskedSource(SourceModel):
                 "try source.answers=logits."
             )
         sums = whole.sum(1)
-        slack = 1e-3 + self.floor * len(self.labels)  # rounding every class by half a unit explains as much
+        slack = 1e-3 + (self.floor or 0) * len(self.labels)  # rounding every class by half a unit explains as much
         wrong = np.abs(sums - 1) > slack if self.answers == "probabilities" else sums > 1 + slack
         if wrong.any():
             raise SourceError(
@@ -178,3 +178,12 @@ class AskedSource(SourceModel):
         """SHA-256 of the service's name, version and class list: all that can be known of it."""
         known = json.dumps([self.known_as, self.version, list(self.labels)])
         return hashlib.sha256(known.encode()).hexdigest()
+
+
+def logarithms(probabilities: Tensor, floor: float | None) -> Tensor:
+    """[B, S] logarithms. Rounded probabilities are at least ``floor``; of others the smallest say much (1e-15 is far more
+    likely than 1e-25), so they are kept, and an exact zero is taken as the smallest that its answer has."""
+    if floor is not None:
+        return probabilities.clamp_min(floor).log()
+    least = probabilities.masked_fill(probabilities <= 0, torch.inf).min(1, keepdim=True).values
+    return probabilities.clamp_min(1e-38).maximum(least).log()

@@ -11,6 +11,7 @@ from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ledger import EVALUATION
 from reprogram.sources._answer_store import AnswerStore
+from reprogram.sources._asked import logarithms
 from reprogram.sources._labels import read_labels
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.callable import CallableSource
@@ -54,6 +55,14 @@ def test_logits_pass_as_they_are() -> None:
 def test_rounded_probabilities_never_become_minus_infinity() -> None:
     logits = BlackBoxSource(Linear(), decimals=1)(images(50)).logits
     assert torch.isfinite(logits).all() and float(logits.min()) == pytest.approx(np.log(0.05))
+
+
+def test_trap_small_probabilities_are_not_cut_off() -> None:
+    """Between 1e-30 and 1e-10 lies much of what an answer says; only an exact zero has no logarithm."""
+    values = torch.tensor([[1.0, 1e-10, 1e-30, 0.0], [0.7, 0.2, 0.1, 0.0]])
+    wanted = torch.tensor([[1.0, 1e-10, 1e-30, 1e-30], [0.7, 0.2, 0.1, 0.1]]).log()
+    torch.testing.assert_close(logarithms(values, None), wanted)
+    assert float(logarithms(values, 0.005).min()) == pytest.approx(np.log(0.005))
 
 
 def test_top_k_hides_the_rest_and_keeps_the_sum() -> None:
