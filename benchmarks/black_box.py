@@ -43,7 +43,7 @@ from reprogram.model import ReprogrammedModel
 from reprogram.outputs.frequency import FrequencyMapping
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.outputs.top_k import TopK
-from reprogram.result import Result
+from reprogram.result import Result, finite
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.sources.remote import RemoteSource
@@ -355,7 +355,7 @@ def main() -> None:
         arguments.table.parent.mkdir(parents=True, exist_ok=True)
         arguments.table.write_text(text)
     versions = {"reprogram": reprogram.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    print(json.dumps(figures | {"versions": versions}))
+    print(json.dumps(finite(figures | {"versions": versions})))
 
 
 def run(bench: Bench) -> None:
