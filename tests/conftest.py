@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,44 @@ def text_models(tmp_path_factory):
         return str(save_gpt2(path) if kind == "gpt2" else save_bert(path, masked_lm=kind == "masked"))
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Arguments of a whole run that takes a second: a tiny random model, 8x8 images in two colours."""
+    import transformers
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], num_labels=5)
+    transformers.ResNetForImageClassification(config).save_pretrained(root / "model")
+    settings = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (root / "model" / "preprocessor_config.json").write_text(json.dumps(settings))
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 5)):
+        for colour, name in ((60, "dark"), (190, "light")):
+            (root / "images" / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(colour - 50, colour + 50, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / "images" / part / name / f"{i}.png")
+    source = ["source=huggingface", f"source.name={root / 'model'}"]
+    return [*source, "target=image_folder", f"target.root={root / 'images'}", "target.shots=4", "device=cpu"]
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys, tmp_path):
+    """typed("key=value", …) -> (exit code, stderr), in this process, in an empty folder."""
+    from reprogram import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, folder="run"):
+        where = [] if any("run_dir=" in a or a.startswith("-") for a in arguments) else [f"run_dir={folder}"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *where])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return exit.value.code, capsys.readouterr().err
+
+    return run

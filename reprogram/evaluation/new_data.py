@@ -1,0 +1,96 @@
+"""New data for a kept program: its columns, its image shape, and all of it where nothing was learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.inputs.base import with_channels
+from reprogram.interfaces import Examples, TargetInfo, TargetTask
+
+
+def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> TargetTask:
+    """``target`` in the columns and the image shape that ``program`` was built for.
+
+    examples: ``test`` is what the target holds out; ``all`` also its training examples, which is honest only for data
+    that the program never learned from. Raises DataError where the two do not go together.
+    """
+    new = target.info
+    if (new.kind == "image") != (program.kind == "image") or new.problem != program.problem:
+        raise DataError(
+            f"The program answers {program.problem} of {program.kind} inputs, "
+            f"but target {new.name} is {new.problem} of {new.kind} inputs."
+        )
+    unknown = [name for name in new.classes if name not in program.classes]
+    if unknown:
+        raise DataError(
+            f"Target {new.name} has the class '{unknown[0]}', which the program does not know; "
+            f"{nearest(unknown[0], program.classes)}"
+        )
+    if examples not in ("test", "all"):
+        raise ConfigError(f"task.examples={examples} is unknown; allowed: test, all")
+    train, test = (NewData.of([part], new, program) for part in (target.train, target.test))
+    rows: Sequence[Any] = target.test_rows
+    if examples == "all":
+        test = NewData.of([target.train, target.test], new, program)
+        rows = [*target.train_rows, *target.test_rows]
+    split = target.split | {"examples": examples, "test_size": len(test)}
+    return replace(target, info=replace(program, name=new.name), train=train, test=test, test_rows=rows, split=split)
+
+
+@dataclass
+class NewData(Examples):
+    """Rows of one or several parts, read as one. ``place``: part and row of each example, int [N, 2]."""
+
+    parts: Sequence[Examples]
+    place: np.ndarray
+    labels: np.ndarray
+    shape: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, parts: Sequence[Examples], new: TargetInfo, program: TargetInfo) -> NewData:
+        place = np.concatenate([np.stack([np.full(len(p), i), np.arange(len(p))], 1) for i, p in enumerate(parts)])
+        labels = np.concatenate([part.labels for part in parts])
+        return cls(parts, place, in_columns(labels, new, program), program.input_shape)
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Any:
+        place = self.place[np.asarray(rows, dtype=int)]
+        order = np.argsort(place[:, 0], kind="stable")  # each part is read once
+        read = [part.batch(place[order][place[order, 0] == i, 1]) for i, part in enumerate(self.parts)]
+        back = np.argsort(order, kind="stable")
+        if not any(isinstance(batch, Tensor) for batch in read):
+            strings = [text for batch in read for text in batch]
+            return [strings[i] for i in back]
+        images = torch.cat([self._shaped(batch) for batch in read if len(batch)])
+        return images[torch.from_numpy(back)]
+
+    def subset(self, rows: Sequence[int] | np.ndarray) -> NewData:
+        rows = np.asarray(rows, dtype=int)
+        return replace(self, place=self.place[rows], labels=self.labels[rows])
+
+    def _shaped(self, images: Tensor) -> Tensor:
+        if self.shape is None or tuple(images.shape[1:]) == self.shape:
+            return images
+        channels, *size = self.shape
+        if list(images.shape[2:]) != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        return with_channels(images, channels)
+
+
+def in_columns(labels: np.ndarray, new: TargetInfo, program: TargetInfo) -> np.ndarray:
+    """Labels of the new target in the program's columns; a task that the new data lacks is missing (NaN)."""
+    if program.problem == "regression":
+        return labels
+    columns = np.array([program.classes.index(name) for name in new.classes])
+    if program.problem == "classification":
+        return columns[labels]
+    placed = np.full((len(labels), len(program.classes)), np.nan, dtype=np.float32)
+    placed[:, columns] = labels
+    return placed

@@ -1,0 +1,85 @@
+"""A kept program on new data: load it, score it, check it; nothing is trained and nothing is chosen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from reprogram.artifact import describe_program, from_pretrained
+from reprogram.errors import ConfigError
+from reprogram.evaluation.compare import Comparison, compare
+from reprogram.evaluation.features import shared_answers
+from reprogram.evaluation.metrics import TITLES
+from reprogram.evaluation.new_data import fitted
+from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.report.predictions import write_predictions
+from reprogram.report.report import build
+from reprogram.tasks.reprogram import describe, load_hooks, show, spent, start
+from reprogram.training.loop import History
+
+
+def run(config: DictConfig) -> None:
+    """One run, top to bottom."""
+    started = time.perf_counter()
+    if not config.get("program") or config.program == "auto":
+        raise ConfigError("task=evaluate needs a kept program: program=RUN_FOLDER/program, or a Hub id.")
+    context = start(config)
+    kept = describe_program(config.program)
+    model = from_pretrained(config.program, source=_source(config, kept), device=context.device)
+    target = fitted(_target(config), model.target, config.task.examples)
+    hooks = load_hooks(config)
+    for hook in hooks:
+        hook.on_source(context, model.source, target)
+    with shared_answers(model):
+        found = compare(model, target, instantiate(config.training), [], context.seed)
+    found.verdict = verdict(found, kept, target, str(config.program))
+    describe(context.result, model, target, History())
+    context.result.data |= found.to_json() | {"kept": {"folder": str(config.program), "metrics": kept["metrics"]}}
+    for hook in hooks:
+        hook.on_fit_end(context, model, target)
+    context.result.data["cost"] |= spent(model, started)
+    write_predictions(context.dir, target, found.scores)
+    build(context, model, target, found).write(context.dir)
+    context.result.write(context.dir)
+    show(context, found)
+
+
+def _chosen_by_user(key: str) -> bool:
+    """Was a group or one of its options given on the command line?"""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(text.lstrip("+~").partition("=")[0].split(".")[0] == key for text in given)
+
+
+def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
+    """The source that the user names, or that the program cannot name itself; else None: the program's own."""
+    if kept["source"]["loader"] is None or _chosen_by_user("source"):
+        return instantiate(config.source)
+    return None
+
+
+def _target(config: DictConfig) -> TargetTask:
+    """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside."""
+    wanted = config.target.copy()
+    for key in ("shots", "labels"):
+        if key in wanted:
+            OmegaConf.update(wanted, key, None)
+    return instantiate(wanted)
+
+
+def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program: str) -> str:
+    """What the program reaches here, beside what it reached where it was made."""
+    now, before = found.metrics[found.metric], kept["metrics"].get(found.metric)
+    sentence = (
+        f"{Path(program).name} reaches {TITLES[found.metric]} {now['value']:.3f} "
+        f"({now['low']:.3f} to {now['high']:.3f}) on {len(target.test):,} examples of {target.info.name}"
+    )
+    if not isinstance(before, dict) or not isinstance(before.get("value"), float):
+        return sentence + "."
+    was = f"it reached {before['value']:.3f} ({before['low']:.3f} to {before['high']:.3f}) where it was made"
+    apart = now["high"] < before["low"] or now["low"] > before["high"]
+    return f"{sentence}; {was}, {'and the intervals are apart' if apart else 'and the intervals overlap'}."
