@@ -141,7 +141,7 @@ class SourceModel(nn.Module, ABC):
         service that would be asked; loading then asks for the source.
         """
         package, _, loader = type(self).__module__.rpartition(".")
-        options = _plain(self.options)
+        options = plain(self.options)
         tellable = self.named_in_programs and package == "reprogram.sources" and _is_json(options)
         return {"loader": loader, "options": options} if tellable else None
 
@@ -217,7 +217,7 @@ class Method(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def explain(self) -> list[Explanation]:
         """What the method has learned, as tables for the report. The default has nothing to show."""
@@ -236,11 +236,12 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int | float)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings and sequences of any class as dict and list, the way JSON has them."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 

@@ -66,9 +66,9 @@ def matches(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return any(value == option and type(value) is type(option) for option in inner)
     if origin in (list, Sequence) or hint in (list, Sequence):
-        return isinstance(value, list) and all(matches(v, inner[0] if inner else Any) for v in value)
+        return isinstance(value, list | tuple) and all(matches(v, inner[0] if inner else Any) for v in value)
     if origin is tuple or hint is tuple:
-        return isinstance(value, list) and _matches_tuple(value, inner)
+        return isinstance(value, list | tuple) and _matches_tuple(value, inner)
     if origin in (dict, Mapping) or hint in (dict, Mapping):
         return isinstance(value, dict) and all(matches(v, inner[1] if inner else Any) for v in value.values())
     if hint is None or hint is type(None):
@@ -90,7 +90,7 @@ def can_be_checked(hint: Any) -> bool:
 
 def moderate(value: Any) -> bool:
     """No number beyond ``LARGEST_NUMBER``, however deep."""
-    if isinstance(value, list | dict):
+    if isinstance(value, list | tuple | dict):
         return all(map(moderate, value.values() if isinstance(value, dict) else value))
     return not isinstance(value, int | float) or abs(value) <= LARGEST_NUMBER
 
@@ -108,7 +108,7 @@ def readable(hint: Any) -> str:
     return names.get(origin or hint, getattr(hint, "__name__", str(hint)))
 
 
-def _matches_tuple(value: list[Any], inner: tuple[Any, ...]) -> bool:
+def _matches_tuple(value: Sequence[Any], inner: tuple[Any, ...]) -> bool:
     if not inner or inner[-1] is Ellipsis:
         return all(matches(v, inner[0] if inner else Any) for v in value)
     return len(value) == len(inner) and all(map(matches, value, inner))

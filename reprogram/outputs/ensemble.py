@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
-from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
+from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo, plain
 from reprogram.registry import find
+from reprogram.typecheck import check_arguments
 
 
 @dataclass(eq=False)
@@ -32,7 +33,9 @@ class Ensemble(OutputMapping):
             name = str(member.get("name", ""))
             if name == self.name:
                 raise ConfigError("An ensemble cannot be a member of an ensemble.")
-            part = find("reprogram.outputs", name, OutputMapping)(**member.get("config", {}))
+            method = find("reprogram.outputs", name, OutputMapping)
+            options = plain(member.get("config", {}))
+            part = method(**check_arguments(method, options, f"member {name} of output=ensemble"))
             part.build(spec, target)
             self.parts.append(part)
 

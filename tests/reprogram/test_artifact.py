@@ -16,11 +16,13 @@ from torch import nn
 
 from reprogram import artifact
 from reprogram.artifact import from_pretrained, push_to_hub, save_pretrained
-from reprogram.errors import ArtifactError
+from reprogram.errors import ArtifactError, ConfigError
 from reprogram.inputs.none import NoPrompt
-from reprogram.interfaces import TargetInfo, to_tensor_labels
+from reprogram.interfaces import InputTransformation, OutputMapping, TargetInfo, to_tensor_labels
 from reprogram.model import ReprogrammedModel
+from reprogram.outputs.ensemble import Ensemble
 from reprogram.outputs.ridge_taps import RidgeTaps
+from reprogram.registry import find, names
 from reprogram.sources.module import ModuleSource
 from reprogram.targets.base import ArrayExamples
 
@@ -161,6 +163,46 @@ def test_a_huge_order_is_refused_before_memory_is_asked_for(copy, source, monkey
     rewrite(copy, lambda d: d["output"]["config"].update(width=10_000_000))
     with pytest.raises(ArtifactError, match=r"describes .* bytes of tensors, but its file has"):
         from_pretrained(copy, source=source)
+
+
+def parts_for_images():
+    """Every input transformation and output mapping that can be built for an image source with 5 labels, 3 wanted."""
+    source = make_source()
+    target = TargetInfo("toy", "image", "classification", ("a", "b", "c"), (1, 10, 10))
+    for package, base in (("reprogram.inputs", InputTransformation), ("reprogram.outputs", OutputMapping)):
+        for name in names(package):
+            method = find(package, name, base)
+            try:
+                method().build(source.spec, target)
+            except (
+                ConfigError
+            ):  # made for strings, for as many labels as the source has, or with options that must be given
+                continue
+            yield pytest.param(base, method, id=f"{package}.{name}")
+
+
+@pytest.mark.parametrize(("base", "method"), parts_for_images())
+def test_every_method_comes_back(source, tmp_path, base, method):
+    target = TargetInfo("toy", "image", "classification", ("a", "b", "c"), (1, 10, 10))
+    parts = [NoPrompt(), method()] if base is OutputMapping else [method(), RidgeTaps(layers=("0@2",), width=20)]
+    made = ReprogrammedModel(source, *parts, target)
+    with torch.no_grad():
+        for number, tensor in enumerate(t for t in (*made.input.parameters(), *made.output.parameters())):
+            tensor.add_(0.01 * (number + 1))
+    again = from_pretrained(save_pretrained(made, tmp_path), source=source)
+    assert all(torch.equal(tensor, again.program()[name]) for name, tensor in made.program().items())
+    assert again.input.config() == made.input.config() and again.output.config() == made.output.config()
+
+
+def test_members_of_an_ensemble_are_checked_like_everything_else(source, tmp_path):
+    target = TargetInfo("toy", "image", "classification", ("a", "b", "c"), (1, 10, 10))
+    members = [{"name": "bayesian", "config": {}, "views": []}, {"name": "linear_features", "config": {}, "views": [0]}]
+    made = ReprogrammedModel(source, NoPrompt(), Ensemble(members), target)
+    folder = save_pretrained(made, tmp_path)
+    assert from_pretrained(folder, source=source).output.config() == made.output.config()
+    rewrite(folder, lambda d: d["output"]["config"]["members"][0]["config"].update(_target_="os.system"))
+    with pytest.raises(ArtifactError, match="member bayesian of output=ensemble has no option '_target_'"):
+        from_pretrained(folder, source=source)
 
 
 TENSORS = {
