@@ -121,8 +121,10 @@ class Workers:
 
     def _cluster(self) -> int:
         """Connect to the scheduler (once) and count its threads."""
-        from distributed import Client
-
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ConfigError("parallel.backend=dask needs Dask: pip install 'reprogram[cluster]'.") from error
         if self._client is None:
             try:
                 self._client = Client(self.address, timeout=20, set_as_default=True)
