@@ -23,7 +23,7 @@ from reprogram.outputs._ridge import block_kernels, fit_ridge, learn_shares, sha
 
 IMAGE_DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))
 TEXT_POOLINGS = ("mean", "max", "spread")
-FLOAT32_LIMIT = 131_072  # weights kept as float32 up to 512 KB, as float16 beyond
+FLOAT32_LIMIT = 100_000  # weights kept as float32 up to 400 KB, as float16 beyond
 SHARE_EXAMPLES = 640  # examples that block shares are learned on
 WIDEST = 50_000_000  # weights; a program from a stranger cannot ask for all memory
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 3))  # λ / n: 1e-6 … 10, on a kernel of mean diagonal 1
@@ -56,7 +56,7 @@ class RidgeTaps(OutputMapping):
     balanced: weigh examples so that every class (multilabel: both answers of each task) counts the same.
     width: D, the number of values read an example; written by :meth:`fit`, so that a kept program knows its shapes.
 
-    Saved: ``weight`` [D, T] (float32 up to 512 KB, else float16) and ``bias`` [T]. The default on EfficientNet-Lite0 with
+    Saved: ``weight`` [D, T] (float32 up to 400 KB, else float16) and ``bias`` [T]. The default on EfficientNet-Lite0 with
     one view has D = 7,040: 282 KB for ten classes.
     """
 
