@@ -24,6 +24,15 @@ NAMES = {
     "from_scratch": "a small network trained from scratch",
 }
 
+SHORT = {
+    "mapping_only": "mapping only",
+    "linear_probe": "linear probe",
+    "nearest_centroid": "nearest centroid",
+    "raw_input": "raw input",
+    "random_source": "random weights",
+    "from_scratch": "from scratch",
+}
+
 
 @dataclass
 class Difference:
@@ -92,6 +101,11 @@ def called(name: str) -> str:
         return NAMES[name]
     features, _, model = name.partition("+")
     return f"{features} with {model.replace('_', ' ')}" if model else f"a simple model on {features}"
+
+
+def short(name: str) -> str:
+    """A baseline's row name where there is little room."""
+    return SHORT.get(name, name.replace("+", " + ").replace("_", " "))
 
 
 def shown(metric: str, value: float, bare: bool = False) -> str:

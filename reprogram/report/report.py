@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reprogram.evaluation import metrics
 from reprogram.evaluation.compare import Comparison
-from reprogram.evaluation.verdict import called
+from reprogram.evaluation.verdict import called, short
 from reprogram.hooks import Run
 from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel
@@ -50,14 +50,18 @@ def build(run: Run, model: ReprogrammedModel, target: TargetTask, found: Compari
 def result(found: Comparison, target: TargetTask) -> list[Markup]:
     """The leading metric as a chart, all metrics as a table."""
     rows = {PROGRAM: found.metrics[found.metric]}
-    rows |= {called(name): row[found.metric] for name, row in _by_value(found)}
+    rows |= {short(name): row[found.metric] for name, row in _by_value(found)}
     size = f"{len(target.test):,} test examples, {len(target.train):,} labels to learn from; bars are 95 % intervals."
     chart = blocks.intervals(rows, own=[PROGRAM], label=metrics.TITLES[found.metric], caption=size)
+    meant = blocks.details(
+        "what the baselines are", blocks.listing([f"{short(name)}: {called(name)}" for name, _ in _by_value(found)])
+    )
     names = list(found.metrics)
-    everything: dict[str, Mapping[str, Any]] = {PROGRAM: found.metrics} | {called(n): r for n, r in _by_value(found)}
+    everything: dict[str, Mapping[str, Any]] = {PROGRAM: found.metrics} | {short(n): r for n, r in _by_value(found)}
     body = [[name, *(row[m]["value"] for m in names)] for name, row in everything.items()]
     return [
         chart,
+        meant,
         blocks.heading("All metrics"),
         blocks.table(["", *(metrics.TITLES[m] for m in names)], body, own=[0]),
     ]
@@ -224,7 +228,7 @@ def costs(data: Mapping[str, Any], found: Comparison) -> list[Markup]:
             "training ended": cost.get("ended"),
         }
     )
-    rows = [[PROGRAM + " on the test set" if n == "program" else called(n), s] for n, s in found.seconds.items()]
+    rows = [[PROGRAM + " on the test set" if n == "program" else short(n), s] for n, s in found.seconds.items()]
     return [spent, blocks.details("seconds a baseline", blocks.table(["", "seconds"], rows))]
 
 

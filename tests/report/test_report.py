@@ -93,7 +93,7 @@ def finished(easy_images, tiny_source, empty_run):
 def test_page_of_every_kind_of_problem(problem, finished):
     run, model, target, found = finished(problem)
     html = build(run, model, target, found).render()
-    assert found.verdict.split(":")[0] in html and "the linear probe" in html
+    assert found.verdict.split(":")[0] in html and "linear probe" in html
     assert "1 image was skipped." in html and "Reproduce" in html
     assert "<b>" not in html.replace("<b style", "").replace("</b>", "") or problem == "regression"
 
