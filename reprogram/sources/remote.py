@@ -202,7 +202,7 @@ class _Client:
                 wanted_pause = reply.headers.get("Retry-After")
             if attempt < self.retries:
                 time.sleep(self._pause(attempt, wanted_pause))
-        raise SourceError(f"{self.url} {problem}, {self.retries + 1} times; what was answered before is kept.")
+        raise SourceError(f"{self.url} {problem} (tries: {self.retries + 1}); what was answered before is kept.")
 
     def _pause(self, attempt: int, wanted: str | None) -> float:
         """Seconds: doubled each time, with up to half added at random so that clients do not return in step."""

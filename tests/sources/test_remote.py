@@ -71,7 +71,7 @@ def test_server_down_at_the_start_is_one_sentence() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(SourceError, match=r"cannot be reached \(ConnectError\), 3 times"):
+    with pytest.raises(SourceError, match=r"cannot be reached \(ConnectError\) \(tries: 3\)"):
         connect(f"http://127.0.0.1:{port}")
 
 
@@ -140,9 +140,9 @@ WRONG = {
     "classes": (_answers(np.full((8, 6), 1 / 6)), "6 values an image, but source.labels names 5"),
     "empty": (lambda server, x: (200, {}, b"{}"), "answered without outputs"),
     "bad request": (lambda server, x: (400, {}, b'{"error": "bad size"}'), "status 400: .*bad size"),
-    "broken": (lambda server, x: (503, {}, b""), "status 503, 3 times; what was answered before is kept"),
+    "broken": (lambda server, x: (503, {}, b""), "status 503 .tries: 3.; what was answered before is kept"),
     "version": (lambda server, x: (200, {}, fake.answer(UNIFORM[:4], "8")), "changed from version 7 to 8"),
-    "slow": (fake.slow(1.0), "did not answer within 0.2 s, 2 times"),
+    "slow": (fake.slow(1.0), "did not answer within 0.2 s .tries: 2."),
 }
 
 
