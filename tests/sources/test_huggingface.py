@@ -7,8 +7,12 @@ import torch
 import transformers
 
 from reprogram.errors import SourceError
+from reprogram.inputs.full import Full
 from reprogram.interfaces import Tap
+from reprogram.model import ReprogrammedModel
+from reprogram.outputs.linear import Linear as LinearMapping
 from reprogram.sources.huggingface import HuggingFaceImageModel
+from reprogram.training.loop import Training, fit
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 VIT = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, patch_size=8)
@@ -122,6 +126,17 @@ def test_batch_norm_stays_frozen_even_when_a_caller_says_train(folders):
     source(pixels).logits.sum().backward()
     assert source.fingerprint() == before
     assert not any(p.requires_grad for p in source.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet", "convnext"])
+def test_training_a_program_leaves_the_fingerprint(folders, name, easy_images):
+    examples, info = easy_images
+    source = HuggingFaceImageModel(folders[name])
+    model = ReprogrammedModel(source, Full(size=32), LinearMapping(), info)
+    prompt, before = model.input.delta.detach().clone(), source.fingerprint()
+    model.train()
+    fit(model, examples, Training(epochs=1, batch_size=10))
+    assert source.fingerprint() == before and not torch.equal(prompt, model.input.delta)
 
 
 def test_random_weights_are_the_same_architecture_by_seed(folders):
