@@ -89,11 +89,10 @@ def main() -> None:
     options.cells.parent.mkdir(parents=True, exist_ok=True)
     done = {(r["search"], r["row"], r["asked"], r["seed"]) for r in read(options.cells)}
     space = Annalog()
-    for name, search in searches(space).items():
-        if options.search and name not in options.search:
-            continue
-        for row, text in enumerate(smiles):
-            if (name, row, options.calls, options.seed) not in done:
+    for row, text in enumerate(smiles):  # start by start, so that a run cut short compares the same starts
+        for name, search in searches(space).items():
+            wanted = not options.search or name in options.search
+            if wanted and (name, row, options.calls, options.seed) not in done:
                 cell = one(name, search, space, row, text, options)
                 with options.cells.open("a") as out:
                     out.write(json.dumps(cell) + "\n")
