@@ -149,3 +149,15 @@ def test_fit_values_turn_products_into_sums():
     assert to_fit(np.array([0.0, 1.0]), np.zeros(2))[0] == -12.0
     assert np.allclose(to_fit(np.array([-1.0, 2.0]), np.zeros(2)), [-1, 2])
     assert to_fit(np.array([0.5, 0.5, 0.1]), np.array([0, 1, 0]))[1] < np.log(0.5)
+
+
+def test_plateau_is_left_by_paying_for_new_structure():
+    from molecules.oracles.function import Function
+
+    def fragment(smiles):  # 0 almost everywhere, as valsartan_smarts is
+        return float("S" in smiles)
+
+    problem = Problem(Objective.of(Function(fragment)), 60)
+    SMALL.run(problem, ["CCO", "c1ccccc1CC(=O)O"], np.random.default_rng(0))
+    assert len({s.smiles for s in problem.calls}) == 60
+    assert problem.best(1)[0].score == 1.0

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from molecules import chemistry
 from molecules.constraints import (
@@ -183,3 +185,13 @@ def test_objective_from_configuration_runs_under_its_constraints(option):
     objective = build_objective(OmegaConf.to_container(config, resolve=False), [ASPIRIN])
     scored = objective.score([ASPIRIN])[0]
     assert math.isfinite(scored.score) and scored.constraints == {"plausible": 0.0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-1e6, 1e6), st.floats(-50, 50), st.floats(0.1, 50))
+def test_transforms_stay_between_0_and_1(value, low, width):
+    high = low + width
+    shapes = [Sigmoid(low, high), ReverseSigmoid(low, high), DoubleSigmoid(low, high), Step(low, high)]
+    shapes += [Gaussian(low, width), Clipped(high, low), ExponentialDecay(width)]
+    assert all(-1e-9 <= shape(value) <= 1 + 1e-9 for shape in shapes)
+    assert Sigmoid(low, high)(value) + ReverseSigmoid(low, high)(value) == pytest.approx(1)
