@@ -23,7 +23,7 @@ rdBase.DisableLog("rdApp.*")  # a molecule that does not parse is counted and na
 Mol = Chem.Mol
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=5_000)
 def parse(smiles: str) -> Mol | None:
     """A sanitised molecule, or None. Cached: oracle, constraints and search read the same molecule. Do not edit it."""
     if not smiles:

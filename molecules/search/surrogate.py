@@ -64,7 +64,7 @@ class Run:
         self.breeder = Breeder(self.random, default_library(), options.max_atoms, options.max_rings)
         self.population = Population(options.population, self.random)
         self.paid: list[Scored] = []
-        self.features = Features.of([], ALL_KINDS)
+        self.features = Features.of([], ALL_KINDS).compact()
         self.kernel: Kernel | None = None
         self.selected_at = 0
         self.pool: list[Child] = []
@@ -117,7 +117,7 @@ class Run:
         self.paid += known
         self.population.add(known)
         mols = [m for m in (chemistry.parse(s.smiles) for s in known) if m is not None]
-        self.features = self.features.joined(Features.of(mols, ALL_KINDS))
+        self.features = self.features.joined(Features.of(mols, ALL_KINDS).compact())
         top = float(np.mean([s.score for s in self.population.members[:10]]))
         if top > self.best_mean + 0.01 * abs(self.best_mean) or math.isinf(self.best_mean):
             self.best_mean, self.best_at = top, len(self.paid)
@@ -126,7 +126,7 @@ class Run:
     def _find_leaders(self) -> None:
         """Up to 20 of the best that are less than 0.5 similar to each other (sphere exclusion)."""
         order = np.argsort([-s.score for s in self.paid], kind="stable")[: self.options.population]
-        prints = self.features.fingerprints["ecfp4"][order]
+        prints = self.features.take(order).fingerprints["ecfp4"]
         taken: list[int] = []
         covered = np.zeros(len(order), dtype=bool)
         while len(taken) < 20 and not covered.all():
