@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from rdkit import Chem
 
+from molecules.exploration import explore
 from molecules.tasks import design
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError, DataError
@@ -207,3 +211,28 @@ def test_a_mistake_ends_in_one_sentence(tmp_path, monkeypatch, capsys, mistake, 
         main()
     told = capsys.readouterr().err
     assert ended.value.code == 2 and sentence in told and told.startswith("error: ") and "Traceback" not in told
+
+
+def test_several_properties_give_a_front_and_its_volume(tmp_path):
+    result = run(tmp_path, "objective=drug_like", *GIVEN, "budget=60")
+    front = result["pareto"]
+    assert front["terms"] == ["qed", "sa", "logp"] and 0 < front["hypervolume"] <= 1
+    parts = [[entry["parts"][name] for name in front["terms"]] for entry in front["front"]]
+    for a in parts:
+        assert not any(all(y >= x for x, y in zip(a, b)) and b != a for b in parts)
+    assert "beaten by no other" in (tmp_path / "report.html").read_text()
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 40))
+def test_any_prefix_of_the_journal_leads_to_the_same_end(tmp_path_factory, lines, torn):
+    """A kill can leave any number of whole lines and a piece of the next."""
+    folder = tmp_path_factory.mktemp("prefix")
+    recipe = OmegaConf.to_container(config(folder, *QED, *GIVEN, "budget=60"), resolve=True)
+    whole = explore(recipe, DRUGS, folder / "whole.jsonl")
+    text = (folder / "whole.jsonl").read_text().splitlines(keepends=True)
+    rest = text[lines][:torn].rstrip("\n") if lines < len(text) else ""
+    (folder / "cut.jsonl").write_text("".join(text[:lines]) + rest)
+    again = explore(recipe, DRUGS, folder / "cut.jsonl")
+    assert again.calls == whole.calls and again.cost["calls_from_journal"] == lines
+    assert (folder / "cut.jsonl").read_text() == "".join(text)
