@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from molecules.attribution import pictures
 from molecules.chemistry import canonical, clean, scaffold
 from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
 from molecules.invariance import InvarianceHook
@@ -92,6 +93,7 @@ def molecule_reader(salts: str = "keep") -> Reader:
         featurisers={"ecfp4": ECFP4(), "descriptors": Descriptors()},
         similarity=nearest_tanimoto,
         likeness="tanimoto",
+        pictures=pictures,
         checks=(InvarianceHook(),),
     )
 

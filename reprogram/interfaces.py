@@ -333,6 +333,14 @@ class TargetTask:
     split: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def applicability(self) -> dict[str, np.ndarray]:
+        """Columns of ``predictions.csv`` that say how near each test example is to what was learned from: name -> [N]."""
+        return {}
+
+    def pictures(self, model: nn.Module) -> dict[str, bytes]:
+        """Title -> PNG of what the reprogrammed model looks at in some test examples, for the report."""
+        return {}
+
     def featurisers(self) -> dict[str, Featuriser]:
         """Names and functions of the plain features that baselines use (pixels, fingerprints, k-mers)."""
         return {}

@@ -27,10 +27,12 @@ class Smiles(Text):
     tokens: as for ``input=text``. spellings: views a molecule, the canonical SMILES first, then randomised ones (Bjerrum
     2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The random
     spellings depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4``,
-    ``ecfp4_counts`` and ``descriptors`` make the program a hybrid.
+    ``ecfp4_counts`` and ``descriptors`` make the program a hybrid. canonical: False reads
+    the first view as it is written, to measure what handwriting tells (row ``as_written`` of the report).
     """
 
     spellings: int = 1
+    canonical: bool = True
 
     known: ClassVar[dict[str, Featuriser]] = {
         "ecfp4": ECFP4(),
@@ -45,6 +47,8 @@ class Smiles(Text):
 
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
         written = [spell(smiles, self.spellings) for smiles in batch]
+        if not self.canonical:
+            written = [(smiles, *others[1:]) for smiles, others in zip(batch, written)]
         kinds = self.tokens.split("+")
         return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.spellings)]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
 from reprogram.inputs._tokens import embed, vocabulary_of
-from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import TargetTokens
 
 
@@ -48,6 +48,9 @@ class DenseTokenMap(InputTransformation):
         weights = self.theta.detach().gather(1, heaviest)
         return readable(self._target.tokens, self._vocabulary.tokens, heaviest, weights)
 
+    def explain(self) -> list[Explanation]:
+        return [compositions(self.composition())]
+
 
 def first_sources(target: TargetTokens, encode, start: str) -> list[list[int]]:
     """Source token ids that each target token starts from; of a token that the source cannot read, its first token."""
@@ -66,3 +69,10 @@ def readable(
         parts = [(sources[i] if i < len(sources) else f"<{i}>", v) for i, v in zip(row, values) if abs(v) > 1e-6]
         made[token] = sorted(parts, key=lambda part: -abs(part[1]))
     return made
+
+
+def compositions(made: dict[str, list[tuple[str, float]]], most: int = 60) -> Explanation:
+    """The report's table of what each target token is made of; tokens that begin with letters or brackets first."""
+    order = sorted(made, key=lambda token: (not (token[:1].isalpha() or token[:1] == "["), token))
+    rows = [(token, ", ".join(f"{source} {weight:+.2f}" for source, weight in made[token])) for token in order[:most]]
+    return Explanation("What each target token is made of", ("target token", "source tokens and weights"), rows)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError
 from reprogram.inputs._sparse_coding import matching_pursuit, preselect
 from reprogram.inputs._tokens import embed, vocabulary_of
-from reprogram.inputs.dense_token_map import first_sources, readable
-from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.inputs.dense_token_map import compositions, first_sources, readable
+from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import TargetTokens
 
 
@@ -86,3 +86,6 @@ class TokenMap(InputTransformation):
     def composition(self) -> dict[str, list[tuple[str, float]]]:
         """Target token -> the source tokens that it is made of, with weights."""
         return readable(self._target.tokens, self._vocabulary.tokens, self.ids, self.weights)
+
+    def explain(self) -> list[Explanation]:
+        return [compositions(self.composition())]

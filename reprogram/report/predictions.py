@@ -19,6 +19,8 @@ BETWEEN = "|"  # between the labels of one multi-label example
 def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> Path:
     """``row,label,prediction`` and ``p:CLASS`` a class; regression: ``row,label,prediction``. Returns the path.
 
+    Then the target's own columns on how near an example is to the training labels, such as ``nearest_tanimoto``.
+
     Multi-label rows name the tasks that are true, separated by ``|``; a label that is missing is left out.
     """
     path = folder / "predictions.csv"
@@ -28,11 +30,12 @@ def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> P
     rows = list(target.test_rows) or list(range(len(target.test)))
     answers = predictions(scores, problem)
     columns = [] if problem == "regression" else [f"p:{name}" for name in classes]
-    writer.writerow(["row", "label", "prediction", *columns])
+    near = target.applicability()
+    writer.writerow(["row", "label", "prediction", *columns, *near])
     for index, row in enumerate(rows):
         known, answer = (named(values[index], target.info) for values in (target.test.labels, answers))
         chances = [] if problem == "regression" else [f"{p:.6g}" for p in scores[index]]
-        writer.writerow([row, known, answer, *chances])
+        writer.writerow([row, known, answer, *chances, *(f"{values[index]:.4g}" for values in near.values())])
     write_atomically(path, text.getvalue())
     return path
 

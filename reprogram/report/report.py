@@ -37,7 +37,7 @@ def build(run: Run, model: ReprogrammedModel, target: TargetTask, found: Compari
     page.section("Learning curve", *learning(data.get("history") or []))
     checks = data.get("robustness") or {}
     page.section("Robustness", *robustness(checks.get("rows") or [], checks.get("notes") or []))
-    for name, image in run.pictures.items():
+    for name, image in (run.pictures | target.pictures(model)).items():
         page.section(name.replace("_", " ").capitalize(), blocks.picture(image, name.replace("_", " ")))
     for name, parts in run.sections.items():
         page.section(name, *parts)

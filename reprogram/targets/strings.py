@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Featuriser, TargetInfo, TargetTask
@@ -44,6 +45,7 @@ class Reader:
     featurisers: dict[str, Featuriser] = field(default_factory=dict)
     similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
     likeness: str = ""
+    pictures: Callable[[nn.Module, TargetTask], dict[str, bytes]] | None = None
     checks: tuple[Any, ...] = ()
 
 
@@ -70,6 +72,13 @@ class StringTask(TargetTask):
             return None
         known = self.train.batch(np.arange(len(self.train)))
         return self.reader.similarity(strings, known).max(1)
+
+    def applicability(self) -> dict[str, np.ndarray]:
+        nearest = self.nearest(self.test.batch(np.arange(len(self.test))))
+        return {} if nearest is None else {f"nearest_{self.reader.likeness}": nearest}
+
+    def pictures(self, model: nn.Module) -> dict[str, bytes]:
+        return {} if self.reader.pictures is None else self.reader.pictures(model, self)
 
 
 def plain_text(cell: str) -> Reading:

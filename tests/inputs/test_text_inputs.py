@@ -68,7 +68,7 @@ def test_target_tokens_cover_every_string(kind, text):
 def test_text_and_prompt(encoder):
     assert built(Text(), encoder)(["CCl"]) == [["CCl"]]
     assert built(Text("own+smiles"), encoder)(["CCl"]) == [["CCl"], ["C Cl"]]
-    assert built(PromptText("smiles", "a {} b"), encoder)(["CCl"]) == [["a C Cl b"]]
+    assert built(PromptText("smiles", template="a {} b"), encoder)(["CCl"]) == [["a C Cl b"]]
     for bad, message in ((Text("smile"), "did you mean 'smiles'"), (PromptText(template="no"), "once")):
         with pytest.raises(ConfigError, match=message):
             built(bad, encoder)
