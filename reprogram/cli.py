@@ -28,7 +28,7 @@ from reprogram.result import write_atomically
 def main() -> None:
     """Console script ``reprogram`` and ``python train.py``."""
     if any(a in ("--help", "-h") for a in sys.argv[1:]):
-        print(help_text())
+        show_help()
         raise SystemExit(0)
     keep_freed_memory()
     sys.argv[1:] = split_sources(sys.argv[1:])
@@ -37,6 +37,13 @@ def main() -> None:
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
     code = said(entry, debug=job.debug)
     raise SystemExit(code or job.code)
+
+
+def show_help() -> None:
+    try:
+        print(help_text(), flush=True)
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Job:
