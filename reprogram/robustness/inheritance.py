@@ -27,14 +27,13 @@ SOURCE_SIDE = 128  # pixels at which the bare source reads, or its own side if t
 class BareSource(nn.Module):
     """A source without any program: target images, resized and coloured as it reads them, to its own logits [B, S]."""
 
-    def __init__(self, source: SourceModel) -> None:
+    def __init__(self, source: SourceModel, side: int = SOURCE_SIDE) -> None:
         super().__init__()
-        self.source = source
+        self.source, self.side = source, min(source.spec.size, side)
 
     def answer(self, images: Tensor) -> SourceOutput:
         spec = self.source.spec
-        side = min(spec.size, SOURCE_SIDE)
-        x = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        x = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
         if x.shape[1] == 1 and spec.channels > 1:
             x = x.expand(-1, spec.channels, -1, -1)
         return self.source(x)
