@@ -26,6 +26,12 @@ NAMES = {
 }
 CHECKS = ("as_written",)  # rows that are no alternative to the program
 
+MODELS = {
+    "logistic": "logistic regression",
+    "scaled_logistic": "logistic regression",
+    "forest": "a random forest",
+    "nearest_centroid": "the nearest centroid",
+}
 SHORT = {
     "mapping_only": "mapping only",
     "linear_probe": "linear probe",
@@ -103,7 +109,7 @@ def called(name: str) -> str:
     if name in NAMES:
         return NAMES[name]
     features, _, model = name.partition("+")
-    return f"{features} with {model.replace('_', ' ')}" if model else f"a simple model on {features}"
+    return f"{MODELS.get(model, model)} on {features}" if model else f"a simple model on {features}"
 
 
 def short(name: str) -> str:

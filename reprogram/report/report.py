@@ -159,7 +159,7 @@ def _strings(target: TargetTask, rows: np.ndarray, scores: np.ndarray) -> list[M
     answers = metrics.predictions(scores, target.info.problem)
     body = [
         [
-            text if len(text) <= 120 else f"{text[:120]} …",
+            Markup('<span class="long">{}</span>').format(text if len(text) <= 120 else f"{text[:120]} …"),
             named(target.test.labels[row], target.info),
             named(answers[row], target.info),
         ]

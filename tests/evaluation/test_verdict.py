@@ -105,7 +105,7 @@ def test_chance_is_the_commonest_answer():
     ("row", "words"),
     [
         ("linear_probe", "the linear probe"),
-        ("ecfp4+forest", "ecfp4 with forest"),
+        ("ecfp4+forest", "a random forest on ecfp4"),
         ("kmers", "a simple model on kmers"),
     ],
 )
