@@ -22,6 +22,7 @@ from reprogram.interfaces import (
     TargetInfo,
 )
 from reprogram.progress import progress
+from reprogram.targets.base import ArrayExamples, StringExamples
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
 
@@ -114,11 +115,11 @@ class ReprogrammedModel(nn.Module):
             return logits.softmax(1)
         return logits.sigmoid() if self.target.problem == "multilabel" else logits
 
-    def predict_proba(self, examples: Examples, batch_size: int = READ_AT_ONCE) -> np.ndarray:
-        """[N, T] probabilities (regression: [N, 1] values)."""
-        return self.probabilities(self.logits(examples, batch_size)).numpy()
+    def predict_proba(self, examples: Examples | Sequence[str] | Tensor, batch_size: int = READ_AT_ONCE) -> np.ndarray:
+        """[N, T] probabilities (regression: [N, 1] values) of examples, plain strings, or images [N, C, H, W]."""
+        return self.probabilities(self.logits(_unlabelled(examples), batch_size)).numpy()
 
-    def predict(self, examples: Examples, batch_size: int = READ_AT_ONCE) -> np.ndarray:
+    def predict(self, examples: Examples | Sequence[str] | Tensor, batch_size: int = READ_AT_ONCE) -> np.ndarray:
         """Class indices [N] (multilabel: 0/1 [N, T]; regression: values [N])."""
         values = self.predict_proba(examples, batch_size)
         if self.target.problem == "classification":
@@ -157,6 +158,15 @@ class ReprogrammedModel(nn.Module):
     def program_size(self) -> int:
         """Number of values in the program."""
         return sum(t.numel() for t in self.program().values())
+
+
+def _unlabelled(inputs: Examples | Sequence[str] | Tensor) -> Examples:
+    """New inputs as examples whose labels nobody knows."""
+    if isinstance(inputs, Examples):
+        return inputs
+    if isinstance(inputs, Tensor):
+        return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
+    return StringExamples(list(inputs), np.zeros(len(inputs)))
 
 
 def concatenate(outputs: list[SourceOutput]) -> SourceOutput:

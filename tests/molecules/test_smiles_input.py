@@ -88,6 +88,8 @@ def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
     again = from_pretrained(tmp_path / "program")
     with torch.no_grad():
         assert torch.equal(again(["OC(C)=O", "CCO"]), model(["CC(O)=O", "OCC"]))
+        scored = again.predict_proba(["OC(C)=O", "CCO"])  # new molecules from Python, as they come
+        assert scored.shape == (2, 2) and again.predict(["CCO"]).shape == (1,)
         plain = ReprogrammedModel(encoder, Smiles(), RidgeTaps(), TARGET)
         fit(plain, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
         assert model.output.weight.shape[0] == plain.output.weight.shape[0] + 2048  # it reads the fingerprint beside
