@@ -25,6 +25,7 @@ from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
+STRINGS_AT_ONCE = 512  # a text source makes its own batches of about equal length out of these
 
 
 class ReprogrammedModel(nn.Module):
@@ -94,6 +95,8 @@ class ReprogrammedModel(nn.Module):
 
     def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:
         """Batches in order, on the model's device, in eval mode and without gradients, with progress."""
+        if isinstance(examples, StringExamples):
+            batch_size = max(batch_size, STRINGS_AT_ONCE)
         was_training = self.training
         self.eval()
         context = torch.no_grad() if torch.is_grad_enabled() else nullcontext()

@@ -93,3 +93,12 @@ def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
         plain = ReprogrammedModel(encoder, Smiles(), RidgeTaps(), TARGET)
         fit(plain, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
         assert model.output.weight.shape[0] == plain.output.weight.shape[0] + 2048  # it reads the fingerprint beside
+
+
+def test_strings_are_read_many_at_once(encoder, monkeypatch):
+    """Trap: a text source that is handed 32 strings at a time has nothing to sort by length."""
+    asked, real = [], encoder.answer
+    monkeypatch.setattr(encoder, "answer", lambda x, taps=(): asked.append(len(x)) or real(x, taps))
+    model = ReprogrammedModel(encoder, Smiles(), RidgeTaps(), TARGET)
+    model.collect(StringExamples(["CCO"] * 300, torch.zeros(300).numpy()))
+    assert asked == [300]
