@@ -132,7 +132,9 @@ def tiny(tmp_path_factory):
                 pixels = rng.integers(colour - 50, colour + 50, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(root / "images" / part / name / f"{i}.png")
     source = ["source=huggingface", f"source.name={root / 'model'}"]
-    return [*source, "target=image_folder", f"target.root={root / 'images'}", "target.shots=4", "device=cpu"]
+    target = ["target=image_folder", f"target.root={root / 'images'}", "target.shots=4"]
+    program = ["input=none", "input.size=32", "output=ridge_taps", "task.baselines=[]"]
+    return [*source, *target, *program, "device=cpu"]
 
 
 @pytest.fixture

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-FAST = ["task.baselines=[]", "input=none", "input.size=32", "output=ridge_taps"]
-
 
 @pytest.fixture
 def made(typed, tiny, tmp_path):
     """A finished run in ``made/``."""
-    code, stderr = typed(*tiny, *FAST, folder="made")
+    code, stderr = typed(*tiny, folder="made")
     assert code == 0, stderr
     return tmp_path / "made"
 
