@@ -13,8 +13,10 @@ SEARCHED = ("start of every search", "rgf", "spsa_gc", "cma_es", "white box, the
 WANTED = {1000: 0.75, 10000: 0.90}
 
 
-def table(rows: list[dict[str, Any]], shots: int) -> tuple[str, dict[str, Any]]:
-    """The page as markdown, and its figures."""
+def table(
+    rows: list[dict[str, Any]], shots: int, test: int = 0, wanted: Sequence[tuple[str, int, int]] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The page as markdown, and its figures. ``wanted``: (target, seed, budget) of searches; what lacks is named."""
     cells = [row for row in rows if row["target"] != "throughput"]
     targets = list(dict.fromkeys(row["target"] for row in cells))
     kinds = sorted({(row["budget"], row["method"]) for row in cells}, key=_order)
@@ -25,7 +27,7 @@ def table(rows: list[dict[str, Any]], shots: int) -> tuple[str, dict[str, Any]]:
         "Written by `python benchmarks/black_box.py --table docs/results/black_box.md`.",
         "",
         f"EfficientNet-Lite0 (1,000 ImageNet classes, probabilities as answers, 8-bit images) behind MLServer in its own "
-        f"process; {shots} labels a class, ten classes. Test accuracy: mean ± standard deviation over seeds, (number of "
+        f"process; {shots} labels a class, ten classes, at most {test} test images. Test accuracy: mean ± standard deviation over seeds, (number of "
         "seeds). *Queries* are training queries, the most that any target needed; test queries are counted apart.",
         "",
         "| program | budget | queries | " + " | ".join(targets) + " |",
@@ -39,7 +41,16 @@ def table(rows: list[dict[str, Any]], shots: int) -> tuple[str, dict[str, Any]]:
         figures["accuracy"][f"{method} @ {budget}"] = {
             t: _mean([r["accuracy"] for r in found if r["target"] == t]) for t in targets
         }
-    lines += ["", *_gains(cells, targets, figures), "", *_searches(cells, targets), "", *_throughput(rows, figures)]
+    lines += [
+        "",
+        *_gains(cells, targets, figures),
+        "",
+        *_searches(cells, targets),
+        "",
+        *_not_run(cells, wanted),
+        "",
+        *_throughput(rows, figures),
+    ]
     figures["seeds"] = sorted({row["seed"] for row in cells})
     figures["shots"] = shots
     return "\n".join(lines) + "\n", figures
@@ -77,7 +88,7 @@ def _gains(cells: list[dict[str, Any]], targets: Sequence[str], figures: dict[st
             reached, shares[budget] = reached and share >= wanted, share
         figures["share_of_gain"][target] = {"seeds": seeds, **shares}
         lines.append(
-            f"| {target} ({len(seeds)} seeds) | {start:.3f} | {best:.3f} ({named}) | "
+            f"| {target} (seeds: {len(seeds)}) | {start:.3f} | {best:.3f} ({named}) | "
             + " | ".join(shown)
             + f" | {'yes' if reached else 'no'} |"
         )
@@ -109,6 +120,21 @@ def _searches(cells: list[dict[str, Any]], targets: Sequence[str]) -> list[str]:
         wanted = [(SEARCHED[0], 1000), *((m, b) for m in SEARCHED[1:4] for b in budgets), (SEARCHED[4], 0)]
         lines.append(f"| {target} | " + " | ".join(_shown(at.get(key, [])) for key in wanted) + " |")
     return lines
+
+
+def _not_run(cells: list[dict[str, Any]], wanted: Sequence[tuple[str, int, int]]) -> list[str]:
+    """What a complete run would have, and these cells do not."""
+    found = {(c["target"], c["seed"], c["budget"], c["method"]) for c in cells}
+    lacking: dict[tuple[int, str], int] = {}
+    for target, seed, budget in wanted:
+        for method in SEARCHED[1:4]:
+            if (target, seed, budget, method) not in found:
+                lacking[budget, method] = lacking.get((budget, method), 0) + 1
+    if not lacking:
+        return []
+    total = len({(target, seed) for target, seed, _ in wanted})
+    said = [f"{method} at {budget:,} queries ({n} of {total})" for (budget, method), n in sorted(lacking.items())]
+    return ["**Not run** (cells of target and seed): " + ", ".join(said) + "."]
 
 
 def _throughput(rows: list[dict[str, Any]], figures: dict[str, Any]) -> list[str]:

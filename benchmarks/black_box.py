@@ -281,7 +281,7 @@ def measure_throughput(
         encoded.append(base64.b64encode(raw.getvalue()).decode())
     tensor = {"name": "image", "datatype": "BYTES", "shape": [batch, 1], "data": encoded}
     body = json.dumps({"inputs": [tensor]}).encode()
-    block = batch * 8
+    block = batch * 16
     plain: list[float] = []
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder, httpx.Client(timeout=120) as http:
@@ -349,7 +349,8 @@ def main() -> None:
         with service as url:
             bench = Bench(arguments, url)
             run(bench)
-    text, figures = table(bench.rows, arguments.shots)
+    wanted = [(t, s, b) for b in arguments.budgets for t in arguments.targets for s in arguments.seeds]
+    text, figures = table(bench.rows, arguments.shots, arguments.test, wanted)
     print(text)
     if arguments.table:
         arguments.table.parent.mkdir(parents=True, exist_ok=True)

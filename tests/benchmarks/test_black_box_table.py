@@ -33,7 +33,7 @@ def test_share_of_the_gain_leaves_out_copies_inner_layers_and_seeds_without_a_wh
     shares = figures["share_of_gain"]["digits"]
     assert shares["seeds"] == [0]
     assert shares[1000] == pytest.approx(0.5 / 0.6) and shares[10000] == pytest.approx(0.55 / 0.6)
-    assert "| digits (1 seeds) | 0.300 | 0.900 (linear on logits, views) | 0.800, 83%" in text and "| yes |" in text
+    assert "| digits (seeds: 1) | 0.300 | 0.900 (linear on logits, views) | 0.800, 83%" in text and "| yes |" in text
 
 
 def test_target_that_is_not_reached_is_said_plainly():
@@ -45,3 +45,10 @@ def test_searches_stand_beside_their_start_and_the_gradients():
     rows = [cell("start of every search", 0.5, 1000), cell("rgf", 0.52, 1000), cell("rgf", 0.55, 10000)]
     text, _ = page.table([*rows, cell("white box, the searched prompt, top_k", 0.6)], 16)
     assert "| digits | 0.500 (1) | 0.520 (1) | 0.550 (1) | – | – | – | – | 0.600 (1) |" in text
+
+
+def test_what_was_not_run_is_named():
+    rows = [cell("start of every search", 0.5, 1000), cell("rgf", 0.52, 1000)]
+    text, _ = page.table(rows, 16, 200, [("digits", 0, 1000), ("digits", 0, 50000)])
+    assert "spsa_gc at 1,000 queries (1 of 1)" in text and "rgf at 50,000 queries (1 of 1)" in text
+    assert "rgf at 1,000 queries" not in text
