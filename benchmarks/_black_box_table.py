@@ -26,9 +26,10 @@ def table(
         "",
         "Written by `python benchmarks/black_box.py --table docs/results/black_box.md`.",
         "",
-        f"EfficientNet-Lite0 (1,000 ImageNet classes, probabilities as answers, 8-bit images) behind MLServer in its own "
-        f"process; {shots} labels a class, ten classes, at most {test} test images. Test accuracy: mean ± standard deviation over seeds, (number of "
-        "seeds). *Queries* are training queries, the most that any target needed; test queries are counted apart.",
+        "EfficientNet-Lite0 (1,000 ImageNet classes, probabilities as answers, 8-bit images) behind MLServer in its own "
+        f"process; {shots} labels a class, ten classes, at most {test} test images. Test accuracy: mean ± standard "
+        "deviation over seeds, (number of seeds). *Queries* are training queries, the most that any target needed; test "
+        "queries are counted apart.",
         "",
         "| program | budget | queries | " + " | ".join(targets) + " |",
         "|---|---|---|" + "---|" * len(targets),
@@ -41,16 +42,13 @@ def table(
         figures["accuracy"][f"{method} @ {budget}"] = {
             t: _mean([r["accuracy"] for r in found if r["target"] == t]) for t in targets
         }
-    lines += [
-        "",
-        *_gains(cells, targets, figures),
-        "",
-        *_searches(cells, targets),
-        "",
-        *_not_run(cells, wanted),
-        "",
-        *_throughput(rows, figures),
-    ]
+    for part in (
+        _gains(cells, targets, figures),
+        _searches(cells, targets),
+        _not_run(cells, wanted),
+        _throughput(rows, figures),
+    ):
+        lines += ["", *part] if part else []
     figures["seeds"] = sorted({row["seed"] for row in cells})
     figures["shots"] = shots
     return "\n".join(lines) + "\n", figures
