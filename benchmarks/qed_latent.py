@@ -141,6 +141,9 @@ def page(rows: list[dict[str, Any]], known: dict[str, Search]) -> tuple[str, dic
             f"| `{key[0]}`, seed {key[2]} | {len(group)} | {key[1]} | {sum(hits)} of {len(group)} | "
             f"{np.median(calls):.0f} | {allowed:.0%} | {seconds:.1f} |"
         )
+    if any(figure["starts"] < 20 for figure in figures.values()):
+        text += ["", "**Not complete**: 20 starts a method were planned, and a row of few starts says little. The command "
+                 "goes on where it stopped."]  # fmt: skip
     text += [
         "",
         "Published for QMO on all 800 with its own encoder-decoder: 92.8% with up to 50,000 calls a molecule.",
