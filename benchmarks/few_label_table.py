@@ -52,8 +52,8 @@ def write_table(cells_file: Path, path: Path, args: argparse.Namespace) -> dict[
     for cell in records:
         cells[cell["shots"], cell["group"], cell["row"]][cell["data"]].append(cell["accuracy"])
         settings[cell["row"]] = cell["setting"]
-    lines = [*head(args, records), *goals(cells, min(args.shots))]
-    for shots in args.shots:
+    lines = [*head(args, records), *unmeasured(args, records), *goals(cells, min(args.shots))]
+    for shots in sorted({cell["shots"] for cell in records}):
         lines += ["", f"## {shots} labels a class"]
         for group, title in GROUPS.items():
             rows = {row: data for (s, g, row), data in cells.items() if s == shots and g == group}
@@ -109,6 +109,19 @@ def head(args: argparse.Namespace, records: list[dict[str, Any]]) -> list[str]:
         "the mirror image at all four. `none` is 224 px. Trained prompts run at a low source resolution with few steps "
         "on a CPU: their rows say what a CPU user gets, not what 200 epochs on a GPU reach.",
     ]
+
+
+def unmeasured(args: argparse.Namespace, records: list[dict[str, Any]]) -> list[str]:
+    """A sentence on what was asked for and has no row yet, so that nobody takes a partial table for a whole one."""
+    groups = ("label mapping", "trained prompt")
+    asked = {(d, s, g) for d in DATA for s in args.shots for g in groups} - {
+        (d, s, "trained prompt") for d in DATA for s in args.shots[1:]
+    }
+    missing = sorted(asked - {(c["data"], c["shots"], c["group"]) for c in records})
+    if not missing:
+        return []
+    listed = "; ".join(f"{d}, {s} labels, {'programs' if g == groups[0] else 'trained prompts'}" for d, s, g in missing)
+    return ["", f"**This table is incomplete.** Not measured yet: {listed}."]
 
 
 def goals(cells: Cells, shots: int) -> list[str]:
