@@ -134,7 +134,8 @@ def goals(cells: Cells, shots: int) -> list[str]:
             best = max(found, key=lambda r: found[r])
             reached = "reached" if found[best] >= goal else "NOT reached"
             lines.append(
-                f"- {data}: without a linear output at least {goal:.2f}: {reached}, {found[best]:.3f} by {best}."
+                f"- {data}: without a linear output at least {goal:.2f}: {reached}, {found[best]:.3f} by {best} "
+                f"(seeds: {len(mappings[best][data])})."
             )
     linear = ("linear output", "trained prompt, linear output")
     programs = {r: d for (s, g, r), d in cells.items() if s == shots and g in linear and all(d.get(x) for x in DATA)}
