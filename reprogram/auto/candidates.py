@@ -65,9 +65,7 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
         found.append(_image("label map, 1 scale", small[-1:], False, ("top_k", {}), source))
     if spec.feature_size:
         found.append(_image("linear probe", (full,), False, ("linear_features", {}), source, kind="baseline"))
-        found.append(
-            _image("features, ridge", small[-1:], False, ("ridge_taps", {"layers": ["head@1"], "head": False}), source)
-        )
+        found.append(_image("features, ridge", small[-1:], False, ("ridge_taps", _features(spec)), source))
     if taps:
         found.append(_image("layers, 1 scale", small[-1:], False, ("ridge_taps", {}), source))
         found.append(
@@ -86,7 +84,7 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
             )
         )
     if spec.feature_size:
-        head = {"layers": ["head@1"], "head": False, "average": 2 if photographs else 1}
+        head = _features(spec) | {"average": 2 if photographs else 1}
         found.append(_image("features, all scales", (*several, full), photographs, ("ridge_taps", head), source))
     if labels and not spec.feature_size:  # a model that can only be asked shows its answers, nothing else
         found.append(_image("answers, ridge", small[-1:], False, ("ridge_taps", {}), source))
@@ -94,6 +92,12 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
     if labels:
         found.append(_image("label map, all scales", (*several, full), photographs, ("top_k", {}), source))
     return found
+
+
+def _features(spec: SourceSpec) -> Config:
+    """The pooled features and little else: where they are no layer of their own, the last layer's mean beside them."""
+    layer = "head" if "head" in spec.taps else spec.taps[-1] if spec.taps else None
+    return {"layers": [f"{layer}@1"] if layer else [], "head": layer != "head"}
 
 
 def _late(taps: Sequence[str], photographs: bool) -> Config:

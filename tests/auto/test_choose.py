@@ -95,6 +95,11 @@ def test_a_time_limit_shorter_than_one_pass_still_gives_a_program(tiny_source, t
     assert found.model.predict(task.train).shape == (40,)
 
 
+def test_every_candidate_fits_a_source_without_a_layer_named_head(tiny_source, task, empty_run):
+    found = choose([tiny_source()], task, fast(), empty_run)
+    assert [row for row in found.rows if row["status"] == "failed"] == []
+
+
 def test_an_interrupted_search_goes_on(tiny_source, task, empty_run, monkeypatch):
     whole = choose([tiny_source()], task, fast(), empty_run)
     calls = []
