@@ -105,7 +105,7 @@ def smoothed(model: nn.Module, images: Tensor, labels: Tensor, arguments: argpar
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {k: v for k, v in vars(arguments).items() if k not in ("images", "cells", "table")}
+    return {k: v for k, v in vars(arguments).items() if k not in ("images", "cells", "table", "table_only")}
 
 
 def page(cells: list[dict[str, Any]], about: dict[str, Any]) -> str:
@@ -136,12 +136,20 @@ def page(cells: list[dict[str, Any]], about: dict[str, Any]) -> str:
                 percent(c["certified"]),
             ]
             lines.append(f"| {row} | " + " | ".join(shown) + f" | {inherited} |")
+        missing = [row for row in ROWS if row not in here]
         lines += ["", *reading(here), ""]
+        if missing:
+            lines += [f"Not measured: {', '.join(missing)}.", ""]
     return "\n".join(lines)
 
 
 def reading(here: dict[str, dict[str, Any]]) -> list[str]:
     """What the table says about strengthening, in words, from its numbers."""
+    if "source" in here and kept(here["source"]) == 0:
+        fragile = (
+            "The source keeps none of its own answers under the attack, so there is nothing to inherit and no ratio."
+        )
+        return [fragile, *reading({k: c for k, c in here.items() if k != "source"})]
     if not {"program", "program, PGD"} <= here.keys():
         return []
     before, after = (here[row]["robust"]["linf"]["value"] for row in ("program", "program, PGD"))
@@ -165,6 +173,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of cifar10-small (train/ and test/)")
     parser.add_argument("--cells", type=Path, default=Path("robustness_cells.jsonl"))
     parser.add_argument("--table", type=Path, help="page to write")
+    parser.add_argument("--table-only", action="store_true", help="only write the page from the finished cells")
     parser.add_argument("--side", type=int, default=64, help="pixels at which the source reads")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=10)
@@ -179,7 +188,7 @@ def main() -> None:
     cells = [c for c in known if c["settings"] == settings(arguments)]
     for name, target in targets(arguments.images, arguments.shots, arguments.seed).items():
         for row in ROWS:
-            if any((c["target"], c["row"]) == (name, row) for c in cells):
+            if arguments.table_only or any((c["target"], c["row"]) == (name, row) for c in cells):
                 continue
             cells.append(cell(name, row, target, arguments))
             with arguments.cells.open("a") as file:

@@ -13,6 +13,7 @@ from reprogram.model import ReprogrammedModel
 from reprogram.robustness import checks, flags
 from reprogram.robustness.checks import Settings
 from reprogram.robustness.hook import RobustnessHook
+from reprogram.targets.base import ArrayExamples
 
 FAST = Settings(examples=24, few=24, threats={"linf": 0.12}, pgd=10, apgd=8, square=30, draws=2)
 
@@ -191,7 +192,8 @@ def test_flags_of_comparisons():
     assert "masked" in str(flags.blackbox_beats_whitebox({"pgd": none}, {"square": half}))
     assert flags.blackbox_beats_whitebox({"pgd": half, "apgd": ~half}, {"square": all_}) is None
     assert flags.single_step_beats_iterative(all_, half) and not flags.single_step_beats_iterative(half, all_)
-    assert flags.more_steps_help(half, all_) and not flags.more_steps_help(half, half)
+    assert flags.more_steps_help(none, half) and not flags.more_steps_help(half, half)
+    assert not flags.more_steps_help(half, all_), "nothing is left that more steps could break"
     assert flags.not_monotone({0.1: all_, 0.2: half}) and not flags.not_monotone({0.1: half, 0.2: all_})
     assert flags.not_reaching_chance({0.5: half}, 10) and not flags.not_reaching_chance({0.1: half, 0.5: all_}, 10)
 
@@ -218,6 +220,28 @@ def test_the_hook_attacks_a_reprogrammed_model(tiny_source, easy_images, empty_r
     assert found["pgd"]["n"] == 12
     assert (empty_run.dir / "robustness.jsonl").exists()
     assert all(p.requires_grad for p in model.output.parameters()), "the program can be trained on"
+
+
+def test_full_depth_runs_every_check_on_a_reprogrammed_model(tiny_source, easy_images, empty_run):
+    examples, info = easy_images
+    model = ReprogrammedModel(tiny_source(), NoPrompt(), Head(), info)
+    small = {"examples": 6, "few": 4, "pgd": 4, "apgd": 4, "targeted": 3, "square": 10, "jumps": 1, "universal": 1}
+    small |= {"draws": 1, "clever": 1, "smooth": 2, "samples": 60, "bounds": 1, "semantic": 3, "corruptions": (3,)}
+    with torch.no_grad():
+        answered = ArrayExamples(examples.images, model(examples.batch(range(40))).argmax(1).numpy())
+    RobustnessHook("full", **small).on_fit_end(empty_run, model, TargetTask(info, examples, answered))
+    table = empty_run.result.data["robustness"]["rows"]
+    found = {(row["check"], row["kind"]) for row in table}
+    assert {
+        ("apgd_targeted", "attack"), ("hopskipjump", "attack"), ("clever", "estimate"), ("smoothing", "certificate"),
+        ("smoothing_first_order", "certificate"), ("linear_bounds", "certificate"), ("hue", "attack"),
+        ("hue", "certificate"), ("translation", "certificate"), ("corruptions", "estimate"), ("inheritance", "estimate"),
+        ("worst_case", "attack"), ("transfer", "attack"), ("universal", "attack"),
+    } <= found  # fmt: skip
+    told = " ".join(flag for row in table for flag in row["flags"])
+    assert "exceeds an attack" not in told, "the sandwich"
+    bounded = [row for row in table if row["check"] == "linear_bounds"]
+    assert all(row["n"] == 1 for row in bounded), "the program is recorded together with its source"
 
 
 def test_the_hook_names_unknown_options_and_says_why_it_has_nothing_to_attack(easy_images, empty_run, tiny_source):

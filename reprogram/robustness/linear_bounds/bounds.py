@@ -65,10 +65,11 @@ class Bounds:
         self.network, self.ball, self.parallel = network, ball, parallel
         self.tightened = network.bends() <= most
         self.intervals: list[tuple[Tensor, Tensor]] = []
+        self._ends: dict[int, tuple[Tensor, Tensor]] = {}
         for place, node in enumerate(network.nodes):
-            self.intervals.append(self._forward(node))
+            self.intervals.append(self._on_a_line(place, node) or self._forward(node))
             reader = self._bend_after(place)
-            if self.tightened and reader is not None:
+            if self.tightened and reader is not None and place not in self._ends:
                 self._tighten(place, reader)
 
     def output(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -85,6 +86,18 @@ class Bounds:
             torch.maximum(self._substitute(last, shaped), interval[0]),
             torch.minimum(-self._substitute(last, -shaped), interval[1]),
         )
+
+    def _on_a_line(self, place: int, node: Node) -> tuple[Tensor, Tensor] | None:
+        """Before the first bend, values are affine in an input of one number: its two ends tell all, exactly."""
+        if node.kind == "input" and node.shape.numel() == 1:
+            self._ends[place] = self.ball.box()
+        elif node.kind in ("affine", "add") and all(i in self._ends for i in node.inputs):
+            parts = [self._ends[i] for i in node.inputs]
+            low, high = (torch.stack([part[end] for part in parts]).sum(0) for end in (0, 1))
+            self._ends[place] = (node.function(low), node.function(high))
+        if place not in self._ends:
+            return None
+        return torch.minimum(*self._ends[place]), torch.maximum(*self._ends[place])
 
     def _bend_after(self, place: int) -> Node | None:
         return next(
