@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--spellings", type=int, default=1, help="SMILES spellings to average, in one more row")
+    parser.add_argument("--no-written", action="store_true", help="leave out the row of strings as written")
     parser.add_argument("--random-source", action="store_true", help="one more row: random weights")
     parser.add_argument("--cache", type=Path, default=Path(".cache/few_label_sequences"))
     parser.add_argument("--table", type=Path, default=Path("docs/results/few_label_sequences.md"))
@@ -253,6 +254,8 @@ def main() -> None:
 
 def run_target(name: str, options: argparse.Namespace, cells: Path) -> None:
     data = load(name, options)
+    if options.no_written:
+        data.written = data.strings
     done = {(c["target"], c["split"], c["seed"], c["labels"], c["row"]) for c in read_lines(cells)}
     features = Features(data, options.cache, options.random_source)
     if data.info.kind == "molecule" and options.spellings > 1:
