@@ -262,7 +262,9 @@ def run_target(name: str, options: argparse.Namespace, cells: Path) -> None:
         features.add_spellings(options.spellings)
     rows = rows_for(data, options.spellings)
     if options.random_source:
+        beside = next(r.plain for r in rows if r.model.endswith("trees"))
         rows.append(Row("check", "several layers, random weights", "gaussian_process", ("random",)))
+        rows.append(Row("check", "hybrid with trees, random weights", "gaussian_process+trees", ("random",), beside))
     splits = [s for s in options.splits if s != "scaffold" or data.groups is not None]
     for labels in options.labels:
         for split in splits:
