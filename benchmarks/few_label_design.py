@@ -18,6 +18,10 @@ from common import versions, write_page
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results" / "few_label_design.md"
+GAP = (
+    "Gap: predicted less real. The held-out R² says beforehand whether the loop can work. logP is the recipe's default "
+    "because it was the most predictable of five properties here, after the loop on QED had failed: a chosen example."
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -84,7 +88,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"{real} | {gap} |"
         )
     worse = [r["name"] for r in rows if r.get("real_mean") is not None and r["real_mean"] <= r["measured_mean"]]
-    text += ["", "Gap: predicted less real. The held-out R² says beforehand whether the loop can work."]
+    text += ["", GAP]
     if worse:
         text.append(
             f"On {', '.join(worse)} the designed molecules are really no better than the measured ones on average."

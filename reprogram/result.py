@@ -82,6 +82,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
+        mask = os.umask(0)
+        os.umask(mask)
+        os.fchmod(handle, 0o666 & ~mask)  # temporary files are made private; results are as readable as any file
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
