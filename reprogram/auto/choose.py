@@ -12,8 +12,9 @@ from torch import Tensor
 
 from reprogram.auto.bias import Estimate, corrected
 from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
+from reprogram.auto.costs import PassCosts
 from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
-from reprogram.auto.race import PROMPTS, Forecast, forecast, prompted
+from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
 from reprogram.errors import ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
@@ -78,6 +79,7 @@ class _Search:
         self.pool: dict[str, list[SourceOutput]] = {}
         self.notes: list[str] = []
         self.forecasts: list[Forecast] = []
+        self.passes = PassCosts()
         self.folder = context.dir / "checkpoint" / "auto"
 
     def left(self) -> float:
@@ -102,7 +104,17 @@ class _Search:
             raise SourceError(f"No candidate program could be fitted ({reasons}).")
         listed += self.ensembles(listed)
         listed += self.race(folds)
+        self.tell_of_time()
         return self.finish(listed)
+
+    def tell_of_time(self) -> None:
+        """A choice that the clock cut short may come out otherwise on a slower or busier machine."""
+        cut = [name for name, row in self.rows.items() if "did not fit into" in row["why"]]
+        if cut:
+            self.notes.append(
+                f"auto.minutes={self.settings.minutes:g} ended before {len(cut)} of {len(self.rows)} candidates were "
+                "fully scored; a faster machine or more minutes may choose another program."
+            )
 
     def folds(self) -> Folds:
         labels = self.target.train.labels
@@ -133,7 +145,8 @@ class _Search:
                 reader = make_input(atom)
                 reader.build(source.spec, info)
                 taps = self.taps[candidate.source]
-                self.pool[key] = source_outputs(source, self.target.train, info, reader, taps)
+                with self.passes.measured(candidate.source, atom):
+                    self.pool[key] = source_outputs(source, self.target.train, info, reader, taps)
             found += self.pool[key]
         return found
 
@@ -148,26 +161,35 @@ class _Search:
                     self.drop_far_behind()
 
     def score(self, candidate: Candidate, folds: list[np.ndarray]) -> None:
-        row = self.rows.setdefault(self.label(candidate), {"kind": candidate.kind, "status": "scored", "why": ""})
-        done = self.scored.get(self.label(candidate))
+        name = self.label(candidate)
+        row = self.rows.setdefault(name, {"kind": candidate.kind, "status": "scored", "why": "", "seconds": 0.0})
+        done = self.scored.get(name)
         if row["status"] != "scored" or (done is not None and len(done) >= len(folds)):
             return
-        if self.left() <= 0 and (self.scored or done is not None):
-            if done is None:
-                row |= {"status": "skipped", "why": f"the {self.settings.minutes:g} minutes were over"}
+        needed = self.expected(candidate, row, len(folds))
+        if self.scored and self.left() < needed:
+            why = f"about {needed:.0f} s did not fit into the {max(self.left(), 0):.0f} s left"
+            row |= {"why": why} | ({} if done is not None else {"status": "skipped"})
             return
         started = time.monotonic()
         try:
             outputs = self.outputs(candidate)
+            read = time.monotonic()
             spec = self.sources[candidate.source].spec
             logits = out_of_fold(candidate, outputs, self.labels, folds, spec, self.target.info)
         except (ReprogramError, torch.linalg.LinAlgError) as error:
             row |= {"status": "failed", "why": str(error)}
             return
-        row["seconds"] = row.get("seconds", 0.0) + time.monotonic() - started
+        row["fold_seconds"] = (time.monotonic() - read) / len(folds)
+        row["seconds"] += time.monotonic() - started
         row["passes"] = len(outputs)
-        self.scored[self.label(candidate)] = logits
+        self.scored[name] = logits
         self.save()
+
+    def expected(self, candidate: Candidate, row: dict[str, Any], folds: int) -> float:
+        """Seconds that scoring will take, by the passes and the fold measured so far (0 where nothing is known)."""
+        new = [a for key, a in zip(candidate.keys(), candidate.atoms, strict=True) if key not in self.pool]
+        return self.passes.expected(candidate.source, new) + row.get("fold_seconds", 0.0) * folds
 
     def drop_far_behind(self) -> None:
         errors = {name: self.errors(logits) for name, logits in self.scored.items()}
@@ -229,7 +251,7 @@ class _Search:
         for prompt in PROMPTS:
             name = f"trained {prompt[0]}"
             cost = self.prompt_seconds()
-            if self.left() < 2 * cost:
+            if self.left() < 1.5 * cost:
                 why = f"a trial of about {cost:.0f} s did not fit into the time left"
                 self.rows[name] = {"kind": "program", "status": "skipped", "why": why}
                 continue
@@ -237,13 +259,18 @@ class _Search:
             self.forecasts.append(found)
             gain = f"a trial changed the held-out squared error from {found.before:.3f} to {found.after:.3f}"
             self.rows[name] = {"kind": "program", "status": "skipped", "why": f"{gain}: no gain predicted"}
-            if found.helps and self.left() > found.seconds * len(folds.validation):
+            whole = 2 * found.seconds * len(folds.validation)  # twice the epochs, in every fold
+            if found.helps and self.left() > whole:
                 entered.append(self.train_prompt(prompt, folds, gain))
+            elif found.helps:
+                self.rows[name]["why"] = f"{gain}, but {whole:.0f} s of training did not fit into the time left"
         return entered
 
     def prompt_seconds(self) -> float:
-        """Five epochs forward and back on 96 px cost about fifteen passes."""
-        return 18 * 0.0035 * len(self.labels) + 2 if not self.forecasts else self.forecasts[-1].seconds
+        """Five epochs forward and back cost about fifteen passes at the prompt's size, and three more judge it."""
+        if self.forecasts:
+            return self.forecasts[-1].seconds
+        return 18 * self.passes.expected(0, [("views", {"sizes": [SIDE], "flip": False})]) + 2
 
     def train_prompt(self, prompt: Any, folds: Folds, gain: str) -> Candidate:
         candidate = prompted(prompt)
@@ -259,6 +286,9 @@ class _Search:
     def finish(self, listed: list[Candidate]) -> Choice:
         by_name = {self.label(c): c for c in listed}
         names = self.finalists()
+        for name in self.scored.keys() - set(names):
+            if self.rows[name]["status"] == "scored":
+                self.rows[name]["status"] = "skipped"
         errors = np.stack([self.errors(self.scored[n]) for n in names])
         seen = np.isfinite(errors).all(0)
         errors = errors[:, seen]

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from reprogram.auto.candidates import make_input, make_output
 from reprogram.auto.choose import Choice, choose, main_metric
+from reprogram.errors import ConfigError
 from reprogram.evaluation.features import CachedSource
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
@@ -57,8 +58,14 @@ def _last_value(history: History) -> float | None:
     return last.get("accuracy", -last["loss"] if last else None)
 
 
-def choose_program(config: DictConfig, sources: list[SourceModel], target: TargetTask, run: Run) -> Found:
+def choose_program(
+    config: DictConfig, sources: list[SourceModel], target: TargetTask, training: Training, run: Run
+) -> Found:
     """``program=auto``: the search, its table for the report, and the forecast in ``result.json``."""
+    if training.adversarial:
+        raise ConfigError(
+            "training.adversarial needs a program that is trained by steps: name one by input= and output="
+        )
     cached: list[SourceModel] = [CachedSource(source) for source in sources]  # candidates share strings and sizes
     found = choose(cached, target, instantiate(config.auto), run)
     found.model.source = sources[found.candidate.source]

@@ -45,7 +45,7 @@ def run(config: DictConfig) -> float | None:
     if named_parts(config):
         program = train_named(config, sources[0], target, training, context, hooks)
     else:
-        program = choose_program(config, sources, target, context)
+        program = choose_program(config, sources, target, training, context)
     model = program.model
     if [source.fingerprint() for source in sources] != before:
         raise ConfigError(f"The source {model.source.name} changed during training; it must stay frozen.")

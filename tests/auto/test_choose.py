@@ -12,6 +12,7 @@ from reprogram.auto import choose as choose_module
 from reprogram.auto.bias import corrected
 from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
 from reprogram.auto.choose import Auto, accuracy, choose, join
+from reprogram.auto.costs import PassCosts
 from reprogram.auto.crossval import make_folds, probabilities, squared_error
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
@@ -91,8 +92,24 @@ def test_choosing_never_touches_the_test_examples_and_refits_on_all_labels(tiny_
 
 def test_a_time_limit_shorter_than_one_pass_still_gives_a_program(tiny_source, task, empty_run):
     found = choose([tiny_source()], task, fast(minutes=1e-9), empty_run)
-    assert "minutes were over" in " ".join(row["why"] for row in found.rows)
+    assert "did not fit into" in " ".join(row["why"] for row in found.rows)
     assert found.model.predict(task.train).shape == (40,)
+
+
+def test_a_pass_that_would_end_after_the_limit_is_not_begun(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("reprogram.auto.costs.time.monotonic", lambda: now[0])
+    costs, large = PassCosts(), ("views", {"sizes": [32], "flip": True})
+    assert costs.expected(0, [large]) == 0.0
+    with costs.measured(0, VIEW):
+        now[0] += 2.0
+    assert costs.expected(0, [large]) >= 8 * 2.0  # four times the pixels, twice
+    assert costs.expected(1, [large]) == 0.0  # nothing is known of another source
+
+
+def test_a_choice_that_the_clock_cut_short_is_told(tiny_source, task, empty_run):
+    assert "faster machine" in " ".join(choose([tiny_source()], task, fast(minutes=1e-9), empty_run).notes)
+    assert choose([tiny_source()], task, fast(), empty_run).notes == []
 
 
 def test_every_candidate_fits_a_source_without_a_layer_named_head(tiny_source, task, empty_run):

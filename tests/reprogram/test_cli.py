@@ -120,6 +120,12 @@ def test_a_table_that_is_missing_or_lacks_a_column(typed, tmp_path, arguments, s
     assert code == 2 and sentence in stderr
 
 
+def test_strengthening_without_a_named_program_is_refused(typed, tiny):
+    rest = [a for a in tiny if not a.startswith(("input", "output"))]
+    code, stderr = typed(*rest, "training/adversarial=pgd")
+    assert code == 2 and "training.adversarial needs a program that is trained by steps" in stderr
+
+
 def test_images_of_one_pixel_and_of_ten_thousand(typed, tiny, tmp_path):
     root = tmp_path / "sizes"
     for name in "ab":
