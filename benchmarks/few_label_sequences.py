@@ -30,7 +30,7 @@ from molecules.inputs.smiles import spell
 from molecules.targets import b3db, molecules_csv
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.featurisers import Composition, KMers
-from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, to_tensor_labels
+from reprogram.interfaces import OutputMapping, SourceModel, SourceOutput, Tap, TargetInfo, to_tensor_labels
 from reprogram.outputs.gaussian_process import GaussianProcess
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.progress import track
@@ -190,11 +190,11 @@ def predict(row: Row, features: Features, train: np.ndarray, test: np.ndarray, s
     if row.model == "logistic":
         x, y = (features.outputs(r, list(row.views), ())[0].features.numpy() for r in (train, test))
         return fit_predict(row.model, x, labels, y, data.info, seed)
-    mapping = (
-        RidgeTaps(average=len(row.views))
-        if row.model == "ridge_taps"
-        else GaussianProcess(average=len(row.views), trees=200 if row.model.endswith("trees") else 0, seed=seed)
-    )
+    if row.model == "ridge_taps":
+        mapping: OutputMapping = RidgeTaps(average=len(row.views))
+    else:
+        trees, units = 200 if row.model.endswith("trees") else 0, "descriptors" in row.plain
+        mapping = GaussianProcess(average=len(row.views), trees=trees, units=units, seed=seed)
     mapping.build(features.source.spec, data.info)
     mapping.fit(features.outputs(train, list(row.views), row.plain), to_tensor_labels(labels))
     with torch.no_grad():

@@ -132,7 +132,7 @@ def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidat
         found.append(reading("linear probe", {}, ("linear_features", {}), kind="baseline"))
     found.append(reading("layers", {}, layers))
     found.append(reading("layers and plain features", {"features": beside}, layers))
-    process = ("gaussian_process", {"average": 3 if molecules else 1, "trees": 200})
+    process = ("gaussian_process", {"average": 3 if molecules else 1, "trees": 200, "units": molecules})
     if molecules:
         averaged = ("ridge_taps", balanced | {"average": 3})
         found.append(reading("layers, 3 spellings", {"spellings": 3}, averaged))

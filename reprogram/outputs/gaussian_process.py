@@ -26,7 +26,8 @@ from reprogram.outputs.ridge_taps import _parse, default_layers
 MOST_EXAMPLES = 2000  # a kernel matrix of every training example with every other
 SHAPES = 1 + len(LENGTHS)  # linear, then one radial kernel a length
 TRUST = {"classification": 0.2, "multilabel": 0.2, "regression": 1.0}  # power of a likelihood that is wrong for classes
-FEATURES_LEAD = {"source": 0.3, "dense": 0.6, "bits": 0.1}
+FEATURES_LEAD = {"source": 0.3, "dense": 0.6, "standard": 0.6, "bits": 0.1}
+FARTHEST = 5.0  # standard deviations; a rare value in a sample of sixteen must not carry the prediction away
 WIDEST = 50_000_000  # numbers kept; a program from a stranger cannot ask for all memory
 
 
@@ -36,7 +37,8 @@ class GaussianProcess(OutputMapping):
 
     layers: taps as ``name@pooling``; empty takes the default of ``output=ridge_taps``. average: views that show the same
     thing in a row (spellings of a molecule). trees: so many trees on the dense features beside, 0 for none. balanced:
-    every class counts the same. seed: of the trees.
+    every class counts the same. units: values of a feature block beside come in different units (descriptors), so each is
+    read a second time by its own mean and deviation. seed: of the trees.
 
     examples, groups, nodes: shapes, written by :meth:`fit`. The program keeps its training rows, in half precision.
     """
@@ -45,6 +47,7 @@ class GaussianProcess(OutputMapping):
     average: int = 1
     trees: int = 0
     balanced: bool = True
+    units: bool = False
     seed: int = 0
     examples: int = 0
     groups: tuple[str, ...] = ()
@@ -97,7 +100,7 @@ class GaussianProcess(OutputMapping):
         """Calibrated logits [B, T]; regression: values [B, 1]."""
         if not self.examples:
             raise SourceError("output=gaussian_process must be fitted before it answers")
-        groups = self._read(outputs)
+        groups = _copied(self._read(outputs), self._kinds())
         if [g.shape[1] for g in groups] != self._widths:
             raise SourceError(f"The program knows groups of {self._widths} values; the source and input give others.")
         kernels = self._kernels(self._scaled(groups), self.rows.float())
@@ -128,7 +131,11 @@ class GaussianProcess(OutputMapping):
                 parts.append(group)
                 continue
             here = slice(at, at + group.shape[1])
-            parts.append((group - self.centre[here]) * self.scale[here])
+            value = (group - self.centre[here]) * self.scale[here]
+            if kind == "standard":
+                limit = FARTHEST / float((self.scale[here] > 0).sum().clamp(min=1)) ** 0.5
+                value = value.clamp(-limit, limit)
+            parts.append(value)
             at += group.shape[1]
         return torch.cat(parts, 1)
 
@@ -176,7 +183,8 @@ class GaussianProcess(OutputMapping):
             if not torch.isfinite(group).all():
                 row = int(torch.nonzero(~torch.isfinite(group).all(1))[0])
                 raise SourceError(f"The source or a feature is NaN or infinite for training example {row}")
-        kinds = ["source", *("bits" if bool(((g == 0) | (g == 1)).all()) else "dense" for g in groups[1:])]
+        kinds = ["source", *(kind for group in groups[1:] for kind in self._kinds_of(group))]
+        groups = _copied(groups, kinds)
         self.groups = tuple(f"{kind}:{g.shape[1]}" for kind, g in zip(kinds, groups))
         self.examples, self.nodes = len(labels), 0
         self._allocate()
@@ -195,9 +203,15 @@ class GaussianProcess(OutputMapping):
         self._finish(groups, kinds, targets, weight, left_out)
         self.to(outputs[0].logits.device)
 
+    def _kinds_of(self, group: Tensor) -> tuple[str, ...]:
+        """How a feature block beside is read; counts have one unit."""
+        if bool(((group == 0) | (group == 1)).all()):
+            return ("bits",)
+        return ("dense", "standard") if self.units and bool((group != group.round()).any()) else ("dense",)
+
     def _normalisation(self, groups: list[Tensor], kinds: list[str], copies: int) -> tuple[Tensor, Tensor]:
         """Centre and scale [D]. Source: each value to spread 1, each tap to mean square norm 1, all taps to 1 together.
-        Features beside have a scale of their own: the group to mean square norm 1."""
+        Features beside have a scale of their own: the group to mean square norm 1; ``standard``: each value to spread 1."""
         centres, scales = [], []
         for group, kind in zip(groups, kinds):
             if kind == "bits":
@@ -209,6 +223,9 @@ class GaussianProcess(OutputMapping):
                 blocks = spread.view(copies * len(self._taps), -1)  # a value that hardly moves must not explode outside
                 floor = (0.03 * blocks.amax(1, keepdim=True)).expand_as(blocks).reshape(-1).clamp_min(1e-12)
                 scale = 1.0 / spread.clamp_min(1e-12).maximum(floor)
+            if kind == "standard":
+                moves = spread > 1e-5 * (1.0 + centre.abs())  # a constant says nothing; its rounding still less
+                scale = torch.where(moves, 1.0 / spread.clamp_min(1e-8), 0.0)
             scale = scale / (spread * scale).square().sum().sqrt().clamp_min(1e-12)
             centres.append(centre)
             scales.append(scale)
@@ -258,3 +275,13 @@ class GaussianProcess(OutputMapping):
                 if rows.any():
                     pair = left_out[rows, column, None], targets[rows, column, None]
                     self.sharp[column] = float(sharpness(*pair, exclusive=False)[0])
+
+
+def _copied(groups: list[Tensor], kinds: list[str]) -> list[Tensor]:
+    """One group a kind: ``standard`` reads the group before it once more."""
+    if len(groups) + kinds.count("standard") != len(kinds):
+        return groups  # not what the program knows; the caller compares the widths
+    given, found = iter(groups), list[Tensor]()
+    for kind in kinds:
+        found.append(found[-1] if kind == "standard" else next(given))
+    return found

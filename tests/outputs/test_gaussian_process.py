@@ -139,6 +139,29 @@ def test_what_is_kept_answers_the_same():
     assert method.groups == ("source:36", "dense:4", "bits:16") and method.examples == 40
 
 
+def test_values_in_different_units_are_each_read_by_their_own_deviation():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.randn(90, 6, generator=generator)
+    labels = (plain[:, 0] > 0).long()
+    plain[:, 0] *= 0.01  # the value that matters has the small unit
+    plain[:, 5] = 0.1 + 0.2  # a constant, and the rounding of its mean
+
+    def accuracy(units):
+        parts = [outputs(45), outputs(45, seed=1)]
+        for part, rows in zip(parts, plain.split(45), strict=True):
+            part[0].taps[Tap("plain", "beside")] = rows
+        method = GaussianProcess(units=units)
+        method.build(SPEC, info())
+        method.fit(parts[0], labels[:45])
+        kept = GaussianProcess(**method.config())
+        kept.build(SPEC, info())
+        kept.load_state_dict(method.state_dict())
+        assert torch.equal(kept(parts[1]), method(parts[1]))
+        return float((method(parts[1]).argmax(1) == labels[45:]).float().mean())
+
+    assert accuracy(units=True) > accuracy(units=False) + 0.1
+
+
 def test_spellings_are_averaged():
     labels = torch.arange(40) % 2
     views = outputs(40) * 2
