@@ -37,7 +37,7 @@ class TinySource(SourceModel):
         return SourceOutput(self.head(features), features, {t: pool_grid(x, t.pooling) for t in taps})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_source():
     return TinySource
 

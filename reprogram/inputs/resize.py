@@ -51,7 +51,8 @@ class Resize(ImageInput):
 
     def forward(self, batch: Any) -> list[Any]:
         share = self.share()
-        image = self.plain(batch, max(1, round(float(share.detach()) * self.side)))
+        about = min(max(math.exp(self.log_scale.item()), self.lowest), self.highest)
+        image = self.plain(batch, max(1, round(about * self.side)))
         across = self._positions / share  # where each canvas pixel lies on the image, edges at -1 and 1
         grid = torch.stack(torch.meshgrid(across, across, indexing="xy"), -1).expand(len(image), -1, -1, -1)
         placed = F.grid_sample(image, grid, padding_mode="border", align_corners=False)

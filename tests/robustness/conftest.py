@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def digits(classes: int = 10) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -44,6 +45,43 @@ class Rounded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(torch.round(images * 16) / 16)
+
+
+class Everything(nn.Module):
+    """Resize, pad, a prompt, convolution, BatchNorm, ReLU6, a residual, max and average pooling, tanh, sigmoid, cat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.second, self.third = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1)
+        self.last = nn.Linear(8, 3)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        self.prompt = torch.rand(1, 1, 10, 10)
+        self.eval().requires_grad_(False)
+
+    def forward(self, x):
+        x = F.interpolate(x, size=(8, 8), mode="bilinear", antialias=True)
+        x = F.pad(x, (1, 1, 1, 1)) + self.prompt.to(x)
+        x = F.relu6(self.norm(self.first(x)))
+        x = torch.relu(self.second(x)) + x
+        x = F.max_pool2d(x, 3, 2, 1)
+        x = F.avg_pool2d(torch.tanh(self.third(x)), 2)
+        answer = self.last(torch.sigmoid(x.flatten(1)))
+        return torch.cat([answer * 2 - 1, x.mean((2, 3))], 1)
+
+
+@pytest.fixture(scope="session")
+def everything() -> nn.Module:
+    return Everything()
+
+
+@pytest.fixture(scope="session")
+def colour_model() -> nn.Module:
+    """A convolution over 5x5 colours, two classes."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2)).requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

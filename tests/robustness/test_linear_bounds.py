@@ -3,44 +3,30 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from reprogram.inputs.coarse import Coarse
+from reprogram.inputs.full import Full
+from reprogram.inputs.low_rank import LowRank
+from reprogram.inputs.none import NoPrompt
+from reprogram.inputs.pad import Pad
+from reprogram.inputs.resize import Resize
+from reprogram.inputs.sample_mask import SampleMask
+from reprogram.inputs.views import Views
+from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, TargetInfo
+from reprogram.model import ReprogrammedModel
+from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.linear_bounds import relax
 from reprogram.robustness.linear_bounds.bounds import Ball, Bounds, Box
 from reprogram.robustness.linear_bounds.certify import LinearBounds, network_value
 from reprogram.robustness.linear_bounds.trace import NotBounded, record
+from reprogram.robustness.smallest import smallest
 from reprogram.threat import Threat
 
 
-class Everything(nn.Module):
-    """Resize, pad, a prompt, convolution, BatchNorm, ReLU6, a residual, max and average pooling, tanh, sigmoid, cat."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
-        self.second, self.third = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1)
-        self.last = nn.Linear(8, 3)
-        self.norm.running_mean.normal_()
-        self.norm.running_var.uniform_(0.5, 2)
-        self.prompt = torch.rand(1, 1, 10, 10)
-        self.eval().requires_grad_(False)
-
-    def forward(self, x):
-        x = F.interpolate(x, size=(8, 8), mode="bilinear", antialias=True)
-        x = F.pad(x, (1, 1, 1, 1)) + self.prompt.to(x)
-        x = F.relu6(self.norm(self.first(x)))
-        x = torch.relu(self.second(x)) + x
-        x = F.max_pool2d(x, 3, 2, 1)
-        x = F.avg_pool2d(torch.tanh(self.third(x)), 2)
-        answer = self.last(torch.sigmoid(x.flatten(1)))
-        return torch.cat([answer * 2 - 1, x.mean((2, 3))], 1)
-
-
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.05), ("l2", 0.3), ("l1", 1.0)])
-def test_bounds_hold_samples_and_are_never_looser_than_intervals(norm, eps):
-    model, image = Everything(), torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
+def test_bounds_hold_samples_and_are_never_looser_than_intervals(norm, eps, everything):
+    model, image = everything, torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
     network = record(model, image)
     assert torch.allclose(network_value(network, image).float(), model(image[None])[0], atol=1e-5)
     ball = Ball(image[None].double(), eps, norm)
@@ -130,17 +116,92 @@ def test_lines_of_max_pooling_stay_on_their_side():
         assert ((above * x).sum(1) + offset >= x.amax(1) - 1e-9).all()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("classes", [2, 10])
-def test_sandwich_no_certificate_exceeds_an_attack(norm, classes, digit_cnns):
-    model, images, labels = digit_cnns[classes]
-    right = torch.nonzero(model(images).argmax(1) == labels).squeeze(1)[:3]
-    for row in right.tolist():
-        image, label = images[row], int(labels[row])
-        radius = LinearBounds(both=False, steps=8).radius(model, image, label, norm, {"linf": 0.2, "l2": 1.0}[norm])
-        assert radius > 0.001
-        inside = PGD(Threat(norm, radius), steps=30, restarts=2)(model, image[None], labels[row : row + 1])
-        assert not inside.broken.any()
+MODELS = ["digits 2", "digits 3", "digits 10", "linear", "everything", "colours", "program"]
+LARGEST = {"linf": 0.3, "l2": 1.5, "l1": 5.0}
+
+
+@pytest.fixture(scope="module")
+def every_model(digit_cnns, linear_model, everything, colour_model, program):
+    """Name -> a model of these tests and images [2, C, H, W] with its own answers as labels."""
+    drawn = torch.Generator().manual_seed(4)
+    found = {f"digits {k}": (model, images[:2]) for k, (model, images, _) in digit_cnns.items()}
+    found |= {
+        "linear": (linear_model, torch.rand(2, 3, 2, 2, generator=drawn)),
+        "everything": (everything, torch.rand(2, 1, 6, 6, generator=drawn)),
+        "colours": (colour_model, torch.rand(2, 3, 5, 5, generator=drawn)),
+        "program": (program, torch.rand(2, 3, 12, 12, generator=drawn)),
+    }
+    return {name: (model, images, model(images).argmax(1)) for name, (model, images) in found.items()}
+
+
+@pytest.mark.parametrize("norm", sorted(LARGEST))
+@pytest.mark.parametrize("name", MODELS)
+def test_sandwich_no_certificate_exceeds_the_smallest_attack(name, norm, every_model):
+    model, images, labels = every_model[name]
+    largest, bounds = LARGEST[norm], LinearBounds(both=False, steps=6)
+    certified = torch.tensor(
+        [bounds.radius(model, x, int(y), norm, largest) for x, y in zip(images, labels, strict=True)]
+    )
+    sizes = [largest * 2.0**k for k in range(-4, 2)]
+    found, _ = smallest(model, images, labels, norm, sizes, lambda threat: PGD(threat, steps=20, restarts=2))
+    assert (certified > 0).all(), "vacuous certificates would test nothing"
+    assert torch.isfinite(found.distances).any() or name in ("everything", "program"), "attacks must get somewhere"
+    assert (certified <= found.distances * (1 + 1e-4)).all()
+
+
+class LinearSource(SourceModel):
+    """Pixels to six logits by one matrix, so that program and source together are one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.name, self.linear = "linear", nn.Linear(3 * 16 * 16, 6)
+        self.spec = SourceSpec("image", 16, tuple("abcdef"), feature_size=6)
+        self.freeze()
+
+    def answer(self, source_input, taps=()):
+        logits = self.linear(source_input.flatten(1))
+        return SourceOutput(logits, logits)
+
+
+INPUTS = {
+    "none": NoPrompt(), "pad": Pad(inner=0.6), "resize": Resize(scale=0.7), "full": Full(), "coarse": Coarse(grid=3),
+    "low_rank": LowRank(), "views": Views(sizes=(16,), flip=True), "sample_mask": SampleMask(),
+}  # fmt: skip
+
+
+def reprogrammed(source, before):
+    info = TargetInfo("t", "image", "classification", ("a", "b", "c"), (3, 12, 12))
+    torch.manual_seed(0)
+    model = ReprogrammedModel(source, before, LinearFeatures(), info)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.numel() > 1:
+                parameter.normal_(0, 0.05)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def program(tiny_source):
+    return reprogrammed(tiny_source(), Pad(inner=0.6))
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_resize_pad_and_prompt_are_folded_into_the_first_layer(name):
+    """On a linear source a program without clamping is linear to the target's pixels: its bounds must be exact there."""
+    model = reprogrammed(LinearSource(), INPUTS[name])
+    image = 0.5 + 0.05 * torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(1))
+    network = record(model, image)
+    value = model(image[None])[0]
+    assert torch.allclose(network_value(network, image).float(), value, atol=1e-4)
+    jacobian = torch.func.jacrev(lambda x: model(x[None])[0])(image).flatten(1)
+    low, high = Bounds(network, Ball(image[None].double(), 0.02, "l2")).output()
+    half = 0.02 * jacobian.norm(dim=1)
+    if name == "sample_mask":  # its mask is a network of its own
+        assert (low <= value - half + 1e-5).all() and (high >= value + half - 1e-5).all()
+    else:
+        assert torch.allclose(low.float(), value - half, atol=1e-4)
+        assert torch.allclose(high.float(), value + half, atol=1e-4)
 
 
 def test_wrong_answers_have_no_radius_and_unknown_operations_are_named(digit_cnn):

@@ -93,15 +93,10 @@ def test_shifts_and_squares_are_tried_completely():
     assert Occlusion(reach=0.3).attack(OnePixel(), image, torch.tensor([1])).tolist() == [0.0]
 
 
-def colour_model() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2)).requires_grad_(False)
-
-
 @pytest.mark.parametrize("kind", CERTIFIABLE)
-def test_certified_ranges_stay_below_what_the_grid_finds(kind, colourful):
+def test_certified_ranges_stay_below_what_the_grid_finds(kind, colourful, colour_model):
     """The sandwich: no certificate exceeds an attack."""
-    model, image = colour_model(), colourful.float()
+    model, image = colour_model, colourful.float()
     label = int(model(image[None]).argmax())
     perturbation = kind(points=201)
     found = float(perturbation.attack(model, image[None], torch.tensor([label]))[0])

@@ -78,7 +78,7 @@ class Bounds:
         low, high = self.intervals[last]
         if rows is None:
             rows = torch.eye(low.numel(), dtype=low.dtype)
-        shaped = rows.to(low).view(-1, *low.shape[1:])
+        shaped = rows.to(low).view(-1, *low.shape)
         flat = rows.to(low)
         middle, half = ((high + low) / 2).flatten(), ((high - low) / 2).flatten()
         interval = flat @ middle - flat.abs() @ half, flat @ middle + flat.abs() @ half
@@ -129,7 +129,7 @@ class Bounds:
         for part in where.split(ROWS) if len(where) else ():
             rows = torch.zeros(len(part), low.numel(), dtype=low.dtype)
             rows[torch.arange(len(part)), part] = 1
-            rows = rows.view(len(part), *low.shape[1:])
+            rows = rows.view(len(part), *low.shape)
             flat_low[part] = torch.maximum(flat_low[part], self._substitute(place, rows))
             flat_high[part] = torch.minimum(flat_high[part], -self._substitute(place, -rows))
         high = torch.maximum(low, high)
@@ -181,18 +181,17 @@ def _pull(function, shape: torch.Size, rows: Tensor) -> tuple[Tensor, Tensor]:  
     """Rows [R, ...] times an affine map of one example: coefficients of its input, and the constant [R]."""
     zero = torch.zeros(shape, dtype=rows.dtype)
     value, back = torch.func.vjp(function, zero)[:2]
-    (passed,) = torch.func.vmap(back)(rows.unsqueeze(1))
-    return passed.squeeze(1), rows.flatten(1) @ value.flatten()
+    (passed,) = torch.func.vmap(back)(rows)
+    return passed, rows.flatten(1) @ value.flatten()
 
 
 def _as(rows: Tensor, shape: torch.Size) -> Tensor:
     """Undo broadcasting of a sum's input."""
-    wanted = shape[1:]
-    if rows.shape[1:] == wanted:
+    if rows.shape[1:] == shape:
         return rows
-    while rows.ndim - 1 > len(wanted):
+    while rows.ndim - 1 > len(shape):
         rows = rows.sum(1)
-    for dim, size in enumerate(wanted, start=1):
+    for dim, size in enumerate(shape, start=1):
         if size == 1 and rows.shape[dim] != 1:
             rows = rows.sum(dim, keepdim=True)
     return rows

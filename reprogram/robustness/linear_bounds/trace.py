@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from reprogram.errors import ReprogramError
@@ -36,7 +38,8 @@ MONOTONE = {
     aten.constant_pad_nd.default, aten.upsample_bilinear2d.vec, aten.upsample_bilinear2d.default,
     aten._upsample_bilinear2d_aa.vec, aten._upsample_bilinear2d_aa.default, aten.upsample_nearest2d.vec,
     aten.upsample_nearest2d.default, aten.repeat.default, aten.t.default, aten.index_select.default, aten.index.Tensor,
-    aten.lift_fresh_copy.default,
+    aten.lift_fresh_copy.default, aten.slice_scatter.default, aten.select_scatter.default,
+    aten.flip.default, aten.grid_sampler_2d.default,
 }  # fmt: skip
 WEIGHTED = {aten.convolution.default, aten.addmm.default, aten.mm.default, aten.matmul.default, aten.linear.default}
 SCALED = {aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar, aten.neg.default}
@@ -54,6 +57,11 @@ CLAMPS = {
     aten.clamp_.default,
     aten.clamp_min.default,
 }
+FROM_SHAPE = {  # constants that take no more than its shape from a value that moves
+    aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
+}  # fmt: skip
+BICUBIC = 2  # as grid_sampler_2d counts its interpolations; it alone has negative weights
 POOLS = {aten.max_pool2d_with_indices.default, aten.max_pool2d.default}
 
 
@@ -80,11 +88,13 @@ class Network:
         """``example``: one input with its batch dimension of 1, float64."""
         self.nodes: list[Node] = [Node("input", (), example.shape)]
         with torch.no_grad():
-            graph = make_fx(model, pre_dispatch=False)(example)
+            # functional: a frame that is written around an image in place becomes a map of the image
+            graph = make_fx(functionalize(model, remove="mutations"), pre_dispatch=False)(example)
             self._values: dict[str, Any] = {}
             self._places: dict[str, int] = {}
             for step in graph.graph.nodes:
                 self._record(step, graph, example)
+        self.nodes = fold(self.nodes)
 
     def bends(self) -> int:
         """Number of values that go through a bend."""
@@ -111,7 +121,7 @@ class Network:
         value = step.target(*arguments, **keywords)
         self._values[step.name] = value
         moving = [n for n in step.all_input_nodes if n.name in self._places]
-        if not moving:
+        if not moving or step.target in FROM_SHAPE:
             return
         places = [self._places[n.name] for n in moving]
         if step.target is operator.getitem:
@@ -133,7 +143,7 @@ class Network:
             if target is aten.sub.Tensor:
                 second = self._add("affine", (second,), value, function=torch.neg)
             return self._add("add", (places[0], second), value)
-        if target is aten.cat.default:
+        if target in (aten.cat.default, aten.stack.default):
             return self._concatenate(step, arguments, value)
         if len(moving) > 1:
             raise NotBounded(f"There are no linear bounds for {target}, which combines two values that both move.")
@@ -143,7 +153,13 @@ class Network:
             return self._clamp(target, arguments, places[0], value)
         if target in POOLS:
             return self._pool(arguments, places[0], value)
+        if target is aten._to_copy.default and value.is_floating_point():
+            return self._add("affine", (places[0],), value)  # everything stays in float64
+        if target is aten.copy.default:
+            return self._add("affine", (places[0],), value, **_both_ways(lambda x: x.expand(value.shape)))
         position = next(i for i, a in enumerate(step.args) if a is moving[0])
+        if target is aten.grid_sampler_2d.default and (position or arguments[2] == BICUBIC):
+            raise NotBounded("There are no linear bounds for places that move with the image, nor for bicubic ones.")
 
         def function(x: Tensor) -> Tensor:
             return _first(target(*arguments[:position], x, *arguments[position + 1 :], **keywords))
@@ -154,14 +170,17 @@ class Network:
     def _concatenate(self, step: Any, arguments: tuple[Any, ...], value: Tensor) -> int:
         """Each moving part padded with zeros to its place, summed, plus the constant parts."""
         dim = (arguments[1] if len(arguments) > 1 else 0) % value.ndim
+        stacked = step.target is aten.stack.default
         parts, start, summed = arguments[0], 0, []
         constant = torch.zeros_like(value)
         for node, part in zip(step.args[0], parts, strict=True):
+            part = part.unsqueeze(dim) if stacked else part
             size = part.shape[dim]
             if node.name in self._places:
                 place = (start, value.shape[dim] - start - size)
 
                 def pad(x: Tensor, place: tuple[int, int] = place) -> Tensor:
+                    x = x.unsqueeze(dim) if stacked else x
                     return nn.functional.pad(x, [0, 0] * (value.ndim - 1 - dim) + list(place))
 
                 summed.append(self._add("affine", (self._places[node.name],), value, function=pad, spread=pad))
@@ -196,11 +215,50 @@ class Network:
         return self._add("max", (place,), value, pool=Pool(window, stride, padding))
 
 
+def fold(nodes: Sequence[Node]) -> list[Node]:
+    """Affine steps that follow each other become one, and what the answer does not read is left out.
+
+    So a program's pad, resize and prompt end up in the source's first layer.
+    """
+    wanted = {len(nodes) - 1}
+    for place in range(len(nodes) - 1, 0, -1):
+        wanted |= set(nodes[place].inputs) if place in wanted else set()
+    readers = Counter(i for place in wanted for i in nodes[place].inputs)
+    folded: list[Node] = []
+    moved: dict[int, int] = {}
+    for place, node in enumerate(nodes):
+        if place not in wanted and place:
+            continue
+        inputs = tuple(moved[i] for i in node.inputs)
+        if node.kind == "affine" and folded[inputs[0]].kind == "affine" and readers[node.inputs[0]] == 1:
+            folded[inputs[0]] = _after(folded[inputs[0]], node)
+            moved[place] = inputs[0]
+        else:
+            moved[place] = len(folded)
+            folded.append(replace(node, inputs=inputs))
+    return folded
+
+
+def _after(first: Node, second: Node) -> Node:
+    return Node(
+        "affine",
+        first.inputs,
+        second.shape,
+        lambda x: second.function(first.function(x)),
+        lambda r: second.spread(first.spread(r)),
+    )
+
+
 def record(model: Callable[[Tensor], Tensor], example: Tensor) -> Network:
     """``model`` on inputs like ``example`` [C, H, W]; a module is copied in float64 first, and stays as it is."""
     if isinstance(model, nn.Module):
         model = copy.deepcopy(model).double().eval()
     return Network(model, example[None].double())
+
+
+def _both_ways(function: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """A linear map with non-negative weights and no constant: values and half-widths go through it alike."""
+    return {"function": function, "spread": function}
 
 
 def _first(value: Any) -> Tensor:
