@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -126,24 +127,47 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, repeats: int) -> dict[
 
 
 def clever(model: nn.Module, images: Tensor, labels: Tensor, repeats: int) -> dict[str, Any]:
-    """Untargeted CLEVER of one image over all nine other classes, 50 batches of 32 from a pool of 10 x 32."""
+    """Untargeted CLEVER of one image over all nine other classes, 50 batches of 32 from a pool of 10 x 32.
+
+    ``bare``: only the passes that following every class takes (320 forward, 9 x 320 backward), without CLEVER around
+    them: what no exhaustive implementation can go below.
+    """
     if not find_spec("art"):
         return {}
     from art.estimators.classification import PyTorchClassifier
     from art.metrics import clever_u
 
     art = PyTorchClassifier(model, nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu")
-    ours = CleverScore("l2", batches=50, samples=32, pool=10, radius=2.0)
     row = int((model(images).argmax(1) == labels).nonzero()[0])
     x, y = images[row : row + 1], labels[row : row + 1]
+
+    def ours(screen: bool) -> float:
+        score = CleverScore("l2", batches=50, samples=32, pool=10, radius=2.0, screen=screen)
+        return float(score(model, x, y).score[0])
+
+    def bare() -> float:
+        for _ in range(10):
+            points = (x + 0.01 * torch.randn(32, *x.shape[1:])).requires_grad_(True)
+            logits = model(points)
+            for target in range(9):
+                torch.autograd.grad(logits[:, target].sum(), points, retain_graph=target < 8)
+        return float("nan")
+
     calls: dict[str, Callable[[], Any]] = {
-        "this": lambda: float(ours(model, x, y).score[0]),
+        "this": lambda: ours(True),
+        "this, every class followed": lambda: ours(False),
+        "passes of every class alone": bare,
         "ART": lambda: float(
             clever_u(art, x[0].numpy(), 50, 32, radius=2.0, norm=2, pool_factor=10, verbose=False)
         ),
     }  # fmt: skip
     seconds, scores = timed(calls, repeats)
-    return {"seconds": seconds, "score": scores, "speedup": seconds["ART"] / seconds["this"]}
+    return {
+        "seconds": seconds,
+        "score": scores,
+        "speedup": seconds["ART"] / seconds["this"],
+        "bound": seconds["ART"] / seconds["passes of every class alone"],
+    }
 
 
 def smoothing(model: nn.Module, image: Tensor, samples: int, repeats: int) -> dict[str, Any]:
@@ -168,7 +192,13 @@ def reached(yes: bool) -> str:
 
 
 def page(figures: dict[str, Any]) -> str:
-    lines = ["## PGD-20", "", "CPU seconds for 64 images of 32x32; robust accuracy in brackets.", ""]
+    lines = [
+        "## PGD-20",
+        "",
+        "CPU seconds for 64 images of 32x32; robust accuracy in brackets. This implementation's time holds the passes that",
+        "tell which images were right at first and which are broken in the end; the others leave that to the caller.",
+        "",
+    ]
     for name, cell in figures["pgd"].items():
         fastest = min(v for k, v in cell["seconds"].items() if k != "this")
         ratio = cell["seconds"]["this"] / fastest
@@ -184,10 +214,17 @@ def page(figures: dict[str, Any]) -> str:
         c = figures["clever"]
         lines += ["## CLEVER", "", "One image, nine classes, 50 batches of 32 samples from a pool of 320.", ""]
         lines += ["| implementation | seconds | score |", "|---|---|---|"]
-        lines += [f"| {who} | {c['seconds'][who]:.3f} | {c['score'][who]:.4f} |" for who in c["seconds"]]
+        for who, seconds in c["seconds"].items():
+            score = "–" if math.isnan(c["score"][who]) else f"{c['score'][who]:.4f}"
+            lines.append(f"| {who} | {seconds:.3f} | {score} |")
         lines += [
             "",
             f"Target: at least 10 times as fast as ART. {reached(c['speedup'] >= 10)} ({c['speedup']:.1f}x).",
+            "",
+            "ART computes two gradients a class and point, 10 points at a time; one forward pass and one gradient a class "
+            f"are enough. Those passes alone take 1/{c['bound']:.1f} of ART's time, so following every class cannot be "
+            "faster than that. The rest comes from screening: after the first 32 points only the classes that may be the "
+            "nearest are followed, which leaves the untargeted score as it is.",
             "",
         ]
     lines += [

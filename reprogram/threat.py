@@ -5,7 +5,8 @@ Strengthening a program in training and attacking it afterwards share this geome
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,15 +52,31 @@ class Threat:
         """The same threat with another size."""
         return replace(self, eps=eps)
 
+    def diameter(self, shape: Sequence[int]) -> float:
+        """The distance of the two inputs of this shape that lie furthest apart."""
+        size = math.prod(shape)
+        return (self.high - self.low) * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[self.norm]
+
+    def fits(self, shape: Sequence[int]) -> None:
+        """Raises ConfigError where ``eps`` reaches beyond all inputs of this shape."""
+        if self.eps > (most := self.diameter(shape)):
+            raise ConfigError(
+                f"eps={self.eps:g} is outside the input range: two images of {'x'.join(map(str, shape))} pixels in "
+                f"[{self.low:g}, {self.high:g}] are at most {most:g} apart in {self.norm}."
+            )
+
     def distance(self, x0: Tensor, x: Tensor) -> Tensor:
         """Norm of x - x0 for each example, [B]."""
         return length((x - x0).flatten(1), self.norm)
 
+    def box(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Least and greatest pixels of the linf ball inside the range."""
+        return (x0 - self.eps).clamp_(self.low, self.high), (x0 + self.eps).clamp_(self.low, self.high)
+
     def project(self, x0: Tensor, x: Tensor) -> Tensor:
         """The nearest allowed point (l2: scaled to the ball, then cut; never further than eps)."""
         if self.norm == "linf":
-            x = torch.minimum(torch.maximum(x, x0 - self.eps), x0 + self.eps)
-            return x.clamp_(self.low, self.high)
+            return torch.clamp(x, *self.box(x0))
         delta = (x - x0).flatten(1)
         if self.norm == "l2":
             size = delta.norm(dim=1, keepdim=True)
@@ -137,9 +154,9 @@ def ascend(
     """
     result = (x0 if start is None else start).detach().clone()
     rows = torch.arange(len(x0), device=x0.device)
-    x, centre = result, x0
+    x, climb = result.clone(), _Climb(threat, x0, step_size)
     for _ in range(steps):
-        x = x.detach().requires_grad_(True)
+        x.requires_grad_(True)
         with torch.enable_grad():
             values, done = objective(x, rows)
         gradient = input_gradient(values, x)
@@ -147,12 +164,29 @@ def ascend(
         if done.any():
             result[rows[done]] = x[done]
             left = ~done
-            x, centre, rows, gradient = x[left], centre[left], rows[left], gradient[left]
+            x, rows, gradient = x[left], rows[left], gradient[left]
+            climb.keep(left)
         if not len(rows):
             return result
-        x = threat.project(centre, x + step_size * threat.steepest(x, gradient))
+        x = climb.step(x, gradient)
     result[rows] = x
     return result
+
+
+class _Climb:
+    """A step uphill and back into the threat; in linf in place, within a box that is computed once."""
+
+    def __init__(self, threat: Threat, centre: Tensor, step_size: float) -> None:
+        self.threat, self.step_size, self.centre = threat, step_size, centre
+        self.low, self.high = threat.box(centre) if threat.norm == "linf" else (centre, centre)
+
+    def keep(self, left: Tensor) -> None:
+        self.centre, self.low, self.high = self.centre[left], self.low[left], self.high[left]
+
+    def step(self, x: Tensor, gradient: Tensor) -> Tensor:
+        if self.threat.norm == "linf":
+            return torch.clamp_(x.add_(gradient.sign_(), alpha=self.step_size), self.low, self.high)
+        return self.threat.project(self.centre, x + self.step_size * self.threat.steepest(x, gradient))
 
 
 def input_gradient(values: Tensor, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from reprogram.errors import ConfigError
 from reprogram.progress import progress
 from reprogram.robustness import flags, measures
 from reprogram.robustness.attacks.apgd import APGD
@@ -21,6 +22,7 @@ from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
 from reprogram.robustness.attacks.transfer import Transfer
 from reprogram.robustness.attacks.universal import Universal
+from reprogram.robustness.corruptions import SEVERITIES
 from reprogram.robustness.inheritance import BareSource, inheritance
 from reprogram.robustness.rows import Row, share_row
 from reprogram.robustness.smallest import Smallest, smallest
@@ -66,6 +68,26 @@ class Settings:
     inheritance: bool = False
     batch_size: int = 64
 
+    def __post_init__(self) -> None:
+        for norm, eps in self.threats.items():
+            Threat(norm, eps)
+        if not self.threats:
+            raise ConfigError("threats names no norm; allowed: linf, l2 and l1 with a size each, like linf: 0.03.")
+        for key in ("examples", "few", "pgd", "draws", "samples", "batch_size"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}={getattr(self, key)} must be at least 1.")
+        for key in ("apgd", "targeted", "square", "jumps", "universal", "clever", "smooth", "bounds", "semantic"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"{key}={getattr(self, key)} must be 0 (leave it out) or more.")
+        if not self.sigma > 0:
+            raise ConfigError(f"sigma={self.sigma} must be above 0.")
+        if unknown := sorted(set(self.corruptions) - set(SEVERITIES)):
+            raise ConfigError(
+                f"corruptions={list(self.corruptions)}: there is no severity {unknown[0]}; allowed: 1 to 5."
+            )
+        if not all(factor > 0 for factor in self.curve):
+            raise ConfigError(f"curve={list(self.curve)}: every factor of eps must be above 0.")
+
     def count(self, norm: str) -> int:
         """Examples attacked in this norm."""
         return self.examples if norm == next(iter(self.threats)) else min(self.few, self.examples)
@@ -90,7 +112,7 @@ def attack(subject: Subject, attack: Attack, name: str, count: int, hide: bool =
     images, labels = subject.images[:count], subject.labels[:count]
     model = straight_through(subject.model) if name == "bpda_pgd" else subject.model
     with progress(f"robustness: {name} {threat.norm}", len(images)) as bar:
-        found = attack(model, images, labels, bar.advance)
+        found = attack(model, images, labels, bar.advance, subject.clean[:count])
     nearest = Smallest.empty(threat.norm, images)
     nearest.update(images, found.examples, found.broken)
     unseen = found.broken
@@ -197,7 +219,7 @@ def _curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int,
 def _gradient_attacks(
     subject: Subject, settings: Settings, shared: dict[str, Any], count: int, few: int
 ) -> list[tuple[str, Attack, int]]:
-    draws = 5 if any(flag.startswith("random") for flag in subject.flags) else 1
+    draws = 5 if subject.random else 1
     chosen: list[tuple[str, Attack, int]] = [
         ("fgsm", FGSM(**shared), count),
         ("pgd_half", PGD(**shared, steps=max(settings.pgd // 2, 1), draws=draws), count),

@@ -17,6 +17,7 @@ from torch import Tensor
 from reprogram.robustness.attacks.base import Model, ask
 from reprogram.threat import length
 
+SCREEN = 2.0  # an end point is taken to lie at most so many times beyond the largest norm of the first points
 SMOOTHEST = 10.0  # largest shape: beyond it the likelihood is flat and the end point runs away; below 1 it is unbounded
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
@@ -25,8 +26,9 @@ DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 class Clever:
     """score: estimated distance of each example [N], at most ``radius`` (0 where the answer is wrong).
 
-    p_value: Kolmogorov-Smirnov p-value of the worst fitted class (small: the fit is not to be believed); NaN where
-    all gradients are alike, so that nothing is fitted. by_class: [N, K] score against each other class that was asked.
+    p_value: Kolmogorov-Smirnov p-value of the class with that score (small: the fit is not to be believed); NaN where
+    all gradients are alike, so that nothing is fitted. by_class: [N, K] score against each other class that was asked
+    (a lower bound for those that screening left out).
     """
 
     score: np.ndarray
@@ -54,7 +56,8 @@ class CleverScore:
     low: float = 0.0
     high: float = 1.0
     seed: int = 0
-    batch_size: int = 256
+    batch_size: int = 64
+    screen: bool = True
 
     def __call__(
         self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
@@ -78,26 +81,46 @@ class CleverScore:
     def targeted(
         self, model: Model, image: Tensor, label: int, targets: Sequence[int], row: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and p-values [K] of one image [C, H, W] against each class of ``targets``."""
+        """Scores and p-values [K] of one image [C, H, W] against each class of ``targets``.
+
+        With ``screen`` a first batch of points judges all classes, and only those that may be the nearest are followed
+        further; the others keep a lower bound of their score (p-value NaN). Should the end point of a followed class
+        lie further out than the screening takes for granted, all classes are followed.
+        """
         logits = ask(model, image[None])[0]
         margins = (logits[label] - logits[list(targets)]).cpu().numpy()
-        norms = self._gradient_norms(model, image, label, targets, row).cpu().numpy()
-        if self.pool:
-            drawn = np.random.default_rng([self.seed, row]).integers(norms.shape[1], size=(self.batches, self.samples))
-            maxima = norms[:, drawn].max(2)
-        else:
-            maxima = norms.reshape(len(targets), self.batches, self.samples).max(2)
-        location, p_values = reverse_weibull(maxima)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = np.where(location > 0, margins / location, np.where(margins > 0, np.inf, 0.0))
-        return np.clip(distance, 0.0, self.radius), p_values
+        total = (self.pool or self.batches) * self.samples
+        first = self._gradient_norms(model, image, label, targets, (row, 0), min(self.samples, total))
+        at_most = _ratio(margins, first.max(1))
+        scores, fits = at_most / SCREEN, np.full(len(targets), np.nan)
 
-    def _gradient_norms(self, model: Model, image: Tensor, label: int, targets: Sequence[int], row: int) -> Tensor:
-        """Dual norms [K, points] of the margins' gradients at points sampled in the ball."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + row)
-        total, found = (self.pool or self.batches) * self.samples, []
-        for start in range(0, total, self.batch_size):
-            points = self._sample(image, min(self.batch_size, total - start), generator).requires_grad_(True)
+        def follow(chosen: np.ndarray) -> bool:
+            wanted = [targets[k] for k in chosen]
+            rest = self._gradient_norms(model, image, label, wanted, (row, 1), total - first.shape[1])
+            location, fits[chosen] = reverse_weibull(self._maxima(np.concatenate([first[chosen], rest], 1), row))
+            scores[chosen] = _ratio(margins[chosen], location)
+            return bool((location <= SCREEN * first[chosen].max(1)).all())
+
+        near = at_most <= SCREEN * max(at_most.min(), 0.0) if self.screen else np.ones(len(targets), dtype=bool)
+        if not follow(np.flatnonzero(near)) and not near.all():
+            follow(np.flatnonzero(~near))
+        return np.clip(scores, 0.0, self.radius), fits
+
+    def _maxima(self, norms: np.ndarray, row: int) -> np.ndarray:
+        """Largest norm of each batch [K, batches] out of norms [K, points]."""
+        if not self.pool:
+            return norms.reshape(len(norms), self.batches, self.samples).max(2)
+        drawn = np.random.default_rng([self.seed, row]).integers(norms.shape[1], size=(self.batches, self.samples))
+        return norms[:, drawn].max(2)
+
+    def _gradient_norms(
+        self, model: Model, image: Tensor, label: int, targets: Sequence[int], draw: tuple[int, int], count: int
+    ) -> np.ndarray:
+        """Dual norms [K, count] of the margins' gradients at points sampled in the ball; ``draw`` seeds them."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw[0]) * 2 + draw[1])
+        found = [torch.empty(len(targets), 0)]
+        for start in range(0, count, self.batch_size):
+            points = self._sample(image, min(self.batch_size, count - start), generator).requires_grad_(True)
             with torch.enable_grad():
                 logits = model(points)
             norms = []
@@ -105,8 +128,8 @@ class CleverScore:
                 margin = (logits[:, label] - logits[:, target]).sum()
                 gradient = torch.autograd.grad(margin, points, retain_graph=number + 1 < len(targets))[0]
                 norms.append(length(torch.nan_to_num(gradient).flatten(1), DUAL[self.norm]))
-            found.append(torch.stack(norms))
-        return torch.cat(found, 1)
+            found.append(torch.stack(norms).cpu())
+        return torch.cat(found, 1).numpy()
 
     def _sample(self, image: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """Uniform in the ball (l1: uniform by Laplace variables and one more), cut to the range of the pixels."""
@@ -123,6 +146,12 @@ class CleverScore:
             delta = signs * spread[:, :-1] / spread.sum(1, keepdim=True)
         points = image.flatten() + self.radius * delta.to(image)
         return points.clamp(self.low, self.high).view(count, *image.shape)
+
+
+def _ratio(margins: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """margins / slopes, where a slope of zero lets nothing be reached."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(slopes > 0, margins / slopes, np.where(margins > 0, np.inf, 0.0))
 
 
 def reverse_weibull(maxima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Common corruptions at five severities (Hendrycks & Dietterich 2019, arXiv 1903.12261), all computed, none downloaded.
 
-Strengths are those of CIFAR-10-C; lengths in pixels grow with the side of the image (32 is 1). Frost and snow, which
-need photographs, are left out. Images are [N, C, H, W] in [0, 1]; severity runs from 1 to 5.
+Strengths are those of CIFAR-10-C; lengths in pixels grow with the side of the image (32 is 1). Frost, which needs
+photographs, is left out. Images are [N, C, H, W] in [0, 1]; severity runs from 1 to 5.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def defocus_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 def motion_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
     length = ((6, 6, 6, 8, 9)[s] * (0.6, 0.8, 1.0, 1.0, 1.2)[s]) * _scale(x)
-    angle = float(torch.rand(1, generator=g)) * math.pi / 2 - math.pi / 4
+    return _streak(x, length, float(torch.rand(1, generator=g)) * math.pi / 2 - math.pi / 4)
+
+
+def _streak(x: Tensor, length: float, angle: float) -> Tensor:
+    """Averages along a line of ``length`` pixels; angle 0 is level."""
     reach = max(1, math.ceil(length / 2))
     grid = torch.arange(-reach, reach + 1, dtype=x.dtype)
     along = grid[None] * math.cos(angle) + grid[:, None] * math.sin(angle)
@@ -94,6 +98,23 @@ def glass_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
         rows = torch.arange(n)[:, None, None]
         x = x.permute(0, 2, 3, 1)[rows, down.clamp(0, h - 1), right.clamp(0, w - 1)].permute(0, 3, 1, 2)
     return _smooth(x, sigma)
+
+
+def snow(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Flakes: bright specks of noise, blurred along a steep line, over a paler image."""
+    mean, spread, size, least, length, keep = (
+        (0.1, 0.2, 1.0, 0.6, 3, 0.95), (0.1, 0.2, 1.0, 0.5, 4, 0.9), (0.15, 0.3, 1.75, 0.55, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 6, 0.85), (0.3, 0.3, 1.25, 0.65, 12, 0.8),
+    )[s]  # fmt: skip
+    n, _, h, w = x.shape
+    zoom = size * max(_scale(x), 1.0)
+    noise = mean + spread * torch.randn((n, 1, math.ceil(h / zoom), math.ceil(w / zoom)), generator=g)
+    flakes = F.interpolate(noise, size=(h, w), mode="bilinear", align_corners=False).to(x)
+    flakes = torch.where(flakes < least, 0.0, flakes.clamp(0, 1))
+    angle = math.radians(45 + 90 * float(torch.rand(1, generator=g)))
+    flakes = _streak(flakes, length * _scale(x), angle)
+    pale = torch.maximum(x, 1.5 * x.mean(1, keepdim=True) + 0.5)
+    return keep * x + (1 - keep) * pale + flakes + flakes.rot90(2, (2, 3))
 
 
 def fog(x: Tensor, s: int, g: torch.Generator) -> Tensor:
@@ -196,6 +217,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     function.__name__: function
     for function in (
         gaussian_noise, shot_noise, impulse_noise, speckle_noise, gaussian_blur, defocus_blur, motion_blur, zoom_blur,
-        glass_blur, fog, brightness, contrast, saturate, elastic_transform, pixelate, jpeg_compression,
+        glass_blur, snow, fog, brightness, contrast, saturate, elastic_transform, pixelate, jpeg_compression,
     )
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from reprogram.result import Result
 from reprogram.robustness import checks
 from reprogram.robustness.checks import Check, Settings
 from reprogram.robustness.subject import Outcome, Subject, gather, still
+from reprogram.threat import Threat
 
 DEPTHS: dict[str, Settings] = {
     "quick": Settings(),
@@ -56,6 +58,7 @@ def evaluate(
     result: Result | None = None,
     journal: Path | None = None,
     resume: bool = False,
+    more: Sequence[Check] = (),
 ) -> Result:
     """Attack, certify and estimate ``model``: images [B, C, H, W] in [0, 1] -> logits [B, T].
 
@@ -63,7 +66,7 @@ def evaluate(
     depth: ``none``, ``quick`` (about a minute) or ``full``; ``settings`` replaces what the depth stands for.
     train: other examples that may be learned from (universal perturbation). source: the bare source as images ->
     logits over its own labels (transfer). result: rows are added to it. journal: a file that keeps what is finished,
-    so that an interrupted evaluation goes on with ``resume``.
+    so that an interrupted evaluation goes on with ``resume``. more: checks that run after those of the depth.
 
     Returns the result; its rows are in ``result.data["robustness"]["rows"]``. Raises ConfigError or DataError.
     """
@@ -75,11 +78,13 @@ def evaluate(
     settings = replace(DEPTHS[depth]) if settings is None else settings
     device = _device(model)
     images, labels = gather(data, settings.examples, device, seed)
+    for norm, eps in settings.threats.items():
+        Threat(norm, eps).fits(images.shape[1:])
     with still(model):
         start = time.perf_counter()
         subject = Subject.of(model, images, labels, seed, settings.batch_size, train=train, source=source)
         plan = [Check("clean", checks.clean), *checks.attacks(subject, settings)]
-        plan += checks.measurements(subject, settings)
+        plan += [*checks.measurements(subject, settings), *more]
         _run(plan, subject, result, _Kept(journal, _key(subject, depth, settings), resume))
     _summary(result, subject, depth, settings, time.perf_counter() - start)
     return result
@@ -126,9 +131,14 @@ class _Kept:
 
 
 def _key(subject: Subject, depth: str, settings: Settings) -> str:
-    """Hash of what the rows depend on: the model's answers, the examples, the settings, the seed."""
+    """Hash of what the rows depend on: the model's answers, the examples, the settings, the seed.
+
+    A model that answers differently each time is told by its weights instead.
+    """
     digest = hashlib.sha256(f"{depth} {asdict(settings)} {subject.seed}".encode())
-    for tensor in (subject.images, subject.labels, subject.clean, subject.logits(subject.images[:16])):
+    weights = [] if subject.module is None else list(subject.module.state_dict().values())
+    told = weights if subject.random else [subject.clean, subject.logits(subject.images[:16])]
+    for tensor in (subject.images, subject.labels, *told):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

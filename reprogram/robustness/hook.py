@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,18 @@ from torch import Tensor
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.robustness import text
-from reprogram.robustness.checks import Settings
+from reprogram.robustness.before_after import before_after, strengthened, trained_plainly
+from reprogram.robustness.checks import Check, Settings
 from reprogram.robustness.evaluation import DEPTHS, evaluate
 from reprogram.robustness.inheritance import BareSource
+from reprogram.robustness.residues import Residues, are_nucleotides
 from reprogram.robustness.subject import gather, still
+from reprogram.robustness.text import TextAttack
+from reprogram.robustness.token_swaps import TokenSwaps
+from reprogram.threat import Threat
 
 if TYPE_CHECKING:
-    from reprogram.interfaces import TargetTask
+    from reprogram.interfaces import SourceModel, TargetTask
     from reprogram.model import ReprogrammedModel
 
 
@@ -33,31 +39,37 @@ class RobustnessHook(Hook):
         for key in changes:
             if key not in known:
                 raise ConfigError(f"There is no option robustness.{key}; {nearest(key, known)}.")
-        plain: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in changes.items()}
+        plain: dict[str, Any] = {k: _plain(v) for k, v in changes.items()}
         self.depth, self.settings = depth, replace(DEPTHS[depth], **plain)
+
+    def on_source(self, run: Run, source: SourceModel, target: TargetTask | None) -> None:
+        """A size that no image of this target can be moved by is refused before anything is trained."""
+        if target is not None and target.info.kind == "image" and target.info.input_shape:
+            for norm, eps in self.settings.threats.items():
+                Threat(norm, eps).fits(target.info.input_shape)
 
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         for check in target.checks():
             check.on_fit_end(run, model, target)
-        if target.info.problem != "classification" or target.info.kind not in ("image", "text"):
+        kind, problem = target.info.kind, target.info.problem
+        if problem != "classification" or kind not in ("image", "text", "sequence"):
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])
-            notes.append(f"no attack on pixels or words: the target is {target.info.kind} {target.info.problem}")
-        elif target.info.kind == "text":
-            self._text(run, model, target)
-        else:
+            notes.append(f"no attack on pixels or words: the target is {kind} {problem}")
+        elif kind == "image":
             self._images(run, model, target)
+        else:
+            self._strings(run, model, target)
 
-    def _text(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
-        """Character edits on a model that can only be asked; word swaps too where the source tells what is near."""
+    def _strings(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
+        """The attacks that fit what the strings are and what the source tells."""
         picked = np.sort(np.random.default_rng(run.seed).permutation(len(target.test))[: self.settings.few])
         examples = target.test.subset(picked)
-        known = text.common_words(target.train.batch(range(len(target.train))))
         labels = torch.as_tensor(np.asarray(examples.labels)).to(model.device)
-        encode = _encoder(model) if model.source.differentiable and model.source.spec.feature_size else None
+        texts = examples.batch(range(len(examples)))
         with still(model):
-            found = text.checks(model, examples.batch(range(len(examples))), labels, encode, known, run.seed)
-        for row in found:
-            row.add_to(run.result)
+            attacks = string_attacks(model, target, run.seed)
+            for row in text.checks(model, texts, labels, attacks):
+                row.add_to(run.result)
 
     def _images(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         evaluate(
@@ -73,7 +85,42 @@ class RobustnessHook(Hook):
             result=run.result,
             journal=run.dir / "robustness.jsonl",
             resume=run.resume,
+            more=self._strengthening(run, model, target) if strengthened(run) else (),
         )
+
+    def _strengthening(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> Sequence[Check]:
+        """A program that was strengthened is shown beside the same one trained plainly."""
+        norm, eps = next(iter(self.settings.threats.items()))
+        plain = partial(trained_plainly, run, model, target)
+        compare = partial(
+            before_after, threat=Threat(norm, eps), steps=self.settings.pgd, count=self.settings.few, plain=plain
+        )
+        return (Check("strengthening", compare),)
+
+
+def string_attacks(model: ReprogrammedModel, target: TargetTask, seed: int) -> list[TextAttack]:
+    """Sequences: letters for their relatives. Texts: character edits; word and token swaps where the source helps."""
+    train = target.train.batch(range(len(target.train)))
+    if target.info.kind == "sequence":
+        return [Residues(seed=seed, nucleotides=are_nucleotides(train))]
+    attacks: list[TextAttack] = [text.Characters(seed=seed)]
+    source, known = model.source, text.common_words(train)
+    if source.differentiable and source.spec.feature_size and len(known) > 1:
+        attacks.append(text.neighbour_words(_encoder(model), known, seed))
+    vocabulary = source.spec.vocabulary
+    if source.differentiable and vocabulary is not None and _reads_strings(model):
+        answer = partial(_answer, model)
+        attacks.append(TokenSwaps(seed=seed, vocabulary=vocabulary, answer=answer, longest=source.spec.size))
+    return attacks
+
+
+def _reads_strings(model: ReprogrammedModel) -> bool:
+    """Does the source read a text exactly as the target wrote it?"""
+    return model.input(["a word"]) == [["a word"]] and not model.input.beside(["a word"])
+
+
+def _answer(model: ReprogrammedModel, view: dict[str, Any]) -> Tensor:
+    return model.output([model.ask(view)])
 
 
 def _encoder(model: ReprogrammedModel) -> Callable[[list[str]], Tensor]:
@@ -82,3 +129,10 @@ def _encoder(model: ReprogrammedModel) -> Callable[[list[str]], Tensor]:
         return answer.logits if answer.features is None else answer.features
 
     return encode
+
+
+def _plain(value: Any) -> Any:
+    """Configuration's own mappings and lists as dict and tuple."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -130,6 +130,8 @@ def semantics(subject: Subject, points: int, count: int, certified: int, most: i
 def _certified(
     subject: Subject, perturbation: semantic.Semantic, rows: Tensor, smallest: Tensor, most: int
 ) -> Iterable[Row]:  # fmt: skip
+    if not len(rows):
+        return
     bounds = LinearBounds(most=most, both=False)
     model = subject.module or subject.model
     try:
@@ -143,10 +145,10 @@ def _certified(
     row = Row(
         perturbation.name, "certificate", f"{perturbation.name}, linear bounds", float(np.median(ranges)), n=len(rows)
     )
-    row.low, row.high = min(ranges, default=None), max(ranges, default=None)
+    row.low, row.high = min(ranges), max(ranges)
     if any(r > float(s) for r, s in zip(ranges, smallest[rows], strict=True)):
         row.flags.append("a certificate exceeds an attack: one of the two is wrong")
-    if ranges and max(ranges) == 0:
+    if max(ranges) == 0:
         row.flags.append("vacuous: the bounds are too loose for this network to certify any range")
     yield row
 

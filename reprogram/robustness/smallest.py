@@ -71,9 +71,10 @@ def smallest(
 ) -> tuple[Smallest, dict[float, Tensor]]:
     """Attack at each size on its own; returns the nearest found, and who was broken at each size (the curve)."""
     nearest, broken_at = Smallest.empty(norm, images), {}
-    nearest.update(images, images, wrong(in_batches(lambda x: ask(model, x), images), labels))
+    mistaken = wrong(in_batches(lambda x: ask(model, x), images), labels).cpu()
+    nearest.update(images, images, mistaken)
     for eps in sorted(sizes):
-        result = attack(Threat(norm, eps))(model, images, labels)
+        result = attack(Threat(norm, eps))(model, images, labels, right=~mistaken)
         broken_at[eps] = result.broken
         nearest.update(images, result.examples, result.broken)
     nearest.tighten(model, images, labels)

@@ -117,6 +117,11 @@ class Subject:
         """Gradients are zero where they should not be."""
         return any(flag.startswith("zero gradients") for flag in self.flags)
 
+    @property
+    def random(self) -> bool:
+        """The same input gets different answers."""
+        return any(flag.startswith("random") for flag in self.flags)
+
     def logits(self, images: Tensor) -> Tensor:
         """[N, T] without gradients, in batches."""
         return in_batches(lambda x: ask(self.model, x), images, self.batch_size)

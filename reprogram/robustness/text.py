@@ -1,4 +1,4 @@
-"""Attacks on models that read strings: character edits and word swaps that ask, token swaps that follow gradients.
+"""Attacks on models that read strings: a greedy search over words, with character edits and word swaps that only ask.
 
 A model here is strings -> logits: ``model(list of B strings) -> [B, T]``. Every attack says what it may change and
 counts what it asked.
@@ -10,7 +10,7 @@ import re
 import string
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,9 +56,17 @@ class TextAttack(ABC):
     def constraint(self) -> str:
         """What may change, in words."""
 
-    @abstractmethod
+    def split(self, text: str) -> list[str]:
+        """Words and the spaces between them; joined they are the text."""
+        return re.findall(r"\S+|\s+", text)
+
+    def places(self, words: list[str]) -> list[int]:
+        """Which words may change."""
+        return [i for i, word in enumerate(words) if not word.isspace() and word.lower() not in STOP_WORDS]
+
     def variants(self, words: list[str], place: int, rng: np.random.Generator) -> list[str]:
-        """Replacements of one word."""
+        """Replacements of one word. The default has none."""
+        return []
 
     def __call__(
         self, model: TextModel, texts: Sequence[str], labels: Tensor, advance: Callable[[int], Any] | None = None
@@ -70,18 +78,18 @@ class TextAttack(ABC):
             found[row], queries[row], changed[row] = self._one(model, text, labels[row : row + 1], row)
             if advance is not None:
                 advance(1)
-        broken = torch.cat([wrong(_ask(model, [t]), labels[i : i + 1]).cpu() for i, t in enumerate(found)])
+        broken = torch.cat([wrong(ask_texts(model, [t]), labels[i : i + 1]).cpu() for i, t in enumerate(found)])
         return AttackedText(found, broken, queries, changed)
 
     def _one(self, model: TextModel, text: str, label: Tensor, row: int) -> tuple[str, int, float]:
         rng = np.random.default_rng([self.seed, row])
-        words = re.findall(r"\S+|\s+", text)
-        places = [i for i, w in enumerate(words) if not w.isspace() and w.lower() not in STOP_WORDS]
-        before = _ask(model, [text])
+        words = self.split(text)
+        places = self.places(words)
+        before = ask_texts(model, [text])
         if bool(wrong(before, label)) or not places:
             return text, 1, 0.0
         without = ["".join(words[:i] + words[i + 1 :]) for i in places]
-        importance = margin(_ask(model, without), label.expand(len(places)))
+        importance = margin(ask_texts(model, without), label.expand(len(places)))
         asked, best, done = 1 + len(places), float(margin(before, label)), 0
         for place in [places[int(i)] for i in importance.argsort(descending=True)]:
             if done >= self.most:
@@ -90,7 +98,7 @@ class TextAttack(ABC):
             if not swaps:
                 continue
             tried = ["".join([*words[:place], swap, *words[place + 1 :]]) for swap in swaps]
-            values = margin(_ask(model, tried), label.expand(len(tried)))
+            values = margin(ask_texts(model, tried), label.expand(len(tried)))
             asked += len(tried)
             winner = int(values.argmax())
             if float(values[winner]) > best:
@@ -165,69 +173,27 @@ class Words(TextAttack):
         return [f.capitalize() if word[0].isupper() else f for f in found if f.lower() not in STOP_WORDS]
 
 
-def token_swaps(
-    loss_of: Callable[[Tensor], Tensor], tokens: Tensor, embeddings: Tensor, most: int = 3, candidates: int = 8,
-    allowed: Tensor | None = None, places: Tensor | None = None,
-) -> tuple[Tensor, Tensor, int]:  # fmt: skip
-    """HotFlip (Ebrahimi et al. 2018, arXiv 1712.06751): swap the token whose first-order gain in loss is largest.
-
-    loss_of: embeddings [B, L, D] -> losses [B], larger is worse for the model. tokens [L]: of one text. embeddings
-    [V, D]. allowed [V], places [L]: masks of tokens that may be written and of positions that may change. Returns the
-    tokens [L], their loss [1] and the number of sequences asked. Each step tries the best ``candidates`` for real.
-    """
-    tokens, asked = tokens.clone(), 0
-    length = len(tokens)
-    open_places = torch.ones(length, dtype=torch.bool) if places is None else places.clone()
-    best = loss_of(embeddings[tokens][None]).detach()
-    for _ in range(most):
-        point = embeddings[tokens][None].detach().requires_grad_(True)
-        with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(loss_of(point).sum(), point)
-        gain = gradient[0] @ embeddings.T - (gradient[0] * point.detach()[0]).sum(1, keepdim=True)
-        gain[~open_places] = -float("inf")
-        gain[torch.arange(length), tokens] = -float("inf")
-        if allowed is not None:
-            gain[:, ~allowed] = -float("inf")
-        values, flat = gain.flatten().topk(min(candidates, gain.numel()))
-        flat = flat[torch.isfinite(values)]
-        if not len(flat):
-            break
-        tried = tokens.repeat(len(flat), 1)
-        tried[torch.arange(len(flat)), flat // len(embeddings)] = flat % len(embeddings)
-        with torch.no_grad():
-            losses = loss_of(embeddings[tried])
-        asked += 1 + len(flat)
-        winner = int(losses.argmax())
-        if float(losses[winner]) <= float(best):
-            break
-        best, tokens = losses[winner : winner + 1], tried[winner]
-        open_places[int(flat[winner]) // len(embeddings)] = False
-    return tokens, best, asked
-
-
 @torch.no_grad()
-def _ask(model: TextModel, texts: list[str], batch_size: int = 64) -> Tensor:
+def ask_texts(model: TextModel, texts: list[str], batch_size: int = 64) -> Tensor:
     return torch.cat([model(texts[i : i + batch_size]).detach() for i in range(0, len(texts), batch_size)])
 
 
-def checks(
-    model: TextModel, texts: Sequence[str], labels: Tensor, encode: Callable[[list[str]], Tensor] | None = None,
-    vocabulary: Sequence[str] = (), seed: int = 0,
-) -> list[Row]:  # fmt: skip
-    """Rows of a report: character edits, and word swaps where ``encode`` (strings -> [B, D]) tells neighbours."""
-    attacks: list[TextAttack] = [Characters(seed=seed)]
-    if encode is not None and len(vocabulary) > 1:
-        with torch.no_grad():
-            embeddings = torch.cat([encode(list(vocabulary[i : i + 64])) for i in range(0, len(vocabulary), 64)])
-        attacks.append(Words(seed=seed, vocabulary=list(vocabulary), embeddings=embeddings.cpu()))
-    rows = [share_row("clean", "estimate", "none", ~wrong(_ask(model, list(texts)), labels).cpu())]
+def neighbour_words(encode: Callable[[list[str]], Tensor], vocabulary: Sequence[str], seed: int = 0) -> Words:
+    """Word swaps over ``vocabulary``; ``encode`` (strings -> [B, D]) tells what is near."""
+    with torch.no_grad():
+        embeddings = torch.cat([encode(list(vocabulary[i : i + 64])) for i in range(0, len(vocabulary), 64)])
+    return Words(seed=seed, vocabulary=list(vocabulary), embeddings=embeddings.cpu())
+
+
+def checks(model: TextModel, texts: Sequence[str], labels: Tensor, attacks: Sequence[TextAttack]) -> Iterator[Row]:
+    """Rows of a report: accuracy as it is, and what each attack leaves."""
+    yield share_row("clean", "estimate", "none", ~wrong(ask_texts(model, list(texts)), labels).cpu())
     for attack in attacks:
         with progress(f"robustness: {attack.name}", len(texts)) as bar:
             found = attack(model, texts, labels, bar.advance)
         row = share_row(attack.name, "attack", attack.constraint, ~found.broken, queries=float(found.queries.mean()))
         row.more["words_changed"] = float(found.changed[found.broken].mean()) if bool(found.broken.any()) else None
-        rows.append(row)
-    return rows
+        yield row
 
 
 def common_words(texts: Sequence[str], most: int = 300) -> list[str]:

@@ -10,6 +10,7 @@ from reprogram.errors import ConfigError, DataError, Interrupted
 from reprogram.inputs.none import NoPrompt
 from reprogram.interfaces import OutputMapping, TargetInfo, TargetTask
 from reprogram.model import ReprogrammedModel
+from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness import checks, flags
 from reprogram.robustness.checks import Settings
 from reprogram.robustness.hook import RobustnessHook
@@ -149,6 +150,91 @@ def test_a_model_with_one_output_is_refused():
         robustness.evaluate(model, (torch.rand(2, 1, 8, 8), torch.zeros(2).long()))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threats": {"linf": 8}}, "did you mean 8/255"),
+        ({"threats": {"l7": 0.1}}, "l7"),
+        ({"threats": {}}, "names no norm"),
+        ({"examples": 0}, "examples=0 must be at least 1"),
+        ({"square": -1}, "square=-1"),
+        ({"sigma": 0.0}, "sigma"),
+        ({"corruptions": (6,)}, "no severity 6"),
+        ({"curve": (0.0,)}, "curve"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_runs(options, said):
+    with pytest.raises(ConfigError, match=said):
+        RobustnessHook("full", **options)
+
+
+def test_sizes_beyond_the_input_range_are_refused_before_training(digit_cnn, empty_run, easy_images):
+    """linf is refused without an image; how far two images can be apart in l2 depends on their size."""
+    model, images, labels = digit_cnn
+    with pytest.raises(ConfigError, match="outside the input range"):
+        robustness.evaluate(model, (images, labels), settings=Settings(threats={"l2": 9.0}))
+    examples, info = easy_images
+    hook, target = RobustnessHook("quick", threats={"l2": 30.0}), TargetTask(info, examples, examples)
+    with pytest.raises(ConfigError, match="3x12x12"):
+        hook.on_source(empty_run, None, target)
+    RobustnessHook("quick", threats={"l2": 20.0}).on_source(empty_run, None, target)
+
+
+class Odd(nn.Module):
+    """A classifier with one thing wrong."""
+
+    def __init__(self, model, kind):
+        super().__init__()
+        self.model, self.kind = model, kind
+
+    def forward(self, x):
+        logits = self.model(x)
+        if self.kind == "nan":
+            return torch.where((x[:, 0, 3, 3] > 0.5)[:, None], logits * float("nan"), logits)
+        if self.kind == "random":
+            return self.model(x + 0.02 * torch.randn_like(x))
+        if self.kind == "constant":
+            return logits * 0 + torch.arange(10.0)
+        return logits.softmax(1) if self.kind == "probabilities" else logits
+
+
+EVERYTHING = Settings(
+    examples=5, few=4, threats={"linf": 0.1, "l2": 0.5, "l1": 2.0}, pgd=4, apgd=4, targeted=3, square=8, jumps=1,
+    universal=1, draws=1, clever=1, smooth=2, samples=50, bounds=1, semantic=3, corruptions=(1, 5), curve=(2.0,),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["nan", "random", "constant", "probabilities", "one example", "three classes"])
+def test_every_check_of_the_full_depth_survives_odd_models(kind, digit_cnns):
+    model, images, labels = digit_cnns[3 if kind == "three classes" else 10]
+    count = 1 if kind == "one example" else 8
+    torch.manual_seed(0)
+    result = robustness.evaluate(Odd(model, kind), (images[:count], labels[:count]), settings=EVERYTHING)
+    table = result.data["robustness"]["rows"]
+    assert {"worst_case", "apgd_targeted", "smoothing", "semantic", "corruptions", "linear_bounds"} - {
+        row["check"] for row in table
+    } <= {"semantic"}
+    for row in table:
+        assert row["value"] is None or row["value"] >= 0
+        assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
+    json.dumps(table, allow_nan=False)
+    told = " ".join(result.data["robustness"]["flags"])
+    said = {"nan": "not finite", "random": "random", "constant": "constant", "probabilities": "probabilities"}
+    assert said.get(kind, "") in told
+    assert kind == "random" or "exceeds an attack" not in told
+
+
+def test_a_model_that_answers_at_random_is_known_again_by_its_weights(digit_cnn, tmp_path, monkeypatch):
+    model, images, labels = digit_cnn
+    journal, calls = tmp_path / "robustness.jsonl", []
+    odd = Odd(model, "random")
+    robustness.evaluate(odd, (images, labels), settings=FAST, journal=journal)
+    attack = checks.attack
+    monkeypatch.setattr(checks, "attack", lambda *a: calls.append(a) or attack(*a))
+    robustness.evaluate(odd, (images, labels), settings=FAST, journal=journal, resume=True)
+    assert not calls
+
+
 def test_query_only_models_get_query_only_attacks(digit_cnn):
     model, images, labels = digit_cnn
 
@@ -253,3 +339,25 @@ def test_the_hook_names_unknown_options_and_says_why_it_has_nothing_to_attack(ea
     regression = TargetInfo("r", "image", "regression", ("y",), (3, 12, 12))
     RobustnessHook("quick").on_fit_end(empty_run, None, TargetTask(regression, examples, examples))
     assert "regression" in empty_run.result.data["robustness"]["notes"][0]
+
+
+def test_a_strengthened_program_is_shown_beside_the_same_one_trained_plainly(tiny_source, easy_images, empty_run):
+    examples, info = easy_images
+    training = {
+        "_target_": "reprogram.training.loop.Training", "epochs": 2, "adversarial": {
+            "_target_": "reprogram.training.adversarial.PGDTraining", "steps": 2},
+    }  # fmt: skip
+    empty_run.config = {"task": {"name": "reprogram"}, "training": training}
+    model = ReprogrammedModel(tiny_source(), NoPrompt(), LinearFeatures(), info).eval()
+    hook = RobustnessHook("quick", examples=8, few=8, pgd=3, square=0, threats={"linf": 0.05})
+    hook.on_fit_end(empty_run, model, TargetTask(info, examples, examples))
+    found = by_check(empty_run.result)
+    before, after = found["before_strengthening"], found["after_strengthening"]
+    assert before["n"] == after["n"] == 8 and before["threat"] == after["threat"]
+    assert after["gained"] == pytest.approx(after["value"] - before["value"])
+    assert before["clean"] != after["clean"], "the other program was trained, this one never was"
+    plain = dict(training, adversarial={})
+    empty_run.config = {"task": {"name": "reprogram"}, "training": plain}
+    empty_run.result.data.pop("robustness")
+    hook.on_fit_end(empty_run, model, TargetTask(info, examples, examples))
+    assert "before_strengthening" not in by_check(empty_run.result)

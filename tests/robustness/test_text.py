@@ -1,7 +1,17 @@
+import numpy as np
 import pytest
 import torch
 
-from reprogram.robustness.text import Characters, Words, token_swaps
+from reprogram.inputs.text import Text
+from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.model import ReprogrammedModel
+from reprogram.outputs.linear_features import LinearFeatures
+from reprogram.robustness.hook import string_attacks
+from reprogram.robustness.residues import RELATIVES, Residues, are_nucleotides
+from reprogram.robustness.text import Characters, Words
+from reprogram.robustness.token_swaps import TokenSwaps, token_swaps
+from reprogram.sources.text import TextSource
+from reprogram.targets.base import StringExamples
 
 
 def likes(texts):
@@ -57,3 +67,75 @@ def test_token_swaps_find_the_best_swap_that_brute_force_finds():
     allowed[3] = True
     found, _, _ = token_swaps(loss_of, tokens, embeddings, most=3, allowed=allowed, places=places)
     assert found.tolist()[0] == tokens.tolist()[0] and found[1] in (tokens[1], 3)
+
+
+def test_residues_become_relatives_only_and_every_letter_may_change():
+    """A and I are stop words of English, and residues all the same."""
+
+    def counts_arginine(texts):
+        share = torch.tensor([t.count("R") / len(t) for t in texts])
+        return torch.stack([0.05 - share, share - 0.05], 1)
+
+    attack = Residues(most=2)
+    found = attack(counts_arginine, ["AIKRAAAAAA", "AIKAAAAAAA"], torch.tensor([1, 0]))
+    assert found.broken.tolist() == [True, True]
+    assert found.texts[1].count("R") == 1 and found.texts[1].replace("R", "K") == "AIKAAAAAAA"
+    assert attack.variants(list("AIi"), 0, None) == ["S"] and attack.variants(list("AIi"), 2, None) == list("lmv")
+    for letter, relatives in RELATIVES.items():
+        assert all(letter in RELATIVES[other] for other in relatives), "BLOSUM62 is symmetric"
+
+
+def test_nucleotides_change_by_transitions():
+    assert are_nucleotides(["ACGU", "nacg"]) and not are_nucleotides(["ACGE"])
+    attack = Residues(nucleotides=True)
+    assert [attack.variants(list("ACGT"), i, None)[0] for i in range(4)] == list("GTAC")
+    assert attack.variants(list("ACGU"), 1, None) == ["U"]
+
+
+@pytest.fixture
+def bert_program(text_models):
+    info = TargetInfo("films", "text", "classification", ("a", "b"))
+    model = ReprogrammedModel(TextSource(text_models("bert")), Text(), LinearFeatures(), info).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.output.parameters():
+            parameter.normal_()
+    return model
+
+
+def test_gradient_guided_token_swaps_break_strings_and_are_read_back(bert_program):
+    model = bert_program
+    texts = ["good film bad", "the film good bad good", "xyz q"]
+    with torch.no_grad():
+        labels = model(texts).argmax(1)
+    vocabulary = model.source.spec.vocabulary
+    attack = TokenSwaps(
+        most=3, cosine=-1.0, vocabulary=vocabulary, answer=lambda view: model.output([model.ask(view)]), longest=48
+    )
+    found = attack(model, texts, labels)
+    assert torch.equal(found.broken, model(found.texts).argmax(1) != labels)
+    assert found.texts[2] == "xyz q" and float(found.changed[2]) == 0, "words of several tokens stay"
+    for before, after in zip(texts[:2], found.texts, strict=False):
+        assert len(before.split()) == len(after.split()) and set(after.split()) <= set(vocabulary.tokens)
+    assert "gradients" in attack.constraint and (found.queries >= 1).all()
+    close = TokenSwaps(cosine=1.01, vocabulary=vocabulary, answer=attack.answer, longest=48)
+    assert close(model, texts, labels).texts == texts, "nothing is that near"
+
+
+def test_the_source_is_asked_for_the_same_tokens_as_embeddings(bert_program):
+    """The gradient must be that of the string's own answer."""
+    model, text = bert_program, "good film bad"
+    vocabulary = model.source.spec.vocabulary
+    attack = TokenSwaps(vocabulary=vocabulary, answer=lambda view: model.output([model.ask(view)]), longest=48)
+    points = vocabulary.embeddings()[vocabulary.encode([text])[0]][None]
+    assert torch.allclose(attack.answer(attack._surrounded(points)), model([text]), atol=1e-5)
+
+
+def test_the_hook_chooses_string_attacks_by_what_the_strings_are(bert_program):
+    texts = TargetTask(
+        bert_program.target, StringExamples(TEXTS, LABELS.numpy()), StringExamples(TEXTS, LABELS.numpy())
+    )
+    assert [a.name for a in string_attacks(bert_program, texts, 0)] == ["characters", "words", "token_swaps"]
+    peptides = StringExamples(["AIKR", "MEEK"], np.array([0, 1]))
+    info = TargetInfo("p", "sequence", "classification", ("a", "b"))
+    assert [a.name for a in string_attacks(bert_program, TargetTask(info, peptides, peptides), 0)] == ["residues"]

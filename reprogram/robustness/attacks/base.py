@@ -39,7 +39,8 @@ class Attacked:
 class Attack(ABC):
     """``attack(model, images [N, C, H, W] in [0, 1], labels [N]) -> Attacked``.
 
-    An example that the model gets wrong as it is counts as broken by the zero perturbation. Deterministic in ``seed``.
+    An example that the model gets wrong as it is counts as broken by the zero perturbation. ``right`` [N] says which
+    are not, where that is known already, and saves a pass. Deterministic in ``seed``.
     """
 
     threat: Threat = field(default_factory=Threat)
@@ -59,14 +60,20 @@ class Attack(ABC):
         """Perturbed images and queries spent on each, for one batch on which the model is right."""
 
     def __call__(
-        self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        advance: Callable[[int], Any] | None = None,
+        right: Tensor | None = None,
     ) -> Attacked:
         generator = torch.Generator().manual_seed(self.seed)
-        found = Attacked(images.detach().clone(), torch.ones(len(images), dtype=torch.bool), torch.ones(len(images)))
+        asked = torch.full((len(images),), float(right is None))
+        found = Attacked(images.detach().clone(), torch.ones(len(images), dtype=torch.bool), asked)
         for start in range(0, len(images), self.batch_size):
             rows = torch.arange(start, min(start + self.batch_size, len(images)))
-            right = ~wrong(ask(model, images[rows]), labels[rows]).cpu()
-            rows_right = rows[right]
+            known = ~wrong(ask(model, images[rows]), labels[rows]).cpu() if right is None else right[rows]
+            rows_right = rows[known]
             if len(rows_right):
                 x, y = images[rows_right], labels[rows_right]
                 perturbed, queries = self.perturb(model, x, y, generator)

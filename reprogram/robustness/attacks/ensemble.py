@@ -23,7 +23,12 @@ class Ensemble:
     breakers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     def __call__(
-        self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        advance: Callable[[int], Any] | None = None,
+        right: Tensor | None = None,
     ) -> Attacked:
         total = Attacked(images.clone(), torch.zeros(len(images), dtype=torch.bool), torch.zeros(len(images)))
         self.breakers = torch.full((len(images),), -1)
@@ -31,7 +36,9 @@ class Ensemble:
             rows = torch.nonzero(~total.broken).squeeze(1)
             if not len(rows):
                 break
-            one = attack(model, images[rows], labels[rows], advance)
+            if number:  # what the first attack left is right as it is
+                right = torch.ones(len(images), dtype=torch.bool)
+            one = attack(model, images[rows], labels[rows], advance, None if right is None else right[rows])
             total.queries[rows] += one.queries
             hit = rows[one.broken]
             total.examples[hit], total.broken[hit] = one.examples[one.broken], True

@@ -25,11 +25,16 @@ class Transfer(Attack):
     access: ClassVar[str] = "nothing"
 
     def __call__(
-        self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        advance: Callable[[int], Any] | None = None,
+        right: Tensor | None = None,
     ) -> Attacked:
         if self.surrogate is None:
             raise ConfigError("transfer needs surrogate=, the model that perturbations are crafted on.")
-        return super().__call__(model, images, labels, advance)
+        return super().__call__(model, images, labels, advance, right)
 
     def perturb(
         self, model: Model, images: Tensor, labels: Tensor, generator: torch.Generator

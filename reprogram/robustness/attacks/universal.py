@@ -29,11 +29,16 @@ class Universal(Attack):
     craft: tuple[Tensor, Tensor] | None = None
 
     def __call__(
-        self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        advance: Callable[[int], Any] | None = None,
+        right: Tensor | None = None,
     ) -> Attacked:
         crafting = (images[::2], labels[::2]) if self.craft is None else self.craft
         self._delta = self.learn(model, *crafting)
-        return super().__call__(model, images, labels, advance)
+        return super().__call__(model, images, labels, advance, right)
 
     def learn(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
         """The perturbation [1, C, H, W], inside the ball (each image cuts it to its own range)."""
