@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
@@ -126,6 +127,7 @@ class SourceModel(nn.Module, ABC):
     spec: SourceSpec
     differentiable: bool = True
     named_in_programs: ClassVar[bool] = True  # may a saved program, which can come from a stranger, load it by name?
+    queries_each: int = 1  # questions that one input takes
     options: dict[str, Any]  # the arguments that this source was made with, kept by __new__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -181,6 +183,18 @@ class SourceModel(nn.Module, ABC):
     def counted_as(self, kind: str) -> AbstractContextManager[None]:
         """Queries inside are counted as ``training`` or ``evaluation``. A source that costs nothing counts nothing."""
         return nullcontext()
+
+    def holding_back(self, queries: int) -> AbstractContextManager[None]:
+        """Inside, so many training queries of the budget cannot be spent: they are left for a later purpose."""
+        return nullcontext()
+
+    def affordable(self, kind: str = "training") -> float:
+        """Queries of this kind that can still be paid for; infinity where an answer costs nothing or has no limit."""
+        return math.inf
+
+    def price(self, source_inputs: Iterable[Any]) -> int:
+        """Queries that asking for these prepared inputs would cost, those answered before being free."""
+        return 0
 
     def bill(self) -> dict[str, Any]:
         """What its answers have cost: ``queries``, and more for a source that can only be asked."""

@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -130,6 +131,7 @@ class Ledger:
         self._journalled: set[str] = set()
         self._seen: set[str] = set()
         self._full = ""
+        self._held_back = 0
         self._lock = threading.RLock()
         self.journal = None if journal is None else Journal(Path(journal), sent_file=bill_unanswered)
         if self.journal:
@@ -145,7 +147,21 @@ class Ledger:
 
     def remaining(self, kind: str = TRAINING) -> float:
         """Calls of this kind that can still be paid for, infinity without a limit."""
-        return self.budget.affordable(kind, self.paid)
+        return max(0, self.budget.affordable(kind, self.paid) - (self._held_back if kind == TRAINING else 0))
+
+    @contextmanager
+    def holding_back(self, calls: int) -> Iterator[None]:
+        """Inside, so many training calls of the budget cannot be spent."""
+        self._held_back += calls
+        try:
+            yield
+        finally:
+            self._held_back -= calls
+
+    def price(self, items: Iterable[Any]) -> int:
+        """Distinct keys among ``items`` that would have to be paid for."""
+        with self._lock:
+            return sum(not self._known(key)[0] for key in {self.key(item) for item in items})
 
     def __call__(self, items: Iterable[Any], kind: str = TRAINING) -> list[Any]:
         """One answer an item, in order; ``failed`` for an item that has none.

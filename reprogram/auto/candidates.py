@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from reprogram.inputs import __name__ as INPUTS
@@ -86,12 +87,27 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
     if spec.feature_size:
         head = _features(spec) | {"average": 2 if photographs else 1}
         found.append(_image("features, all scales", (*several, full), photographs, ("ridge_taps", head), source))
-    if labels and not spec.feature_size:  # a model that can only be asked shows its answers, nothing else
-        found.append(_image("answers, ridge", small[-1:], False, ("ridge_taps", {}), source))
-        found.append(_image("answers, ridge, all scales", (*several, full), False, ("ridge_taps", {}), source))
-    if labels:
+    if labels and not spec.feature_size:
+        found += _answers(several, full, photographs, source)
+    elif labels:
         found.append(_image("label map, all scales", (*several, full), photographs, ("top_k", {}), source))
     return found
+
+
+def _answers(several: tuple[int, ...], full: int, photographs: bool, source: int) -> list[Candidate]:
+    """A model that can only be asked shows its answers, nothing else: one question an image and view, few views first,
+    so that a small budget ends between two candidates. Drawings are also shown inverted, photographs also mirrored."""
+    ridge: tuple[str, Config] = ("ridge_taps", {})
+    small, quarter = several[:-1], max(32, round(full * 0.29 / 32) * 32)
+    few = (quarter, *several, full) if photographs else (quarter, *small)
+    many = few if photographs else (quarter, *several)
+    return [
+        _image("answers, ridge", small[-1:], False, ridge, source),
+        _image("answers, ridge, 2 scales", small, False, ridge, source),
+        _image("answers, ridge, few views", few, False, ridge, source, invert=not photographs),
+        _image("answers, ridge, many views", many, photographs, ridge, source, invert=not photographs),
+        _image("label map, many views", many, photographs, ("top_k", {}), source, invert=not photographs),
+    ]
 
 
 def _features(spec: SourceSpec) -> Config:
@@ -108,11 +124,51 @@ def _late(taps: Sequence[str], photographs: bool) -> Config:
 
 
 def _image(
-    name: str, sizes: tuple[int, ...], flip: bool, output: tuple[str, Config], source: int, kind: str = "program"
+    name: str,
+    sizes: tuple[int, ...],
+    flip: bool,
+    output: tuple[str, Config],
+    source: int,
+    kind: str = "program",
+    invert: bool = False,
 ) -> Candidate:
     sizes = tuple(dict.fromkeys(sizes))
-    atoms = tuple(("views", {"sizes": [size], "flip": flip}) for size in sizes)
-    return Candidate(name, ("views", {"sizes": list(sizes), "flip": flip}), output, atoms, kind, source)
+    beside = {"flip": flip} | ({"invert": True} if invert else {})
+    atoms = tuple(("views", {"sizes": [size]} | beside) for size in sizes)
+    return Candidate(name, ("views", {"sizes": list(sizes)} | beside), output, atoms, kind, source)
+
+
+def join(members: list[Candidate]) -> Candidate | None:
+    """An ensemble of candidates whose inputs can be merged into one, or None."""
+    methods = {c.input[0] for c in members}
+    if methods == {"views"}:
+        sizes = sorted({size for c in members for size in c.input[1]["sizes"]})
+        beside = {name: True for name in ("flip", "invert") if any(c.input[1].get(name) for c in members)}
+        beside = {"flip": False} | beside
+        merged = ("views", {"sizes": sizes} | beside)
+        mirrors, negatives = ((False, True) if beside.get(name) else (False,) for name in ("flip", "invert"))
+        order = list(product(sizes, mirrors, negatives))  # as Views gives them
+        read = [
+            [
+                i
+                for i, (size, mirrored, inverted) in enumerate(order)
+                if size in c.input[1]["sizes"]
+                and (c.input[1].get("flip") or not mirrored)
+                and (c.input[1].get("invert") or not inverted)
+            ]
+            for c in members
+        ]
+        atoms = tuple(("views", {"sizes": [size]} | beside) for size in sizes)
+    elif len({repr(c.input) for c in members}) == 1:
+        merged, read, atoms = members[0].input, [[] for _ in members], members[0].atoms
+    else:
+        return None
+    parts = [
+        {"name": c.output[0], "config": c.output[1], "views": views} for c, views in zip(members, read, strict=True)
+    ]
+    return Candidate(
+        f"mean of {len(members)}", merged, ("ensemble", {"members": parts}), atoms, source=members[0].source
+    )
 
 
 def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidate]:

@@ -11,16 +11,24 @@ import torch
 from torch import Tensor
 
 from reprogram.auto.bias import Estimate, corrected
-from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
-from reprogram.auto.costs import PassCosts
+from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
+from reprogram.auto.costs import PassCosts, check_budget
 from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
 from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
-from reprogram.errors import ConfigError, ReprogramError, SourceError
+from reprogram.errors import BudgetSpent, ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
 from reprogram.hooks import Run
-from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
-from reprogram.model import ReprogrammedModel
+from reprogram.interfaces import (
+    InputTransformation,
+    SourceModel,
+    SourceOutput,
+    Tap,
+    TargetInfo,
+    TargetTask,
+    to_tensor_labels,
+)
+from reprogram.model import READ_AT_ONCE, ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.training import checkpoint
 
@@ -137,18 +145,18 @@ class _Search:
         return [tuple(taps) for taps in wanted]
 
     def outputs(self, candidate: Candidate) -> list[SourceOutput]:
-        """Cached source outputs of all training examples, one a view."""
-        found = []
-        for key, atom in zip(candidate.keys(), candidate.atoms, strict=True):
-            if key not in self.pool:
-                source, info = self.sources[candidate.source], self.target.info
-                reader = make_input(atom)
-                reader.build(source.spec, info)
-                taps = self.taps[candidate.source]
-                with self.passes.measured(candidate.source, atom):
-                    self.pool[key] = source_outputs(source, self.target.train, info, reader, taps)
-            found += self.pool[key]
-        return found
+        """Cached source outputs of all training examples, one a view. Raises BudgetSpent before anything is paid for a
+        candidate that the budget cannot pay for as a whole."""
+        source, info = self.sources[candidate.source], self.target.info
+        new = {k: atom for k, atom in zip(candidate.keys(), candidate.atoms, strict=True) if k not in self.pool}
+        readers = {key: make_input(atom) for key, atom in new.items()}
+        for reader in readers.values():
+            reader.build(source.spec, info)
+        check_budget(source, self.target, candidate, list(readers.values()))
+        for key, reader in readers.items():
+            with self.passes.measured(candidate.source, new[key]):
+                self.pool[key] = source_outputs(source, self.target.train, info, reader, self.taps[candidate.source])
+        return [output for key in candidate.keys() for output in self.pool[key]]  # noqa: SIM118
 
     def score_all(self, listed: list[Candidate], folds: Folds) -> None:
         """One fold each; then all folds for those that are not far behind."""
@@ -177,6 +185,9 @@ class _Search:
             read = time.monotonic()
             spec = self.sources[candidate.source].spec
             logits = out_of_fold(candidate, outputs, self.labels, folds, spec, self.target.info)
+        except BudgetSpent as error:
+            row |= {"status": "skipped", "why": str(error)}
+            return
         except (ReprogramError, torch.linalg.LinAlgError) as error:
             row |= {"status": "failed", "why": str(error)}
             return
@@ -225,6 +236,10 @@ class _Search:
         joined = join(members) if len(members) > 1 else None
         if joined is None:
             return []
+        try:
+            passes = len(self.outputs(joined))
+        except BudgetSpent:
+            return []
         names = [self.label(c) for c in members]
         predicted = [probabilities(self.scored[n], self.labels, self.target.info) for n in names]
         mean = torch.stack(predicted).mean(0)
@@ -238,7 +253,7 @@ class _Search:
             "kind": "program",
             "status": "scored",
             "why": "mean of " + ", ".join(names),
-            "passes": len(self.outputs(joined)),
+            "passes": passes,
         }
         return [joined]
 
@@ -342,35 +357,6 @@ def train_candidate(
     settings = Training(epochs=10, batch_size=32, augment=Affine(), optimiser=Backpropagation(learning_rate=0.005))
     fit(model, target.train.subset(rows), settings, context.seed)
     return model.eval()
-
-
-def join(members: list[Candidate]) -> Candidate | None:
-    """An ensemble of candidates whose inputs can be merged into one, or None."""
-    methods = {c.input[0] for c in members}
-    if methods == {"views"}:
-        sizes = sorted({size for c in members for size in c.input[1]["sizes"]})
-        flip = any(c.input[1]["flip"] for c in members)
-        merged = ("views", {"sizes": sizes, "flip": flip})
-        order = [(size, mirrored) for size in sizes for mirrored in ((False, True) if flip else (False,))]
-        read = [
-            [
-                i
-                for i, (size, mirrored) in enumerate(order)
-                if size in c.input[1]["sizes"] and (c.input[1]["flip"] or not mirrored)
-            ]
-            for c in members
-        ]
-        atoms = tuple(("views", {"sizes": [size], "flip": flip}) for size in sizes)
-    elif len({repr(c.input) for c in members}) == 1:
-        merged, read, atoms = members[0].input, [[] for _ in members], members[0].atoms
-    else:
-        return None
-    parts = [
-        {"name": c.output[0], "config": c.output[1], "views": views} for c, views in zip(members, read, strict=True)
-    ]
-    return Candidate(
-        f"mean of {len(members)}", merged, ("ensemble", {"members": parts}), atoms, source=members[0].source
-    )
 
 
 def main_metric(target: TargetInfo) -> Any:

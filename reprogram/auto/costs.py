@@ -1,13 +1,22 @@
-"""How long a pass of a frozen source will take, learned from the passes already made."""
+"""What scoring a candidate will cost: seconds, learned from the passes already made, and queries of a paid source."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+
+from reprogram.auto.candidates import Candidate, make_input
+from reprogram.errors import BudgetSpent
+from reprogram.interfaces import InputTransformation, SourceModel, TargetTask
+from reprogram.ledger import EVALUATION
+from reprogram.model import READ_AT_ONCE
 
 Atom = tuple[str, dict[str, Any]]  # an input method and its options
 
@@ -18,7 +27,8 @@ def work(atom: Atom) -> float:
     """Size of a pass in arbitrary units: the pixels that it reads, or the spellings of a string."""
     options = atom[1]
     if "sizes" in options:
-        return sum(side**2 for side in options["sizes"]) * (2.0 if options.get("flip") else 1.0)
+        beside = sum(bool(options.get(name)) for name in ("flip", "invert"))
+        return sum(side**2 for side in options["sizes"]) * 2.0**beside
     return float(options.get("spellings", 1)) * (2.0 if "+" in str(options.get("tokens", "")) else 1.0)
 
 
@@ -41,3 +51,24 @@ class PassCosts:
         if not self.done[source]:
             return 0.0
         return SLACK * sum(map(work, atoms)) * self.seconds[source] / self.done[source]
+
+
+def check_budget(
+    source: SourceModel, target: TargetTask, candidate: Candidate, readers: Sequence[InputTransformation]
+) -> None:
+    """Can the budget pay for what ``readers`` show of the training examples and, where the whole bill is limited, for
+    what the candidate will show of the test examples? Raises BudgetSpent before anything is paid."""
+    if source.differentiable:
+        return
+    size = len(target.train)
+    batches = [target.train.batch(rows) for rows in np.array_split(np.arange(size), -(-size // READ_AT_ONCE))]
+    price = source.price(view for batch in batches for reader in readers for view in reader(batch))
+    if price > source.affordable():
+        raise BudgetSpent(f"it needs {price:,} more queries and {source.affordable():,.0f} are left in the budget")
+    left = source.affordable(EVALUATION) - price
+    if math.isfinite(left):
+        whole = make_input(candidate.input)
+        whole.build(source.spec, target.info)
+        needed = len(target.test) * len(whole(batches[0][:1])) * source.queries_each
+        if needed > left:
+            raise BudgetSpent(f"its evaluation needs {needed:,} queries and {left:,.0f} would be left in the budget")

@@ -7,7 +7,7 @@ the content of the view, not by who made it: a plain pass at 224 pixels is free 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,7 @@ class CachedSource(SourceModel):
         super().__init__()
         self.source = source
         self.name, self.spec, self.differentiable = source.name, source.spec, source.differentiable
+        self.queries_each = source.queries_each
         self.limit, self.bytes = int(limit_mb * 2**20), 0
         self.asked = self.spared = 0  # inputs that the source had to read, and that it did not
         self._kept: dict[bytes, SourceOutput] = {}
@@ -87,6 +88,15 @@ class CachedSource(SourceModel):
 
     def counted_as(self, kind: str) -> AbstractContextManager[None]:
         return self.source.counted_as(kind)
+
+    def holding_back(self, queries: int) -> AbstractContextManager[None]:
+        return self.source.holding_back(queries)
+
+    def affordable(self, kind: str = "training") -> float:
+        return self.source.affordable(kind)
+
+    def price(self, source_inputs: Iterable[Any]) -> int:
+        return self.source.price(source_inputs)
 
     def bill(self) -> dict[str, Any]:
         return self.source.bill()

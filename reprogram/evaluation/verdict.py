@@ -164,6 +164,19 @@ def worth_paying(bill: Mapping[str, Any], differences: Mapping[str, Difference],
     )
 
 
+def search_outcome(search: Mapping[str, Any]) -> str:
+    """What a :class:`~reprogram.training.guard.Guard` found of a search that sees losses only; empty without one."""
+    if not search:
+        return ""
+    judged = f"on {search['held_out']} labels kept out of the search, its loss"
+    if search["kept"] == "search":
+        return f" Judged {judged} fell by {search['gain']:.3f} ± {search['standard_error']:.3f}."
+    return (
+        f" The search ended no better than its start: {judged} did not fall by more than one standard error "
+        f"({search['gain']:.3f} ± {search['standard_error']:.3f}), so the start is what was kept."
+    )
+
+
 def chance(metric: str, target: TargetTask) -> float | None:
     """What always giving the commonest answer would get on the test set (regression: the training mean)."""
     known = np.asarray(target.test.labels, dtype=float)

@@ -34,7 +34,7 @@ def build(run: Run, model: ReprogrammedModel, target: TargetTask, found: Compari
     page.section("What the source labels mean now", *mapping(data.get("mapping")))
     page.section("Examples", *examples(model, target, found.scores))
     page.section("Where it errs", *errors(target, found.scores))
-    page.section("Learning curve", *learning(data.get("history") or []))
+    page.section("Learning curve", *learning(data.get("history") or []), *judged(data.get("search") or {}))
     checks = data.get("robustness") or {}
     page.section("Robustness", *robustness(checks.get("rows") or [], checks.get("notes") or []))
     for name, image in (run.pictures | target.pictures(model)).items():
@@ -210,6 +210,17 @@ def learning(history: list[Mapping[str, float]]) -> list[Markup]:
         shares = {"accuracy": [row["accuracy"] for row in history]}
         shown.append(charts.curves(shares, over, "training accuracy", "training accuracy", steps=steps))
     return shown
+
+
+def judged(search: Mapping[str, Any]) -> list[Markup]:
+    """What the labels that a search did not use said of its programs, over the queries paid for; the start comes first."""
+    points = search.get("points") or []
+    if not all("queries" in point and "held_out_accuracy" in point for point in points) or len(points) < 2:
+        return []
+    shares = {"accuracy": [point["held_out_accuracy"] for point in points]}
+    caption = f"{search['held_out']} labels kept out of the search; the first point is its start."
+    steps = [point["queries"] for point in points]
+    return [charts.curves(shares, "queries", "held-out accuracy", "held-out accuracy over queries", caption, steps)]
 
 
 def costs(data: Mapping[str, Any], found: Comparison) -> list[Markup]:

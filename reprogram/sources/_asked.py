@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class AskedSource(SourceModel):
         self.known_as = known_as or name
         self.floor = None if decimals is None else 0.5 * 10.0**-decimals
         self.votes, self.vote_noise = votes, vote_noise
+        self.queries_each = votes if answers == "label" else 1
         self.spec = SourceSpec(
             kind="image",
             size=size,
@@ -105,28 +106,37 @@ class AskedSource(SourceModel):
         finally:
             self._kind = before
 
+    def holding_back(self, queries: int) -> AbstractContextManager[None]:
+        return self.ledger.holding_back(queries)
+
+    def affordable(self, kind: str = TRAINING) -> float:
+        return self.ledger.remaining(kind)
+
+    def price(self, source_inputs: Iterable[Tensor]) -> int:
+        return self.ledger.price(image for batch in source_inputs for image in self._questions(batch).numpy())
+
     def bill(self) -> dict[str, Any]:
         return self.ledger.bill()
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         if taps:
             raise SourceError(f"{self.name} can only be asked: it has no layer '{taps[0].layer}' to read.")
-        images = source_input.detach().float().cpu()
+        values = self._ask(self._questions(source_input))
         if self.answers == "label":
-            copies = self._noisy(images)
-            shares = self._ask(copies.flatten(0, 1)).unflatten(0, copies.shape[:2]).mean(0)
+            shares = values.unflatten(0, (self.votes, len(source_input))).mean(0)
             values = (self.votes * shares + 1 / len(self.labels)) / (self.votes + 1)
-        else:
-            values = self._ask(images)
         logits = values if self.answers == "logits" else logarithms(values, self.floor)
         return SourceOutput(logits.to(source_input.device))
 
-    def _noisy(self, images: Tensor) -> Tensor:
-        """[votes, B, 3, h, w]; copy 0 is the image itself."""
+    def _questions(self, source_input: Tensor) -> Tensor:
+        """What is sent for [B, 3, h, w]: the images; for ``label`` votes · B of them, the images themselves first."""
+        images = source_input.detach().float().cpu()
+        if self.answers != "label":
+            return images
         generator = torch.Generator().manual_seed(0)
         noise = self.vote_noise * torch.randn((self.votes, 1, *images.shape[1:]), generator=generator)
         noise[0] = 0
-        return (images + noise).clamp(0, 1)
+        return (images + noise).clamp(0, 1).flatten(0, 1)
 
     def _ask(self, images: Tensor) -> Tensor:
         """[B, S] from the ledger; an image without an answer counts as undecided, most of a batch as an error."""

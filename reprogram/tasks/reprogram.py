@@ -16,6 +16,7 @@ from reprogram.evaluation.compare import Comparison, compare
 from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.label_mapping import label_mapping
 from reprogram.evaluation.metrics import TITLES
+from reprogram.evaluation.verdict import search_outcome
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
 from reprogram.ledger import EVALUATION
@@ -54,6 +55,7 @@ def run(config: DictConfig) -> float | None:
     with model.source.counted_as(EVALUATION):
         with shared_answers(model):
             found = compare(model, target, training, config.task.baselines, context.seed)
+            found.verdict += search_outcome(program.history.search)
             mapping = label_mapping(model, target)
         describe(context.result, model, target, program.history)
         context.result.data |= found.to_json() | {"mapping": mapping}
@@ -143,6 +145,7 @@ def describe(result: Result, model: ReprogrammedModel, target: TargetTask, histo
             "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
         },
         "history": history.epochs,
+        **({"search": history.search} if history.search else {}),
         "cost": {
             "train_seconds": history.seconds,
             "examples_per_second": history.examples_per_second,

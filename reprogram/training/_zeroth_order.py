@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ Losses = Callable[[Tensor], Tensor]  # candidates [q, d] -> losses [q], float32,
 @dataclass
 class ZerothOrder(Optimiser):
     """A subclass says how a vector moves (:meth:`move`); nothing here can reach a gradient."""
+
+    sees_losses_only: ClassVar[bool] = True
 
     def start(self, model: ReprogrammedModel, total_steps: int, seed: int) -> None:
         super().start(model, total_steps, seed)

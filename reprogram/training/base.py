@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from reprogram.errors import ConfigError
-from reprogram.interfaces import SourceOutput
+from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.model import ReprogrammedModel, concatenate, pick
 from reprogram.training.distributed import Alone
 
@@ -94,6 +95,30 @@ class Problem:
         return [[per_view[v][i] for v in range(len(per_view))] for i in range(len(views))]
 
 
+def fit_mapping(output: OutputMapping, outputs: list[SourceOutput], labels: Tensor) -> None:
+    """Fit an output mapping from a cached pass, if it learns that way."""
+    if output.closed_form:
+        output.fit(outputs, labels)
+    if output.statistics:
+        output.observe(outputs, labels)
+        output.refresh()
+
+
+def loss_for(problem: str) -> Loss:
+    """Cross-entropy, masked binary cross-entropy (NaN labels do not count) or squared error, in float32."""
+    if problem == "classification":
+        return lambda logits, labels: F.cross_entropy(logits.float(), labels)
+    if problem == "multilabel":
+        return _masked_binary
+    return lambda values, labels: F.mse_loss(values.float().squeeze(-1), labels.squeeze(-1))
+
+
+def _masked_binary(logits: Tensor, labels: Tensor) -> Tensor:
+    known = ~torch.isnan(labels)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
 def trainable(model: ReprogrammedModel) -> list[nn.Parameter]:
     """The program's parameters that a strategy may change."""
     return [p for p in (*model.input.parameters(), *model.output.parameters()) if p.requires_grad]
@@ -103,6 +128,7 @@ def trainable(model: ReprogrammedModel) -> list[nn.Parameter]:
 class Optimiser(ABC):
     """A strategy: how one batch moves the program. Subclasses are dataclasses of hyper-parameters."""
 
+    sees_losses_only: ClassVar[bool] = False  # its steps can make things worse unseen: a Guard watches over them
     total_steps: int = field(default=1, init=False, repr=False)
 
     def start(self, model: ReprogrammedModel, total_steps: int, seed: int) -> None:

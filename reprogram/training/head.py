@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reprogram.interfaces import OutputMapping, SourceOutput
-from reprogram.training.loop import loss_for
+from reprogram.training.base import loss_for
 
 
 def fit_head(

@@ -2,7 +2,8 @@
 
 One query for each training input and view; a linear head on a frozen local encoder learns the answers; the copy is
 reprogrammed with gradients. Then either the copy serves (no further queries), or its program goes over to the service,
-where the output mapping is fitted again and the program may be polished with real queries.
+where the output mapping is fitted again. There it must beat its start on labels that it did not use, else the start is
+kept (:mod:`reprogram.training.guard`); the program may then be polished with real queries.
 
 What an independent reproduction found is kept here: Kullback-Leibler divergence (cross-entropy and squared error are
 worse), features read once, and selection inside the training inputs.
@@ -10,7 +11,6 @@ worse), features read once, and selection inside the training inputs.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,9 +22,10 @@ from torch.nn import functional as F
 
 from reprogram.errors import BudgetSpent, ConfigError
 from reprogram.hooks import Hook, Run
-from reprogram.interfaces import Examples, SourceModel, SourceOutput, SourceSpec, Tap, to_tensor_labels
+from reprogram.interfaces import Examples, SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.model import ReprogrammedModel
 from reprogram.training.base import Optimiser
+from reprogram.training.guard import Guard
 from reprogram.training.loop import History, Training
 
 SERVE = ("service", "copy")
@@ -83,12 +84,13 @@ class LocalStandIn(Training):
         assert self.local is not None
         if getattr(service, "version", None) == self.local.fingerprint()[:16]:
             raise ConfigError("training.local is the very model behind the wall; the stand-in must be another one.")
-        answers = model.collect(examples, self.batch_size, "asking the service")
-        start = copy.deepcopy(model.program())
-        stand_in = self.distilled(model, examples, answers, run)
+        guard = Guard(model, examples, run.seed)
+        guard.judge(0)  # asks the service once for each training input
+        stand_in = self.distilled(model, examples, run)
         model.source = stand_in
         try:
-            history = super().fit(model, examples, run, hooks)
+            searched = examples if self.serve == "copy" else examples.subset(guard.searched)
+            history = super().fit(model, searched, run, hooks)
         finally:
             model.source = service
         save_file(
@@ -99,17 +101,17 @@ class LocalStandIn(Training):
             model.source = stand_in
             return history
         try:
-            return self.carried_over(model, examples, run, hooks, history)
-        except BudgetSpent as error:  # the gate is what the queries so far can still pay for
-            model.load_program(start)
-            learn(model, answers, examples)
+            guard.judge(len(history.epochs) or 1)  # the copy's prompt, the mapping fitted to the service's answers
+        except BudgetSpent as error:
             history.ended = f"{error} The program of the copy was not carried over."
-            return history
+        history.search = guard.finish()
+        return self.polished(model, examples, run, hooks, history)
 
-    def distilled(self, model: ReprogrammedModel, examples: Examples, answers: list[SourceOutput], run: Run) -> StandIn:
+    def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> StandIn:
         """Fit the head to the service's answers, KL(service ‖ copy), all views together, in full batches."""
         local = self.local
         assert local is not None
+        answers = model.collect(examples, self.batch_size, "asking the service")
         local.to(model.device)
         batches = model.batches(examples, self.batch_size, "reading the local encoder")
         features = torch.cat([torch.stack([_features(local, v) for v in model.input(b)]) for b in batches], 1)
@@ -134,18 +136,17 @@ class LocalStandIn(Training):
             self.agreement = float((head(features).argmax(1) == wanted.argmax(1)).float().mean())
         return StandIn(local, head, model.source)
 
-    def carried_over(
+    def polished(
         self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook], history: History
     ) -> History:
-        """Fit the mapping again on what the service answers under the program's prompt, then polish."""
-        learn(model, model.collect(examples, self.batch_size, "asking the service again"), examples)
+        """Go on with real queries, from whichever program the guard kept."""
         if self.polish is None or not self.polish_epochs:
             return history
         polishing = Training(self.polish_epochs, self.polish_batch_size, self.polish, self.augment, "float32")
         polished = polishing.fit(model, examples, replace(run, dir=run.dir / "polish"), hooks)  # its own checkpoint
         history.epochs += polished.epochs
         history.seconds += polished.seconds
-        history.ended = polished.ended
+        history.ended, history.search = polished.ended, polished.search
         return history
 
 
@@ -153,13 +154,3 @@ def _features(encoder: SourceModel, source_input: Tensor) -> Tensor:
     features = encoder(source_input).features
     assert features is not None  # checked when the training was configured
     return features
-
-
-def learn(model: ReprogrammedModel, outputs: list[SourceOutput], examples: Examples) -> None:
-    """Fit the output mapping from a cached pass, if it learns that way."""
-    labels = to_tensor_labels(examples.labels).to(model.device)
-    if model.output.closed_form:
-        model.output.fit(outputs, labels)
-    if model.output.statistics:
-        model.output.observe(outputs, labels)
-        model.output.refresh()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from reprogram.errors import BudgetSpent, ConfigError, Interrupted, SourceError
 from reprogram.hooks import Hook, Run
@@ -26,18 +26,23 @@ from reprogram.progress import progress
 from reprogram.training import adversarial, checkpoint, precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
-from reprogram.training.base import Loss, Optimiser, Problem, batch_of_outputs, trainable
+from reprogram.training.base import Optimiser, Problem, batch_of_outputs, fit_mapping, loss_for, trainable
 from reprogram.training.distributed import Alone, processes
+from reprogram.training.guard import Guard
 
 
 @dataclass
 class History:
-    """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended."""
+    """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended.
+
+    search: what :class:`~reprogram.training.guard.Guard` judged of a search that sees losses only; empty for others.
+    """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     examples: int = 0
     ended: str = "all epochs done"
+    search: dict[str, Any] = field(default_factory=dict)
 
     @property
     def examples_per_second(self) -> float | None:
@@ -99,6 +104,8 @@ class _Fit:
         self.history = History()
         self.cached: list[SourceOutput] | None = None
         self.folder = run.dir / "checkpoint"
+        self.rows = np.arange(len(examples))  # that steps may use
+        self.guard: Guard | None = None
         self._saved_at = time.monotonic()
 
     def run(self) -> History:
@@ -112,12 +119,15 @@ class _Fit:
         self.first_pass()
         if trainable(model) and settings.epochs:
             try:
+                self.watch()
                 self.epochs()
             except KeyboardInterrupt as error:
                 raise Interrupted(
                     f"Stopped after epoch {len(self.history.epochs)}; start again with run_dir={self.context.dir} "
                     "resume=true to go on."
                 ) from error
+        if self.guard:
+            self.history.search = self.guard.finish()
         model.working_size = None
         model.eval()
         self.history.seconds += time.perf_counter() - started
@@ -132,19 +142,19 @@ class _Fit:
             return
         outputs = model.collect(self.examples, description="reading the source")
         self.history.examples += len(self.examples)
-        self.learn_mapping(outputs, self.labels)
+        fit_mapping(self.model.output, outputs, self.labels)
         if frozen_front and not self.settings.resolutions:
             self.cached = outputs
 
-    def learn_mapping(self, outputs: list[SourceOutput], labels: Tensor) -> None:
-        if self.model.output.closed_form:
-            self.model.output.fit(outputs, labels)
-        if self.model.output.statistics:
-            self.model.output.observe(outputs, labels)
-            self.model.output.refresh()
+    def watch(self) -> None:
+        """A search that sees losses only is judged from its start on, on labels that it does not use."""
+        if self.settings.optimiser.sees_losses_only and self.cached is None:
+            self.guard = Guard(self.model, self.examples, self.context.seed)
+            self.rows = self.guard.searched
+            self.guard.judge(0)
 
     def epochs(self) -> None:
-        settings, size = self.settings, len(self.examples)
+        settings, size = self.settings, len(self.rows)
         steps = -(-size // settings.batch_size)
         settings.optimiser.start(self.model, settings.epochs * steps, self.context.seed)
         first = self.restore()
@@ -152,10 +162,15 @@ class _Fit:
             bar.advance(first)
             for epoch in range(first, settings.epochs):
                 try:
-                    row = self.epoch(epoch, steps)
+                    with self.guard.searching() if self.guard else nullcontext():
+                        row = self.epoch(epoch, steps)
                 except BudgetSpent as error:  # the step that could not be paid for has changed nothing
                     self.history.ended = str(error)
+                    if self.guard:
+                        with suppress(BudgetSpent):  # a program that was not judged is not kept
+                            self.guard.judge(epoch + 1)
                     break
+                row |= self.guard.judge(epoch + 1) if self.guard else {}
                 self.history.epochs.append(row)
                 for hook in self.hooks:
                     hook.on_epoch_end(self.context, self.model, epoch, row)
@@ -167,7 +182,7 @@ class _Fit:
 
     def epoch(self, epoch: int, steps: int) -> dict[str, float]:
         """One pass over the training examples."""
-        order = np.random.default_rng([self.context.seed, epoch]).permutation(len(self.examples))
+        order = np.random.default_rng([self.context.seed, epoch]).permutation(self.rows)
         generator = torch.Generator().manual_seed(self.context.seed * 1_000_003 + epoch)
         self.model.working_size = self.settings.side(epoch)
         self.model.train()
@@ -183,10 +198,10 @@ class _Fit:
                 )
             total += loss / problem.share * len(rows)
             correct += _correct(problem)
-        self.history.examples += len(self.examples)
+        self.history.examples += len(order)
         self.next_mapping(seen, last=epoch + 1 == self.settings.epochs)
-        share = correct / (len(self.examples) / self.group.world)
-        row = {"epoch": epoch + 1, "loss": total / len(self.examples)}
+        share = correct / (len(order) / self.group.world)
+        row = {"epoch": epoch + 1, "loss": total / len(order)}
         row |= {"accuracy": share} if self.model.target.problem == "classification" else {}
         return row if self.model.source.differentiable else row | {"queries": self.model.source.bill()["queries"]}
 
@@ -215,7 +230,7 @@ class _Fit:
             return
         gathered = [part for process in self.group.gather(seen) for part in process]
         labels = torch.cat([part[1] for part in gathered])
-        self.learn_mapping(batch_of_outputs([part[0] for part in gathered]), labels)
+        fit_mapping(self.model.output, batch_of_outputs([part[0] for part in gathered]), labels)
 
     def has_converged(self) -> bool:
         """No 1% better training loss within ``patience`` epochs: a rule inside the training labels."""
@@ -241,6 +256,7 @@ class _Fit:
                 "history": self.history.epochs,
                 "ended": self.history.ended,
                 "examples": self.history.examples,
+                "guard": self.guard.state_dict() if self.guard else {},
             },
         )
 
@@ -254,27 +270,14 @@ class _Fit:
         self.settings.optimiser.load_state_dict(state["optimiser"])
         self.history.epochs, self.history.ended = state["history"], state["ended"]
         self.history.examples = state["examples"]
+        if self.guard:
+            self.guard.load_state_dict(state["guard"])
         return int(state["epochs_done"])
 
 
 def settings_end(epochs_done: int, last: bool, epochs: int) -> int:
     """A run that ended early is not taken up again."""
     return epochs if last else epochs_done
-
-
-def loss_for(problem: str) -> Loss:
-    """Cross-entropy, masked binary cross-entropy (NaN labels do not count) or squared error, in float32."""
-    if problem == "classification":
-        return lambda logits, labels: F.cross_entropy(logits.float(), labels)
-    if problem == "multilabel":
-        return _masked_binary
-    return lambda values, labels: F.mse_loss(values.float().squeeze(-1), labels.squeeze(-1))
-
-
-def _masked_binary(logits: Tensor, labels: Tensor) -> Tensor:
-    known = ~torch.isnan(labels)
-    loss = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
-    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 def _correct(problem: Problem) -> float:

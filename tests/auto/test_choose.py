@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reprogram.auto import choose as choose_module
 from reprogram.auto.bias import corrected
-from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
-from reprogram.auto.choose import Auto, accuracy, choose, join
+from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
+from reprogram.auto.choose import Auto, accuracy, choose
 from reprogram.auto.costs import PassCosts
 from reprogram.auto.crossval import make_folds, probabilities, squared_error
 from reprogram.errors import ConfigError, SourceError

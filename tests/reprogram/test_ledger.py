@@ -331,3 +331,20 @@ def test_kill_minus_nine_at_any_moment_pays_for_no_answered_call_twice(tmp_path:
     assert len(before) + len(after) - 300 <= 2 * kills, "only the batch under way at a kill is sent again"
     assert done[0] == "300" and int(done[1]) == 300 + int(done[2])
     assert int(done[1]) >= len(before) + len(after), "every call that was sent is in the bill"
+
+
+def test_calls_held_back_cannot_be_spent_and_are_there_afterwards() -> None:
+    ledger = Ledger(lambda items: [1.0] * len(items), budget=Budget(queries=10), whole=True)
+    ledger(["a", "b"])
+    with ledger.holding_back(6):
+        assert ledger.remaining() == 2 and ledger.remaining(EVALUATION) == float("inf")
+        with pytest.raises(BudgetSpent):
+            ledger(["c", "d", "e"])
+        ledger(["a", "b", "c"])
+    assert ledger.remaining() == 7
+
+
+def test_price_counts_each_new_key_once_and_pays_for_nothing() -> None:
+    ledger = Ledger(lambda items: [1.0] * len(items))
+    ledger(["a"])
+    assert ledger.price(["a", "b", "b", "c"]) == 2 and ledger.calls == 1

@@ -16,7 +16,8 @@ from reprogram.model import ReprogrammedModel
 from reprogram.training import precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
-from reprogram.training.loop import Training, loss_for
+from reprogram.training.base import loss_for
+from reprogram.training.loop import Training
 
 
 @dataclass(eq=False)

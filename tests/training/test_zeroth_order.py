@@ -25,6 +25,7 @@ def seeded(strategy: ZerothOrder, dimension: int, steps: int = 1, seed: int = 0)
     if isinstance(strategy, CmaEs):
         strategy.begin(dimension, seed)
     strategy.mean = strategy.square = strategy.velocity = torch.zeros(())
+    strategy.sizes = []
     return strategy
 
 

@@ -47,7 +47,7 @@ class FromScratch(Baseline):
         return {"from_scratch": (scores * scale + offset).numpy()}
 
     def _train(self, images: Tensor, labels: Tensor, bench: Bench) -> nn.Module:
-        from reprogram.training.loop import loss_for
+        from reprogram.training.base import loss_for
 
         generator = torch.Generator().manual_seed(bench.seed)
         net = self._network(images.shape[1], len(bench.target.info.classes), bench.seed)

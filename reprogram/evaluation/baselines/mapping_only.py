@@ -12,9 +12,14 @@ from reprogram.inputs.none import NoPrompt
 
 @dataclass
 class MappingOnly(Baseline):
-    """Where the program has no prompt, it is its own mapping-only baseline and nothing is computed again."""
+    """Where the program has no prompt, it is its own mapping-only baseline and nothing is computed again.
+
+    The plain image is read at the source's own resolution; where every answer is paid for, at the program's, so that the
+    row is what the first pass of a search has paid for.
+    """
 
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         if bench.model.input.trainable() == 0:
             return {"mapping_only": bench.scores}
-        return {"mapping_only": bench.program_scores(bench.source, NoPrompt())}
+        side = None if bench.source.differentiable else getattr(bench.model.input, "size", None)
+        return {"mapping_only": bench.program_scores(bench.source, NoPrompt(side))}
