@@ -20,7 +20,6 @@ from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
 from reprogram.hooks import Run
 from reprogram.interfaces import (
-    InputTransformation,
     SourceModel,
     SourceOutput,
     Tap,
@@ -28,7 +27,7 @@ from reprogram.interfaces import (
     TargetTask,
     to_tensor_labels,
 )
-from reprogram.model import READ_AT_ONCE, ReprogrammedModel
+from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.training import checkpoint
 
