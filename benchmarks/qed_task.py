@@ -27,9 +27,14 @@ from molecules.search.surrogate import Surrogate
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "qed_task.md"
 SEARCHES = {
     "genetic": Genetic(population=100, batch=10),
-    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 6, 6), generations=2, patience=60),
+    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 15, 15), generations=3, patience=60),
     "stoned": Stoned(batch=10),
 }
+TUNED = (
+    "Hyper-parameters were chosen on the first 100 molecules with seeds 0 and 1 (those that needed most calls); the other "
+    "molecules and seeds were not looked at."
+)
+CPU_LIMIT = 20 * 60 * 2  # seconds: 20 minutes on two cores
 PUBLISHED = {  # success in percent, calls allowed a molecule
     "QMO": ("92.8", "50,000"),
     "RetMol": ("94.5", "not said"),
@@ -43,10 +48,10 @@ PUBLISHED = {  # success in percent, calls allowed a molecule
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--start", type=Path, required=True, help="SMILES, one a line")
-    parser.add_argument("--search", default="genetic", choices=sorted(SEARCHES))
+    parser.add_argument("--search", default="surrogate", choices=sorted(SEARCHES))
     parser.add_argument("--molecules", type=int, default=800, help="the first so many")
     parser.add_argument("--calls", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1_000, help="0 and 1 were used for tuning")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cells", type=Path, default=Path("outputs/benchmarks/qed_task.jsonl"))
     parser.add_argument("--page", type=Path, default=PAGE)
@@ -114,6 +119,7 @@ def page(rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
             "molecules": len(group),
             "median_calls": float(np.median(calls)),
             "cpu_seconds": seconds,
+            "failed": [r["row"] + 1 for r in group if not r["success"]],
         }
         text.append(
             f"| **`{key[0]}`**, seed {key[2]} | {len(group)} | {key[1]:,} | **{success:.2%}** | {np.median(calls):.0f} | "
@@ -124,8 +130,18 @@ def page(rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     verdict = (
         "not shown yet on all 800" if best is None else "reached" if best >= 0.995 else f"not reached ({best:.2%})"
     )
-    text.insert(1, f"\nState of the target: **{verdict}**; fewer molecules than 800 are the first of the file.")
+    text.insert(1, f"\nState of the target: **{verdict}**; fewer molecules than 800 are the first of the file. {TUNED}")
     text += [f"| {name} (published) | 800 | {c} | {s}% | – | – | – | – |" for name, (s, c) in PUBLISHED.items()]
+    for name, figure in figures.items():
+        failed = ", ".join(map(str, figure["failed"])) or "none"
+        text += ["", f"Lines of the start file that failed, `{name}` (search/calls/seed): {failed}."]
+    if whole:
+        seconds = min(f["cpu_seconds"] for f in whole)
+        state = "reached" if seconds <= CPU_LIMIT else "**not reached**"
+        text += [
+            "",
+            f"Time target for all 800, 20 minutes on two cores ({CPU_LIMIT:,} CPU s): {state} ({seconds:,.0f}).",
+        ]
     return "\n".join(text), figures
 
 

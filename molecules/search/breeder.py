@@ -74,6 +74,12 @@ class Breeder:
         made = finish(edited, self.max_atoms, self.max_rings)
         return None if made is None or made[0] == parent else Child(made[0], made[1], parent, name)
 
+    def stranger(self) -> Child | None:
+        """A molecule without a parent, put together from the library's pieces. None if it did not work out."""
+        edited = self.library.assemble(self.random)
+        made = None if edited is None else finish(edited, self.max_atoms, self.max_rings)
+        return None if made is None else Child(made[0], made[1], "", "assemble")
+
     def _edit(self, name: str, base: Graph, mate: Callable[[], str]) -> Chem.RWMol | None:
         random = self.random
         if name in EDITS:

@@ -52,14 +52,19 @@ class GaussianProcess:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    def fit(self, features: Features, values: np.ndarray) -> GaussianProcess:
-        """features: N rows; values: float [N], finite. Keeps the log marginal likelihood in ``evidence``."""
+    def fit(
+        self, features: Features, values: np.ndarray, similarities: dict[str, np.ndarray] | None = None
+    ) -> GaussianProcess:
+        """features: N rows; values: float [N], finite; similarities: Tanimoto matrices [N, N] by fingerprint, if known.
+
+        Keeps the log marginal likelihood in ``evidence``.
+        """
         self._features = features
         self._center, self._scale = features.descriptors.mean(0), features.descriptors.std(0) + 1e-9
         self._rows = self._standard(features.descriptors)
         self.mean, self.spread = float(values.mean()), float(values.std()) or 1.0
         y = (values - self.mean) / self.spread
-        covariance = self._covariance(features, self._rows)
+        covariance = self._covariance(features, self._rows, similarities or {})
         covariance[np.diag_indices_from(covariance)] += JITTER + LOOSE * (y.max() - y) ** 2
         self._factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         self._weights = cho_solve((self._factor, True), y, check_finite=False)
@@ -70,7 +75,7 @@ class GaussianProcess:
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the noise-free value at M new rows: float [M] each."""
         rows = self._standard(features.descriptors)
-        cross = self._covariance(features, rows)
+        cross = self._covariance(features, rows, {})
         mean = cross @ self._weights
         explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = np.maximum(self._own(rows) - np.einsum("nm,nm->m", explained, explained), 1e-9)
@@ -79,7 +84,7 @@ class GaussianProcess:
     def _standard(self, descriptors: np.ndarray) -> np.ndarray:
         return np.clip((descriptors - self._center) / self._scale, -4, 4)
 
-    def _covariance(self, features: Features, rows: np.ndarray) -> np.ndarray:
+    def _covariance(self, features: Features, rows: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
         kernel, other = self.kernel, self._features
         size = rows.shape[1]
         product = rows @ self._rows.T
@@ -88,7 +93,10 @@ class GaussianProcess:
         total += kernel.smooth * np.exp(-squares / (2 * size))
         for kind, weight in ((kernel.kind, kernel.prints), ("ap", kernel.pairs)):
             if weight > 0:
-                total += weight * tanimoto(features.fingerprints[kind], other.fingerprints[kind])
+                alike = known.get(kind)
+                total += weight * (
+                    tanimoto(features.fingerprints[kind], other.fingerprints[kind]) if alike is None else alike
+                )
         return total
 
     def _own(self, rows: np.ndarray) -> np.ndarray:
@@ -100,4 +108,5 @@ class GaussianProcess:
 
 def best_kernel(features: Features, values: np.ndarray, candidates: Sequence[Kernel] = CANDIDATES) -> Kernel:
     """The candidate with the highest marginal likelihood; ``features`` must hold all fingerprints."""
-    return max(candidates, key=lambda kernel: GaussianProcess(kernel).fit(features, values).evidence)
+    similarities = {kind: tanimoto(rows, rows) for kind, rows in features.fingerprints.items()}
+    return max(candidates, key=lambda kernel: GaussianProcess(kernel).fit(features, values, similarities).evidence)

@@ -7,7 +7,7 @@ rank-quantile idea of Mol GA (Tripp & Hernández-Lobato, arXiv 2310.09267).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -84,6 +84,10 @@ def breed(problem: Problem, breeder: Breeder, draw: Callable[[], str], count: in
             made[child.smiles] = child
         if len(made) == count:
             break
-    if not problem.objective.constraints.items:
-        return list(made.values())
-    return [made[s] for s, v in zip(made, problem.violations(list(made))) if v == 0]
+    return allowed(problem, made.values())
+
+
+def allowed(problem: Problem, children: Iterable[Child]) -> list[Child]:
+    """Those that satisfy every constraint."""
+    constraints = problem.objective.constraints
+    return [c for c in children if not constraints.items or constraints.total(c.mol) == 0]

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,9 @@ from molecules.search.graph import Graph
 FILE = Path(__file__).with_name("fragments.tsv")
 LARGEST_FRAGMENT = 13  # heavy atoms
 SUBSTITUENTS, CORES = 2_000, 1_500  # how many of each are kept
+STARTING = (6, 3, 1)  # how often an assembled molecule starts from a ring system with 2, 3, 4 open ends
+GROWING = (4, 5, 1)  # how often it grows by a piece with 1, 2, 3 open ends
+ASSEMBLED = 15  # an assembled molecule takes up no further ring systems from this many heavy atoms on
 FLATTEN = 0.5  # drawn with probability ~ count ** FLATTEN
 
 
@@ -52,26 +56,42 @@ class Library:
 
     def __init__(self, entries: Iterable[tuple[str, int]]) -> None:
         self._smiles: dict[int, list[str]] = {}
-        self._weights: dict[int, list[float]] = {}
+        counts: dict[int, list[int]] = {}
         for smiles, count in entries:
             ends = smiles.count("*")
             self._smiles.setdefault(ends, []).append(smiles)
-            self._weights.setdefault(ends, []).append(count**FLATTEN)
-        for ends, weights in self._weights.items():  # cumulative: random.choices then needs no sum
-            total, running = 0.0, []
-            for weight in weights:
-                total += weight
-                running.append(total)
-            self._weights[ends] = running
+            counts.setdefault(ends, []).append(count)
+        # cumulative: random.choices then needs no sum
+        self._weights = {ends: list(accumulate(n**FLATTEN for n in column)) for ends, column in counts.items()}
+        self._counts = {ends: list(accumulate(column)) for ends, column in counts.items()}
 
     def __len__(self) -> int:
         return sum(map(len, self._smiles.values()))
 
-    def draw(self, ends: int, random: Random) -> Piece | None:
-        """A random piece with this many open ends; None if the library has none."""
+    def draw(self, ends: int, random: Random, typical: bool = False) -> Piece | None:
+        """A random piece with this many open ends; None if the library has none. typical: as often as it was counted."""
         if ends not in self._smiles:
             return None
-        return _piece(random.choices(self._smiles[ends], cum_weights=self._weights[ends])[0])
+        weights = self._counts if typical else self._weights
+        return _piece(random.choices(self._smiles[ends], cum_weights=weights[ends])[0])
+
+    def assemble(self, random: Random) -> Chem.RWMol | None:
+        """A new molecule, typical for those that the library was counted on: ring systems joined, open ends filled."""
+        first = self.draw(random.choices([2, 3, 4], STARTING)[0], random, typical=True)
+        if first is None:
+            return None
+        made, ends = Chem.RWMol(first.graph.mol), list(first.ends)
+        while ends:
+            at = ends.pop(random.randrange(len(ends)))
+            growing = made.GetNumAtoms() < ASSEMBLED
+            piece = self.draw(random.choices([1, 2, 3], GROWING)[0] if growing else 1, random, typical=True)
+            if piece is None:
+                return None
+            size, free = made.GetNumAtoms(), list(piece.ends)
+            made = Chem.RWMol(Chem.CombineMols(made, piece.graph.mol))
+            made.AddBond(at, size + free.pop(random.randrange(len(free))), Chem.BondType.SINGLE)
+            ends += [size + end for end in free]
+        return made
 
 
 @lru_cache(maxsize=8_000)

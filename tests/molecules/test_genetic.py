@@ -73,6 +73,16 @@ def test_library_pieces_have_their_open_ends():
     assert all(piece is not None for piece in drawn)
 
 
+def test_assembled_molecules_are_new_drug_sized_and_valid():
+    breeder = Breeder(Random(0), default_library(), 60, 8)
+    made = [child for _ in range(60) if (child := breeder.stranger())]
+    assert len({c.smiles for c in made}) > 40 and all(c.parent == "" for c in made)
+    for child in made:
+        mol = chemistry.parse(child.smiles)
+        assert mol is not None and mol.GetNumAtoms() <= 60 and mol.GetRingInfo().NumRings() and "*" not in child.smiles
+    assert 15 < np.median([c.mol.GetNumAtoms() for c in made]) < 40
+
+
 def test_parents_are_drawn_by_log_rank():
     population = Population(100, Random(0))
     population.add([Scored(str(i), float(i), call=i + 1) for i in range(100)])
@@ -131,7 +141,7 @@ def test_gaussian_process_against_the_textbook():
     model = GaussianProcess(Kernel("ecfp4", 0.6, 0.2, 0.1, 0.1)).fit(features, values)
     mean, spread = model.predict(features)
     rows = model._standard(features.descriptors)
-    k = model._covariance(features, rows)
+    k = model._covariance(features, rows, {})
     y = (values - values.mean()) / values.std()
     noise = np.diag(1e-3 + 0.01 * (y.max() - y) ** 2)
     weights = np.linalg.solve(k + noise, y)
@@ -139,9 +149,19 @@ def test_gaussian_process_against_the_textbook():
     variance = np.diag(k - k @ np.linalg.solve(k + noise, k)) * (y @ weights) / len(y)
     assert np.allclose(spread, values.std() * np.sqrt(np.maximum(variance, 0)), atol=1e-4)
     assert np.allclose(np.diag(k), model._own(rows), atol=1e-6)
+    known = {kind: chemistry.tanimoto(f, f) for kind, f in features.fingerprints.items()}
+    assert GaussianProcess(model.kernel).fit(features, values, known).evidence == pytest.approx(model.evidence)
     assert all(
         np.isfinite(GaussianProcess(c).fit(Features.of(mols, (*c.kinds(),)), values).evidence) for c in CANDIDATES
     )
+
+
+def test_packed_features_come_back():
+    features = Features.of([chemistry.parse(s) for s in PARENTS], ("ecfp4", "ap"))
+    back = features.compact().joined(features.compact()).take(np.array([6, 2]), ["ap"])
+    assert set(back.fingerprints) == {"ap"} and back.fingerprints["ap"].dtype == np.float32
+    assert np.array_equal(back.fingerprints["ap"], features.fingerprints["ap"][[1, 2]])
+    assert np.array_equal(back.descriptors, features.descriptors[[1, 2]])
 
 
 def test_fit_values_turn_products_into_sums():
@@ -161,3 +181,9 @@ def test_plateau_is_left_by_paying_for_new_structure():
     SMALL.run(problem, ["CCO", "c1ccccc1CC(=O)O"], np.random.default_rng(0))
     assert len({s.smiles for s in problem.calls}) == 60
     assert problem.best(1)[0].score == 1.0
+
+
+def test_long_plateau_is_left_by_assembling_new_molecules():
+    problem = Problem(Objective.of(Descriptor("NumRadicalElectrons")), 130)  # 0 for every molecule
+    SMALL.run(problem, PARENTS, np.random.default_rng(0))
+    assert all(s.parent for s in problem.calls[5:100]) and not any(s.parent for s in problem.calls[100:])
