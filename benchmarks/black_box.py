@@ -11,17 +11,13 @@ run again.
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
 import platform
 import signal
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ import numpy as np
 import torch
 from _black_box_table import INNER, table
 from _service import Service
+from _throughput import measure_throughput
 
 import reprogram
 from reprogram.hooks import Run
@@ -53,6 +50,7 @@ from reprogram.targets.mnist import mnist
 from reprogram.training._zeroth_order import ZerothOrder
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.cma_es import CmaEs
+from reprogram.training.guard import HELD_OUT
 from reprogram.training.local_stand_in import LocalStandIn
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
@@ -62,7 +60,7 @@ SIDE, GRID = 64, 8  # the prompt of every searched row: GRID·GRID·3 values, sc
 BATCH = 16  # training images a zeroth-order step
 STRATEGIES: dict[str, tuple[Callable[[], ZerothOrder], int]] = {  # and candidates a step
     "rgf": (lambda: RandomGradientFree(directions=10, smoothing=1.0, learning_rate=0.02), 11),
-    "spsa_gc": (lambda: SpsaGc(pairs=5, gain=0.02, probe=0.08), 10),
+    "spsa_gc": (lambda: SpsaGc(pairs=5, first_move=0.003, probe=0.08), 10),
     "cma_es": (lambda: CmaEs(subspace=32, population=11, spread=0.06), 11),
 }
 
@@ -170,9 +168,11 @@ def measured(
         predictions = model.predict(task.test)
     return {
         "accuracy": float((predictions == task.test.labels).mean()),
+        "test": len(task.test),
         "trained": input.trainable(),
         "queries": 0,
         "distinct": asked,
+        "search": history.search,
         "loss": [row["loss"] for row in history.epochs][-1:],
         "ended": history.ended,
     }
@@ -201,11 +201,14 @@ def _alone(bench: Bench, task: TargetTask, input: Any, output: Any, budget: int,
 def searches(bench: Bench, target: str, seed: int, task: TargetTask, budget: int) -> None:
     """Zeroth-order rows: the same prompt for all, from the one-view map as a start."""
     for name, (make, candidates) in STRATEGIES.items():
-        steps = -(-len(task.train) // BATCH)
-        epochs = max(1, (budget - len(task.train)) // (candidates * BATCH * steps))
-        training = Training(epochs, BATCH, make())
+        training = Training(epochs_for(budget - len(task.train), len(task.train), candidates), BATCH, make())
         work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), budget, training, seed=seed)
         bench.cell(target, seed, name, budget, work)
+
+
+def epochs_for(budget: int, images: int, candidates: int) -> int:
+    """Epochs that the budget ends: each asks the searched images for every candidate, and all of them to judge it."""
+    return max(1, -(-budget // int(images * (candidates * (1 - HELD_OUT) + 1))))
 
 
 def start_of_search(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
@@ -219,6 +222,21 @@ def stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
         training = LocalStandIn(20, 32, local=local, serve=serve)
         work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), 1000, training, seed=seed)
         bench.cell(target, seed, f"local stand-in, {serve} predicts", 1000, work)
+
+
+def polished_stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
+    """The copy's program carried over to the service, then searched with what is left of the budget."""
+    make, candidates = STRATEGIES["rgf"]
+    training = LocalStandIn(
+        20,
+        32,
+        local=EfficientNetLite("efficientnet_lite1"),
+        polish=make(),
+        polish_epochs=epochs_for(10000 - 2 * len(task.train), len(task.train), candidates),
+        polish_batch_size=BATCH,
+    )
+    work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), 10000, training, seed=seed)
+    bench.cell(target, seed, "local stand-in, polished by rgf", 10000, work)
 
 
 def white_box(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
@@ -258,67 +276,6 @@ def _unpaid(
             return measured(source, task, input, output, training, seed, Path(folder)) | {"queries": 0}
 
     bench.cell(target, seed, method, 0, work)
-
-
-def measure_throughput(
-    url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 1024
-) -> dict[str, Any]:
-    """Images a second of the client against a plain load loop with the same batch size and as many connections.
-
-    The load loop sends one prepared body again and again; the client encodes, sends, checks and keeps every answer.
-    The two take turns in blocks, so that other work on the machine meets both alike.
-    """
-    import httpx
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    low = torch.from_numpy(rng.random((images, 3, 12, 12)).astype(np.float32))
-    pixels = torch.nn.functional.interpolate(low, size=(side, side), mode="bilinear")
-    encoded = []
-    for image in (pixels[:batch] * 255).byte().permute(0, 2, 3, 1).numpy():
-        raw = io.BytesIO()
-        Image.fromarray(image).save(raw, "PNG", compress_level=1)
-        encoded.append(base64.b64encode(raw.getvalue()).decode())
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [batch, 1], "data": encoded}
-    body = json.dumps({"inputs": [tensor]}).encode()
-    block = batch * 16
-    plain: list[float] = []
-    ours: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, httpx.Client(timeout=120) as http:
-        source = RemoteSource(
-            url,
-            "efficientnet_lite0",
-            "imagenet",
-            cache=Path(folder) / "a",
-            journal=Path(folder) / "j",
-            batch=batch,
-            workers=workers,
-            timeout=120,
-        )
-
-        def send(_: int) -> None:
-            http.post(f"{url}/v2/models/efficientnet_lite0/infer", content=body).raise_for_status()
-
-        send(0)
-        for start in range(0, images - block + 1, block):
-            began = time.perf_counter()
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(send, range(block // batch)))
-            plain.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            source(pixels[start : start + block])
-            ours.append(time.perf_counter() - began)
-    rate_plain, rate_ours = (block * len(t) / sum(t) for t in (plain, ours))
-    return {
-        "accuracy": 0.0,
-        "queries": 0,
-        "plain_per_second": rate_plain,
-        "client_per_second": rate_ours,
-        "share": rate_ours / rate_plain,
-        "median_share": statistics.median(p / o for p, o in zip(plain, ours, strict=True)),
-        "blocks": len(plain),
-        "block": block,
-    }
 
 
 def main() -> None:
@@ -381,6 +338,7 @@ PARTS = {
     "white_box": white_box,
     "white_box_prompts": white_box_prompts,
     "stand_ins": stand_ins,
+    "polished_stand_ins": polished_stand_ins,
 }
 
 

@@ -168,7 +168,7 @@ def search_outcome(search: Mapping[str, Any]) -> str:
     """What a :class:`~reprogram.training.guard.Guard` found of a search that sees losses only; empty without one."""
     if not search:
         return ""
-    judged = f"on {search['held_out']} labels kept out of the search, its loss"
+    judged = f"on {search['held_out']} labels kept out of the search, its squared error"
     if search["kept"] == "search":
         return f" Judged {judged} fell by {search['gain']:.3f} ± {search['standard_error']:.3f}."
     return (

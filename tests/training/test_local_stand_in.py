@@ -42,11 +42,23 @@ def test_program_of_the_copy_is_carried_over_and_polished_with_real_queries(sett
     model, service, training, examples = setting(Full(), polish=polish, polish_epochs=1, polish_batch_size=20)
     history = training.fit(model, examples, empty_run)
     assert model.source is service
-    assert float(model.input.delta.detach().abs().max()) > 0
     assert history.search["points"][0]["queries"] == 40 + 40, "the gate, and the program carried over"
-    steps = 20 * 2 + 12 * 3  # on searched labels; the first step's own loss is known already
+    steps = 20 * 2 + 8 * 3  # on searched labels; the first step's own loss is known already
     assert service.ledger.calls == 40 + 40 + steps + 40, "and the judgement of the polish"
     assert [row.get("queries") is not None for row in history.epochs] == [False, False, False, True]
+
+
+def test_program_of_the_copy_must_beat_the_gate_at_the_service(setting: Any, empty_run: Run) -> None:
+    """The gate is kept where labels that the copy did not see are read no better under its prompt."""
+    model, service, training, examples = setting(Full())
+    history = training.fit(model, examples, empty_run)
+    start, carried = history.search["points"]
+    assert (start["queries"], carried["queries"]) == (40, 80) == (service.ledger.calls - 40, service.ledger.calls)
+    moved = float(model.input.delta.detach().abs().max()) > 0
+    assert moved == (history.search["kept"] == "search")
+    assert history.search["kept"] == "start" or carried["held_out_error"] < start["held_out_error"]
+    model.logits(examples)
+    assert service.ledger.calls == 80, "whichever is kept is paid for"
 
 
 def test_budget_that_ends_after_the_gate_leaves_the_gate(setting: Any, empty_run: Run) -> None:
