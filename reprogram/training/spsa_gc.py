@@ -31,7 +31,7 @@ class SpsaGc(ZerothOrder):
     """
 
     pairs: int = 5
-    first_move: float = 0.01
+    first_move: float = 0.003
     gain: float | None = None
     probe: float = 0.08
     offset: float = 1.0

@@ -18,7 +18,9 @@ WEIGHTS = np.random.default_rng(0).standard_normal((3 * 4 * 4, 5)).astype(np.flo
 
 
 def probabilities(images: np.ndarray) -> np.ndarray:
-    """Softmax of a linear function of 4x4 images."""
+    """Softmax of a linear function of 4x4 images; of larger ones every so many pixels are read."""
+    rows, columns = (np.arange(4) * side // 4 for side in images.shape[-2:])
+    images = images[:, :, rows][..., columns]
     logits = images.reshape(len(images), -1) @ WEIGHTS
     values = np.exp(logits - logits.max(1, keepdims=True))
     return values / values.sum(1, keepdims=True)
@@ -29,8 +31,10 @@ class FakeServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, misbehave: Callable[..., Any] | None = None, version: str = "7", datatype: str = "FP32") -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self, misbehave: Callable[..., Any] | None = None, version: str = "7", datatype: str = "FP32", port: int = 0
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.misbehave, self.version, self.datatype = misbehave, version, datatype
         self.names_versions = True  # False: only the index tells, as MLServer does
         self.requests = 0
