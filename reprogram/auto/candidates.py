@@ -68,7 +68,7 @@ def _images(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int
         found.append(_image("linear probe", (full,), False, ("linear_features", {}), source, kind="baseline"))
         found.append(_image("features, ridge", small[-1:], False, ("ridge_taps", _features(spec)), source))
     if taps:
-        found.append(_image("layers, 1 scale", small[-1:], False, ("ridge_taps", {}), source))
+        found.append(_image("layers, full size", (full,), False, ("ridge_taps", {}), source))
         found.append(
             _image(
                 "late layers, 1 scale", (several[-1],), photographs, ("ridge_taps", _late(taps, photographs)), source
