@@ -122,13 +122,13 @@ def semantics(subject: Subject, points: int, count: int, certified: int, most: i
         found.append(share_row(perturbation.name, "certificate" if finite else "attack", threat, ~broken))
         if finite:
             found[-1].flags.append("a finite set, tried completely")
-        elif certified:
+        elif certified and isinstance(perturbation, semantic.Certifiable):
             found += _certified(subject, perturbation, chosen(subject, min(certified, count)), smallest, most)
     return Outcome(found)
 
 
 def _certified(
-    subject: Subject, perturbation: semantic.Semantic, rows: Tensor, smallest: Tensor, most: int
+    subject: Subject, perturbation: semantic.Certifiable, rows: Tensor, smallest: Tensor, most: int
 ) -> Iterable[Row]:  # fmt: skip
     if not len(rows):
         return

@@ -64,6 +64,15 @@ class Semantic(ABC):
                     found[rows[hit]] = abs(float(value))
         return found
 
+
+@dataclass
+class Certifiable(Semantic):
+    """A perturbation whose ranges of e can be proven harmless by linear bounds."""
+
+    @abstractmethod
+    def prover(self, model: Model, image: Tensor, label: int, bounds: LinearBounds) -> Callable[[float, float], bool]:
+        """A function that says whether an interval [a, b] of e is proven."""
+
     def certify(self, model: Model, image: Tensor, label: int, bounds: LinearBounds, most: int = 40) -> float:
         """The largest r for which no e in [-r, r] changes the answer, in steps of at most ``piece``, by linear bounds.
 
@@ -86,6 +95,11 @@ class Semantic(ABC):
                 step /= 2
         return done
 
+
+@dataclass
+class Layered(Certifiable):
+    """A perturbation that is a layer of additions, scalings and ReLUs in front of the model."""
+
     def prover(self, model: Model, image: Tensor, label: int, bounds: LinearBounds) -> Callable[[float, float], bool]:
         """A function that says whether an interval [a, b] of e is proven."""
         layer = self.layer(image.double())
@@ -98,9 +112,9 @@ class Semantic(ABC):
 
         return proven
 
+    @abstractmethod
     def layer(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         """e [1, 1] -> image [1, C, H, W] with additions, scalings and ReLUs only."""
-        raise NotImplementedError
 
 
 def _double(model: Model) -> Model:
@@ -126,7 +140,7 @@ _HUE = {  # rising and falling corners of each channel as the hue grows, and its
 
 
 @dataclass
-class Hue(Semantic):
+class Hue(Layered):
     """e in sixths of the colour circle, so that 3 is the opposite colour (exact for all e in [-3, 3])."""
 
     reach: float = 3.0
@@ -151,7 +165,7 @@ class Hue(Semantic):
 
 
 @dataclass
-class Saturation(Semantic):
+class Saturation(Layered):
     """e added to the saturation of HSL; grey pixels have no colour to strengthen and stay."""
 
     colours: int | None = 3
@@ -182,7 +196,7 @@ class Saturation(Semantic):
 
 
 @dataclass
-class Lightness(Semantic):
+class Lightness(Layered):
     """e added to the lightness of HSL; black and white pixels have no colour left."""
 
     def _parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,7 +221,7 @@ class Lightness(Semantic):
 
 
 @dataclass
-class Brightness(Semantic):
+class Brightness(Layered):
     """e added to every pixel, cut to [0, 1]."""
 
     def apply(self, images: Tensor, e: Tensor) -> Tensor:
@@ -222,7 +236,7 @@ class Brightness(Semantic):
 
 
 @dataclass
-class Contrast(Semantic):
+class Contrast(Layered):
     """Distances from mid-grey times 1 + e, cut to [0, 1]."""
 
     reach: float = 0.9
@@ -239,7 +253,7 @@ class Contrast(Semantic):
 
 
 @dataclass
-class Rotation(Semantic):
+class Rotation(Certifiable):
     """Turns by e degrees around the middle (half-pixel centres), bilinear, black outside.
 
     A certificate holds the image in the interval that each pixel takes while the angle runs through ``parts``
@@ -356,4 +370,4 @@ def _batched(model: Model, images: Tensor, batch_size: int) -> Tensor:
 ALL: tuple[type[Semantic], ...] = (
     Hue, Saturation, Lightness, Brightness, Contrast, Rotation, Translation, Occlusion
 )  # fmt: skip
-CERTIFIABLE: tuple[type[Semantic], ...] = (Hue, Saturation, Lightness, Brightness, Contrast, Rotation)
+CERTIFIABLE: tuple[type[Certifiable], ...] = (Hue, Saturation, Lightness, Brightness, Contrast, Rotation)
