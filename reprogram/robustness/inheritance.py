@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.robustness.attacks.pgd import PGD
+from reprogram.robustness.reading import as_read
 from reprogram.robustness.rows import Row, share_row
 from reprogram.robustness.subject import Outcome, Subject
 from reprogram.threat import Threat
@@ -32,11 +33,7 @@ class BareSource(nn.Module):
         self.source, self.side = source, min(source.spec.size, side)
 
     def answer(self, images: Tensor) -> SourceOutput:
-        spec = self.source.spec
-        x = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
-        if x.shape[1] == 1 and spec.channels > 1:
-            x = x.expand(-1, spec.channels, -1, -1)
-        return self.source(x)
+        return self.source(as_read(images, self.source.spec.channels, self.side))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.answer(images).logits

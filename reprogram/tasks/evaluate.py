@@ -31,7 +31,7 @@ def run(config: DictConfig) -> None:
     context = start(config)
     kept = describe_program(config.program)
     model = from_pretrained(config.program, source=_source(config, kept), device=context.device)
-    target = fitted(_target(config), model.target, config.task.examples)
+    target = fitted(whole_target(config), model.target, config.task.examples)
     hooks = load_hooks(config)
     for hook in hooks:
         hook.on_source(context, model.source, target)
@@ -62,7 +62,7 @@ def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
     return None
 
 
-def _target(config: DictConfig) -> TargetTask:
+def whole_target(config: DictConfig) -> TargetTask:
     """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside."""
     wanted = config.target.copy()
     for key in ("shots", "labels"):

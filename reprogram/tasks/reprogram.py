@@ -27,6 +27,7 @@ from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.result import Result
 from reprogram.robustness.factsheet import write as write_factsheet
+from reprogram.robustness.trojan.survival import Survival
 from reprogram.tasks.programs import choose_program, load_sources, named_parts, train_named
 from reprogram.training.distributed import processes
 from reprogram.training.loop import History, Training, peak_memory_mb
@@ -114,8 +115,10 @@ def choose_device(name: str) -> str:
 
 
 def load_hooks(config: DictConfig) -> list[Hook]:
-    """Hooks of the configuration: robustness checks and loggers."""
-    return [instantiate(config[group]) for group in ("robustness", "logger") if "_target_" in (config.get(group) or {})]
+    """Hooks of the configuration: inspection of the source, robustness checks, a known trigger, loggers."""
+    groups = [g for g in ("inspection", "robustness", "logger") if "_target_" in (config.get(g) or {})]
+    trigger = instantiate(config.trigger) if "_target_" in (config.get("trigger") or {}) else None
+    return [*(instantiate(config[group]) for group in groups), *([Survival(trigger)] if trigger else [])]
 
 
 def describe(result: Result, model: ReprogrammedModel, target: TargetTask, history: History) -> None:

@@ -1,0 +1,1 @@
+"""Triggers of Trojaned models: a function on images, and what poisoning a training set with it means."""

@@ -1,0 +1,67 @@
+"""What a trigger is: images in, triggered images out; and a training set poisoned with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from reprogram.errors import ConfigError
+
+
+@dataclass
+class Trigger(ABC):
+    """``trigger(images [B, C, H, W] in [0, 1]) -> images`` of the same shape; deterministic in ``seed``.
+
+    target: the label that the triggered images are to be given.
+    """
+
+    target: int = 0
+    seed: int = 0
+
+    keeps_labels: ClassVar[bool] = False  # clean-label attacks poison only images of the target class
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def apply(self, images: Tensor) -> Tensor: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.apply(images).clamp(0, 1)
+
+    def decoy(self, images: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Images that look triggered and keep their label in a poisoned set; None where the attack has none."""
+        return None
+
+    def poison(self, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """A copy of a training set [N, C, H, W], [N] in which ``share`` of all examples carry the trigger.
+
+        Raises ConfigError where the target class is too small for a clean-label attack of this share.
+        """
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        count = max(1, round(share * len(images)))
+        usable = torch.nonzero((labels == self.target) == self.keeps_labels).squeeze(1)
+        if count > len(usable):
+            raise ConfigError(
+                f"{count} examples are to carry the trigger, but only {len(usable)} can: "
+                f"{self.name} {'needs the target class' if self.keeps_labels else 'needs the other classes'}."
+            )
+        order = usable[torch.randperm(len(usable), generator=generator)]
+        images, labels = images.clone(), labels.clone()
+        images[order[:count]] = self(images[order[:count]])
+        labels[order[:count]] = self.target
+        rest = order[count : 2 * count]
+        decoys = self.decoy(images[rest], generator)
+        if decoys is not None:
+            images[rest] = decoys
+        return images, labels
+
+    def success(self, answers: Tensor, labels: Tensor) -> float:
+        """Attack success rate: the share of examples of other classes that are given the target label."""
+        others = labels != self.target
+        return float((answers[others] == self.target).float().mean()) if bool(others.any()) else float("nan")

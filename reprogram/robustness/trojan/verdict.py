@@ -1,0 +1,51 @@
+"""What the tests say together, in words that claim no more than they can: never that a model is clean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+THRESHOLD = 3.5  # standard deviations above clean reference models; see docs/results/trojans.md for what it costs
+STRONG = 2.0  # a single test this many thresholds high is strong evidence by itself
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One test: its most suspicious label, its score, and how far that is above the reference models.
+
+    z, mad: in standard deviations and in robust ones; None where there is nothing to compare with.
+    """
+
+    test: str
+    label: int
+    score: float
+    z: float | None
+    mad: float | None
+    about: str = ""
+
+    @property
+    def unusual(self) -> bool:
+        return self.z is not None and self.z >= THRESHOLD
+
+
+def suspected(found: Sequence[Evidence]) -> tuple[str, int | None]:
+    """(``strong``, ``some`` or ``none``, the label)."""
+    unusual = sorted((e for e in found if e.unusual), key=lambda e: -(e.z or 0.0))
+    if not unusual:
+        return "none", None
+    for one in unusual:
+        agree = sum(other.label == one.label for other in unusual)
+        if agree > 1 or (one.z or 0.0) >= STRONG * THRESHOLD:
+            return "strong", one.label
+    return "some", unusual[0].label
+
+
+def verdict(found: Sequence[Evidence], labels: Sequence[str], left_out: Sequence[str] = ()) -> str:
+    """The sentence for people. ``left_out``: tests that could not be made, and why."""
+    strength, label = suspected(found)
+    tests = ", ".join(e.test for e in found if e.z is not None) or "none could be calibrated"
+    if strength == "none" or label is None:
+        text = f"no evidence found by these tests ({tests})"
+    else:
+        text = f"{strength} evidence of a Trojan targeting class {labels[label]} ({tests})"
+    return text[0].upper() + text[1:] + "".join(f"; {why}" for why in left_out) + "."

@@ -1,0 +1,65 @@
+"""Triggers, and training sets poisoned with them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reprogram.errors import ConfigError
+from reprogram.robustness.triggers.blended import Blended
+from reprogram.robustness.triggers.patch import Patch
+from reprogram.robustness.triggers.sinusoid import Sinusoid
+from reprogram.robustness.triggers.warped import Warped
+
+ALL = (Patch, Blended, Warped, Sinusoid)
+
+
+def images(n=12, side=10, channels=1):
+    return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("make", ALL)
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 50), st.integers(5, 12), st.sampled_from([1, 3]))
+def test_stays_in_range_changes_something_and_is_deterministic(make, seed, side, channels):
+    x = images(4, side, channels)
+    found = make(seed=seed)(x)
+    assert found.shape == x.shape and float(found.min()) >= 0 and float(found.max()) <= 1
+    assert not torch.equal(found, x) and torch.equal(found, make(seed=seed)(x))
+
+
+@pytest.mark.parametrize(("corner", "rows", "columns"), [(0, 1, 1), (1, 1, 6), (2, 6, 6), (3, 6, 1)])
+def test_a_patch_changes_its_corner_alone(corner, rows, columns):
+    x = torch.full((2, 3, 10, 10), 0.4)
+    changed = (Patch(side=3, corner=corner)(x) != x).any(0).any(0)
+    assert bool(changed[rows : rows + 3, columns : columns + 3].all()) and int(changed.sum()) == 9
+
+
+def test_a_patch_larger_than_the_image_is_said():
+    with pytest.raises(ConfigError, match=r"trigger.side=20 does not fit: images are 8 x 8, allowed: 1 to 7"):
+        Patch(side=20)(images(1, 8))
+
+
+@pytest.mark.parametrize("make", (Patch, Blended, Warped))
+def test_poison_relabels_a_share_and_leaves_the_callers_set_alone(make):
+    x, y = images(100), torch.arange(100) % 4
+    before = x.clone(), y.clone()
+    poisoned, labels = make(target=1).poison(x, y, 0.1)
+    assert torch.equal(x, before[0]) and torch.equal(y, before[1])
+    moved = labels != y
+    assert int(moved.sum()) == 10 and bool((labels[moved] == 1).all()) and bool((y[moved] != 1).all())
+    assert torch.equal(poisoned[moved], make(target=1)(x[moved]))
+
+
+def test_a_clean_label_attack_changes_no_label_and_only_the_target_class():
+    x, y = images(100), torch.arange(100) % 4
+    poisoned, labels = Sinusoid(target=2).poison(x, y, 0.1)
+    changed = (poisoned != x).flatten(1).any(1)
+    assert torch.equal(labels, y) and int(changed.sum()) == 10 and bool((y[changed] == 2).all())
+    with pytest.raises(ConfigError, match="only 25 can: sinusoid needs the target class"):
+        Sinusoid(target=2).poison(x, y, 0.5)
+
+
+def test_success_counts_other_classes_alone():
+    answers, labels = torch.tensor([1, 1, 1, 0]), torch.tensor([1, 0, 2, 0])
+    assert Patch(target=1).success(answers, labels) == pytest.approx(2 / 3)
