@@ -1,0 +1,24 @@
+"""Plain fine-tuning on the clean set: the first thing that anybody would try."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from torch import nn
+
+from reprogram.robustness.unfrozen import learn
+from reprogram.robustness.wash.base import CleanSet, Wash, Washed
+
+
+@dataclass
+class FineTuning(Wash):
+    """epochs, rate: of Adam on all weights. decay: weight decay."""
+
+    epochs: int = 20
+    rate: float = 1e-3
+    decay: float = 5e-4
+
+    def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed:
+        tuned = copy.deepcopy(model)
+        return Washed(learn(tuned, clean.images, clean.labels, self.epochs, self.rate, seed, decay=self.decay))
