@@ -1,0 +1,109 @@
+"""task=inspect, wash and strengthen on the command line, and what they say about bad input."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+
+from reprogram.robustness.triggers.patch import Patch
+from reprogram.robustness.unfrozen import Unfrozen, learn
+from reprogram.sources.small_cnn import SmallCNN
+
+SMALL = ["source=small_cnn", "source.architecture=plain", "source.size=8", "target=digits", "device=cpu"]
+SHORT = ["+inspection.seeds=2", "+inspection.ascent=3", "+inspection.search.steps=4"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Two Trojaned classifiers of digits: safetensors files."""
+    torch.set_num_threads(1)
+    data = load_digits()
+    images, labels = torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)
+    folder = tmp_path_factory.mktemp("weights")
+    paths = []
+    for seed in (0, 1):
+        x, y = Patch(target=seed, side=2, seed=seed).poison(images, labels, 0.1)
+        model = learn(Unfrozen(SmallCNN("plain", 8, seed=seed)), x, y, 5, 1e-2, seed)
+        paths.append(str(folder / f"{seed}.safetensors"))
+        save_file(model.source.state_dict(), paths[-1])
+    return paths
+
+
+def result(tmp_path, folder="run"):
+    return json.loads((tmp_path / folder / "result.json").read_text())
+
+
+def test_inspect_writes_a_verdict_a_page_and_the_files_digest(typed, weights, tmp_path):
+    code, stderr = typed("task=inspect", *SMALL, f"source.weights={weights[0]}", "inspection=quick", *SHORT)
+    assert code == 0, stderr
+    found = result(tmp_path)
+    assert "evidence" in found["verdict"] and len(found["files"][0]["sha256"]) == 64
+    assert {e["test"] for e in found["inspection"]["evidence"]} == {"DL-TND", "DF-TND", "Neural Cleanse"}
+    assert all(e["z"] is not None and e["mad"] is not None for e in found["inspection"]["evidence"])
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("trigger recovered for") == 10 and "No test can show that a model is clean" in page
+    assert {row["kind"] for row in found["robustness"]["rows"]} == {"inspection"}
+
+
+def test_wash_by_a_path_between_two_models_beside_the_baselines(typed, weights, tmp_path):
+    code, stderr = typed(
+        "task=wash", *SMALL, f"source.weights={weights[0]}", f"task.other={weights[1]}", "task.test=100",
+        "wash.epochs=2", "wash.points=3", "trigger=patch", "trigger.side=2",
+    )  # fmt: skip
+    assert code == 0, stderr
+    found = result(tmp_path)["washed"]
+    assert list(found["models"]) == ["as it came", "mode_connectivity", "fine_tuning", "fine_pruning", "noise"]
+    assert found["models"]["as it came"]["attack_success"] > 0.5 and len(found["path"]) == 3
+    kept = tmp_path / "run" / "model" / "model.safetensors"
+    assert found["loads_with"].endswith("model.safetensors") and kept.exists()
+    SmallCNN("plain", 8, weights=str(kept))
+    assert "Along the path" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_strengthen_keeps_a_copy_that_loads(typed, weights, tmp_path):
+    code, stderr = typed(
+        "task=strengthen", *SMALL, f"source.weights={weights[0]}", "task.epochs=1", "task.test=50", "task.steps=5",
+        "task.examples=100", "training/adversarial=fast",
+    )  # fmt: skip
+    assert code == 0, stderr
+    found = result(tmp_path)
+    checks = [row["check"] for row in found["robustness"]["rows"]]
+    assert checks == ["clean, before", "apgd, before", "clean, after", "apgd, after"]
+    loaded = SmallCNN("plain", 8, weights=found["strengthened"]["loads_with"].partition("=")[2])
+    assert loaded.fingerprint() != found["source"]["fingerprint"]
+
+
+def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_path):
+    code, stderr = typed(*tiny, "trigger=patch", "trigger.side=2")
+    assert code == 0, stderr
+    rows = [r for r in result(tmp_path)["robustness"]["rows"] if r["check"] == "trojan_survival"]
+    places = ("before the program", "behind the program")
+    assert [r["threat"] for r in rows] == [f"patch trigger {place}, ridge_taps" for place in places]
+    assert all(0 <= r["value"] <= 1 and r["label"] in ("dark", "light") for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["task=wash", "trigger=patch", "trigger.side=9"], "trigger.side=9 does not fit: images are 8 x 8"),
+        (["task=wash", "target=mnist", "source.labels=3"], "small_cnn (plain) has 3 labels, but target=mnist has 10"),
+        (["task=wash", "source.architecture=residual", "task.other={0}"], "does not fit: 'body.0.0.weight' is"),
+        (["task=strengthen", "task.eps=25"], "eps=25 is outside the input range"),
+        (["task=inspect", "source.weights={pickle}"], "old.pth is a checkpoint in pickle format"),
+        (["task=inspect", "source.weights={torn}"], "torn.safetensors is not a whole safetensors file"),
+        (
+            ["task=inspect", "source.weights=nowhere.safetensors"],
+            "nowhere.safetensors cannot be read: it does not exist",
+        ),
+        (["task=wash", "task.programs=[a]"], "task.programs names 1 programs; a path needs two"),
+        (["task=wash", "trigger=pach"], "There is no trigger=pach; did you mean 'patch'"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(typed, weights, tmp_path, arguments, sentence):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "old.pth")
+    (tmp_path / "torn.safetensors").write_bytes(b"\x10" * 40)
+    places = {"pickle": tmp_path / "old.pth", "torn": tmp_path / "torn.safetensors"}
+    code, stderr = typed(*SMALL, *(a.format(*weights, **places) for a in arguments))
+    assert code == 2 and sentence in stderr and stderr.count("\n") <= 2, stderr
