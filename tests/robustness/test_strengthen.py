@@ -72,9 +72,9 @@ def test_a_source_that_can_only_be_asked_has_no_weights_to_change(tiny_source):
 
 
 def test_unknown_architectures_and_small_sizes():
-    with pytest.raises(SourceError, match="source.architecture=reidual is unknown; did you mean 'residual'"):
+    with pytest.raises(SourceError, match=r"source.architecture=reidual is unknown; did you mean 'residual'"):
         SmallCNN("reidual")
-    with pytest.raises(SourceError, match="source.size=4 is too small"):
+    with pytest.raises(SourceError, match=r"source.size=4 is too small"):
         SmallCNN(size=4)
     with pytest.raises(ConfigError):
         SmallCNN(labels=["one"])

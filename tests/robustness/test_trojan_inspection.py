@@ -70,7 +70,7 @@ def test_the_target_is_named_and_scored_above_the_clean_model(figures):
 
 
 def test_the_recovered_trigger_works_and_is_smaller_than_those_of_other_labels(trained, figures):
-    models, images, labels = trained
+    models, images, _ = trained
     logits = lambda x: models["trojan"](x).logits  # noqa: E731
     found = recover(logits, images[:20], torch.tensor([TARGET, 1]), Search(steps=60))
     assert float(found.sizes[0]) < 0.5 * float(found.sizes[1])
@@ -250,9 +250,9 @@ def test_references_can_be_trained_on_the_spot(trained, empty_run):
 
 
 def test_unknown_options_are_said():
-    with pytest.raises(ConfigError, match="There is no option inspection.sedes; did you mean 'seeds'"):
+    with pytest.raises(ConfigError, match=r"There is no option inspection.sedes; did you mean 'seeds'"):
         Inspection(sedes=3)
-    with pytest.raises(ConfigError, match="inspection.depth=quik"):
+    with pytest.raises(ConfigError, match=r"inspection.depth=quik"):
         Inspection(depth="quik")
 
 
