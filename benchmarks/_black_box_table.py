@@ -149,14 +149,23 @@ def _throughput(rows: list[dict[str, Any]], figures: dict[str, Any]) -> list[str
     found = [row for row in rows if row["target"] == "throughput"]
     if not found:
         return []
-    row = found[-1]
-    figures["throughput"] = {k: row[k] for k in ("plain_per_second", "client_per_second", "share", "median_share")}
+    plain, ours, share = (
+        statistics.median(row[key] for row in found) for key in ("plain_per_second", "client_per_second", "share")
+    )
+    figures["throughput"] = {
+        "plain_per_second": plain,
+        "client_per_second": ours,
+        "share": share,
+        "shares": [row["share"] for row in found],
+    }
+    each = ", ".join(f"{row['share']:.0%}" for row in found)
     return [
         "## Throughput",
         "",
-        f"A plain load loop (one prepared request sent again and again) gets {row['plain_per_second']:.0f} images a "
-        f"second from the server, the client {row['client_per_second']:.0f}: {row['share']:.0%} (median of "
-        f"{row['blocks']} alternating blocks of {row['block']} images: {row['median_share']:.0%}; wanted: 90%).",
+        f"A plain load loop (one prepared request of 32 images sent again and again, two at a time) gets {plain:.0f} images "
+        f"a second from the server, the client {ours:.0f}: {share:.0%} (median of {len(found)} repeats: {each}; in each, "
+        f"{found[0]['blocks']} blocks of {found[0]['block']} images of either kind in turn; wanted: 90%; "
+        f"{'reached' if share >= 0.9 else 'not reached'}).",
     ]
 
 

@@ -21,7 +21,7 @@ from reprogram.sources.remote import RemoteSource
 
 
 def measure_throughput(
-    url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 1024
+    url: str, side: int = 96, batch: int = 32, workers: int = 2, images: int = 768
 ) -> dict[str, Any]:
     """Images a second of the client against a plain load loop with the same batch size and as many connections.
 
@@ -38,7 +38,7 @@ def measure_throughput(
         encoded.append(base64.b64encode(raw.getvalue()).decode())
     tensor = {"name": "image", "datatype": "BYTES", "shape": [batch, 1], "data": encoded}
     body = json.dumps({"inputs": [tensor]}).encode()
-    block = batch * 16
+    block = batch * 8
     plain: list[float] = []
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder, httpx.Client(timeout=120) as http:

@@ -322,7 +322,8 @@ def run(bench: Bench) -> None:
     tasks = {(t, s): load(t, s, arguments) for s in arguments.seeds for t in arguments.targets}
     for part in arguments.parts:
         if part == "throughput":
-            bench.cell("throughput", 0, "client", 0, partial(measure_throughput, bench.url))
+            for repeat in arguments.seeds:
+                bench.cell("throughput", repeat, "client", 0, partial(measure_throughput, bench.url))
             continue
         for (target, seed), task in tasks.items():
             if part == "searches":
