@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _black_box_curves import curves
 from _black_box_table import INNER, table
 from _service import Service
 from _throughput import measure_throughput
@@ -311,6 +312,10 @@ def main() -> None:
     print(text)
     if arguments.table:
         arguments.table.parent.mkdir(parents=True, exist_ok=True)
+        chart = arguments.table.with_suffix(".svg")
+        if curves(bench.rows, chart):
+            title, rest = text.split("\n", 1)
+            text = f"{title}\n\n![Test accuracy against training queries]({chart.name})\n{rest}"
         arguments.table.write_text(text)
     versions = {"reprogram": reprogram.__version__, "torch": torch.__version__, "python": platform.python_version()}
     print(json.dumps(finite(figures | {"versions": versions})))

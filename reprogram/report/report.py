@@ -85,7 +85,7 @@ def program(model: ReprogrammedModel, data: Mapping[str, Any]) -> list[Markup]:
                 "numbers kept": size.get("parameters"),
                 "of which trained by steps": size.get("trained"),
                 "size": None if "bytes" not in size else f"{size['bytes'] / 1024:,.1f} KB",
-                "frozen source": f"{model.source.name}, {data['source']['parameters'] / 1e6:.1f} M parameters",
+                "frozen source": _frozen(data["source"]),
             }
         )
     ]
@@ -210,6 +210,12 @@ def learning(history: list[Mapping[str, float]]) -> list[Markup]:
         shares = {"accuracy": [row["accuracy"] for row in history]}
         shown.append(charts.curves(shares, over, "training accuracy", "training accuracy", steps=steps))
     return shown
+
+
+def _frozen(source: Mapping[str, Any]) -> str:
+    """Name and size; a model that can only be asked shows no parameters."""
+    count = source["parameters"]
+    return source["name"] + (f", {count / 1e6:.1f} M parameters" if count else ", its parameters hidden")
 
 
 def judged(search: Mapping[str, Any]) -> list[Markup]:

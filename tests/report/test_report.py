@@ -185,3 +185,14 @@ def test_many_classes_show_the_commonest_confusions(finished):
     found.scores = np.eye(30)[np.full(20, 7)]
     html = build(run, model, target, found).render()
     assert "times" in html and "class 7" in html and 'class="matrix"' not in html
+
+
+def test_a_search_shows_what_its_held_out_labels_said_and_a_service_hides_its_size():
+    from reprogram.report.report import _frozen, judged
+
+    points = [{"epoch": e, "queries": 100 * e, "held_out_accuracy": 0.5, "held_out_error": 0.6} for e in range(3)]
+    shown = judged({"held_out": 12, "points": points})
+    assert len(shown) == 1 and "12 labels kept out of the search" in shown[0]
+    assert judged({}) == [] and judged({"held_out": 12, "points": points[:1]}) == []
+    assert _frozen({"name": "a service", "parameters": 0}) == "a service, its parameters hidden"
+    assert _frozen({"name": "net", "parameters": 4_600_000}) == "net, 4.6 M parameters"
