@@ -45,7 +45,7 @@ def curves(rows: Sequence[dict[str, Any]], path: Path) -> bool:
             if found:
                 best = max(_mean(found, method) for method in {r["method"] for r in found})
                 axis.axhline(best, color="gray", linestyle=style, linewidth=1, label=f"white box, {name}")
-        axis.set(title=target, xscale="log", xlabel="training queries")
+        axis.set(title=target, xscale="log", xlabel="training queries", xlim=(100, 60_000))
         axis.grid(alpha=0.2)
     axes[0][0].set_ylabel("test accuracy")
     handles = {label: line for axis in axes[0] for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}

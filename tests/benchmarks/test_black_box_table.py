@@ -52,3 +52,34 @@ def test_what_was_not_run_is_named():
     text, _ = page.table(rows, 16, 200, [("digits", 0, 1000), ("digits", 0, 50000)])
     assert "spsa_gc at 1,000 queries (1 of 1)" in text and "rgf at 50,000 queries (1 of 1)" in text
     assert "rgf at 1,000 queries" not in text
+
+
+def test_start_that_was_kept_is_counted_and_test_sizes_are_shown():
+    def searched(accuracy, seed, kept):
+        return cell("rgf", accuracy, 1000, seed) | {"test": 300, "search": {"kept": kept}}
+
+    rows = [cell("start of every search", 0.5, 1000), searched(0.5, 0, "start"), searched(0.6, 1, "search")]
+    text, _ = page.table(rows, 16, 200)
+    assert "0.550 ± 0.071 (2); start kept 1/2" in text
+    assert "| rgf | 1000 | – | 300 | 0.550 ± 0.071 (2) |" in text
+    assert "| start of every search | 1000 | – | 200 | 0.500 (1) |" in text
+
+
+def test_curves_are_written_and_the_same_each_time(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    import _black_box_curves
+
+    rows = [*CELLS, cell("start of every search", 0.5, 1000, queries=160), cell("rgf", 0.6, 10000, queries=9000)]
+    for name in ("a.svg", "b.svg"):
+        assert _black_box_curves.curves(rows, tmp_path / name)
+    first, second = ((tmp_path / name).read_text() for name in ("a.svg", "b.svg"))
+    assert first == second and ">rgf<" in first and ">local stand-in<" not in first
+    assert not _black_box_curves.curves([], tmp_path / "none.svg")
+
+
+def test_throughput_is_the_median_of_repeats():
+    row = {"target": "throughput", "plain_per_second": 100.0, "blocks": 3, "block": 256}
+    rows = [row | {"client_per_second": 100 * s, "share": s, "seed": i} for i, s in enumerate((0.85, 0.95, 0.93))]
+    text, figures = page.table([*CELLS, *rows], 16)
+    assert figures["throughput"]["share"] == 0.93
+    assert "93% (median of 3 repeats: 85%, 95%, 93%;" in text and "wanted: 90%; reached)" in text
