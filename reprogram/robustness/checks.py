@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.progress import progress
@@ -30,6 +31,7 @@ from reprogram.robustness.subject import Outcome, Subject
 from reprogram.threat import Threat
 
 LARGEST = {"linf": 0.5, "l2": 1.0, "l1": 1.0}  # where any image can become grey; l2 and l1 in units of their diameter
+LEFT_ONLY = ("apgd_ce", "apgd_dlr", "apgd_targeted", "square")  # dear ones, behind FGSM and PGD on all examples
 MOST_BENDS = 3000  # of a network whose intermediate bounds are tightened by back-substitution
 
 
@@ -39,10 +41,10 @@ class Settings:
 
     examples: test examples drawn by the seed; ``few`` of them for the norms after the first and for dear checks.
     pgd / apgd: gradient steps (PGD also runs with half of them). targeted: steps towards each of the most likely other
-    classes. square: calls an example. jumps: of HopSkipJump, on a quarter of the few. universal: passes over the
-    crafting examples. transfer: craft on the bare source. draws: random points tried as noise. curve: sizes of the
-    robustness curve in units of eps. clever, smooth, bounds: examples that are estimated, certified by smoothing,
-    certified by linear bounds. samples: of smoothing, with noise ``sigma``. semantic: points of each grid.
+    classes. square: calls an example. jumps: of HopSkipJump, on an eighth of the few. universal:
+    passes over the crafting examples. transfer: craft on the bare source. draws: random points tried as noise. curve:
+    sizes of the robustness curve in units of eps. clever, smooth, bounds: examples that are estimated, certified by
+    smoothing, certified by linear bounds. samples: of smoothing, with noise ``sigma``. semantic: points of each grid.
     corruptions: severities. inheritance: compare with the source's own robustness and a linear probe.
     """
 
@@ -106,32 +108,59 @@ def clean(subject: Subject) -> Outcome:
     return Outcome([row], distances={})
 
 
-def attack(subject: Subject, attack: Attack, name: str, count: int, hide: bool = False) -> Outcome:
-    """Robust accuracy of the first ``count`` examples under one attack; those that are wrong already are broken."""
+def attack(
+    subject: Subject, attack: Attack, name: str, count: int, hide: bool = False, left_only: bool = False
+) -> Outcome:
+    """Robust accuracy of the first ``count`` examples under one attack; those that are wrong already are broken.
+
+    left_only: spend calls only on what the attacks before left, as AutoAttack does; the accuracy is that of all of them.
+    """
     threat, total = attack.threat, len(subject.images)
-    images, labels = subject.images[:count], subject.labels[:count]
+    rows = torch.arange(min(count, total))
+    if left_only:
+        rows = torch.nonzero(subject.robust(threat.norm)[:count]).squeeze(1)
+    images, labels = subject.images[rows], subject.labels[rows]
     model = straight_through(subject.model) if name == "bpda_pgd" else subject.model
     with progress(f"robustness: {name} {threat.norm}", len(images)) as bar:
-        found = attack(model, images, labels, bar.advance, subject.clean[:count])
+        found = attack(model, images, labels, bar.advance, subject.clean[rows])
     nearest = Smallest.empty(threat.norm, images)
     nearest.update(images, found.examples, found.broken)
-    unseen = found.broken
-    if isinstance(attack, Universal) and attack.craft is None and len(found.broken) > 1:
-        unseen = found.broken[1::2]
-    row = share_row(name, "attack", str(threat), ~unseen, queries=float(found.queries.mean()), access=attack.access)
-    if len(unseen) < len(found.broken):
+    broken, distances = torch.zeros(total, dtype=torch.bool), torch.full((total,), float("inf"))
+    broken[rows], distances[rows] = found.broken, nearest.distances
+    outcome = Outcome([], {threat.norm: {name: broken}}, distances={threat.norm: distances})
+    if not hide:
+        outcome.rows.append(_attack_row(subject, attack, name, count, left_only, broken, found.queries))
+    return outcome
+
+
+def _attack_row(
+    subject: Subject, attack: Attack, name: str, count: int, left_only: bool, broken: Tensor, queries: Tensor
+) -> Row:
+    good = ~broken[:count]
+    if left_only:
+        good &= subject.robust(attack.threat.norm)[:count]
+    unseen = isinstance(attack, Universal) and attack.craft is None and len(good) > 1
+    spent = float(queries.mean()) if len(queries) else 0.0
+    row = share_row(
+        name, "attack", str(attack.threat), good[1::2] if unseen else good, queries=spent, access=attack.access
+    )
+    if left_only:
+        row.threat += ", on what the attacks above left"
+        row.more["asked"] = len(queries)
+    if unseen:
         row.flags.append("crafted on the other half of the examples")
     if attack.access == "gradient" and name != "bpda_pgd" and subject.masked:
         row.flags.append("gradients are zero: this attack proves nothing")
-    broken, distances = torch.zeros(total, dtype=torch.bool), torch.full((total,), float("inf"))
-    broken[:count], distances[:count] = found.broken, nearest.distances
-    return Outcome([] if hide else [row], {threat.norm: {name: broken}}, distances={threat.norm: distances})
+    return row
 
 
 def curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int, count: int) -> Outcome:
     """Robust accuracy at several sizes, and the percentiles of the smallest successful perturbation."""
     most = _diameter(subject, threat.norm)
-    wanted = sorted({min(threat.eps * factor, most) for factor in sizes} | {threat.eps, most})
+    known = subject.broken.get(threat.norm, {}).get("pgd")
+    wanted = sorted(
+        {min(threat.eps * factor, most) for factor in sizes} | {most} | ({threat.eps} if known is None else set())
+    )
     images, labels = subject.images[:count], subject.labels[:count]
 
     def make(at: Threat) -> Attack:
@@ -139,7 +168,9 @@ def curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int, 
         return PGD(**shared, steps=steps) if subject.differentiable else Square(**shared, steps=2 * steps)
 
     nearest, broken = smallest(subject.model, images, labels, threat.norm, wanted, make)
-    accuracy = {f"{eps:.4g}": float((~mask).float().mean()) for eps, mask in broken.items()}
+    if known is not None:  # attacked at this size already
+        broken[threat.eps] = known[:count]
+    accuracy = {f"{eps:.4g}": float((~mask).float().mean()) for eps, mask in sorted(broken.items())}
     if subject.masked:  # a second look that rounding does not stop
         through, _ = smallest(straight_through(subject.model), images, labels, threat.norm, wanted, make)
         nearest.distances = torch.minimum(nearest.distances, through.distances)
@@ -196,20 +227,24 @@ def attacks(subject: Subject, settings: Settings) -> list[Check]:
             chosen.append(("square", Square(**shared, steps=settings.square), count))
         if settings.jumps and norm != "l1":
             jumping = HopSkipJump(**shared, steps=settings.jumps, directions=50)
-            chosen.append(("hopskipjump", jumping, max(1, few // 4)))
+            chosen.append(("hopskipjump", jumping, max(1, few // 8)))
         if settings.transfer and subject.source is not None:
             chosen.append(("transfer", Transfer(**shared, surrogate=subject.source, steps=settings.pgd), few))
         for name, one, n in chosen:
             # half of the steps are only there to see whether more steps help
-            plan.append(Check(f"{name} {norm}", partial(_attack, one=one, name=name, count=n, hide=name == "pgd_half")))
-        sizes, steps = settings.curve, max(settings.pgd, 5)
+            options: dict[str, Any] = {
+                "hide": name == "pgd_half",
+                "left_only": name == "square" and subject.differentiable,
+            }
+            plan.append(Check(f"{name} {norm}", partial(_attack, one=one, name=name, count=n, **options)))
+        sizes, steps = settings.curve, max(settings.pgd // 2, 5)
         plan.append(Check(f"curve {norm}", partial(_curve, threat=threat, sizes=sizes, steps=steps, count=few)))
         plan.append(Check(f"worst {norm}", partial(worst, norm=norm, eps=eps, count=count)))
     return plan
 
 
-def _attack(subject: Subject, one: Attack, name: str, count: int, hide: bool) -> Outcome:
-    return attack(subject, one, name, count, hide)
+def _attack(subject: Subject, one: Attack, **options: Any) -> Outcome:
+    return attack(subject, one, **options)
 
 
 def _curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int, count: int) -> Outcome:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.robustness.attacks.base import Model, ask
+from reprogram.robustness.attacks.base import Model, ask, fast_layout
 from reprogram.threat import length
 
 SCREEN = 2.0  # an end point is taken to lie at most so many times beyond the largest norm of the first points
@@ -120,7 +120,8 @@ class CleverScore:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw[0]) * 2 + draw[1])
         found = [torch.empty(len(targets), 0)]
         for start in range(0, count, self.batch_size):
-            points = self._sample(image, min(self.batch_size, count - start), generator).requires_grad_(True)
+            points = self._sample(image, min(self.batch_size, count - start), generator)
+            points = fast_layout(model, points).requires_grad_(True)
             with torch.enable_grad():
                 logits = model(points)
             norms = []

@@ -31,7 +31,7 @@ DEPTHS: dict[str, Settings] = {
         apgd=20,
         targeted=10,
         square=100,
-        jumps=8,
+        jumps=6,
         universal=5,
         transfer=True,
         draws=3,
@@ -40,7 +40,7 @@ DEPTHS: dict[str, Settings] = {
         smooth=8,
         bounds=4,
         semantic=9,
-        corruptions=(1, 3, 5),
+        corruptions=(1, 2, 3, 4, 5),
         inheritance=True,
     ),
 }

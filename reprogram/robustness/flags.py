@@ -21,7 +21,11 @@ from reprogram.threat import input_gradient
 if TYPE_CHECKING:
     from reprogram.robustness.subject import Subject
 
-RANDOM_RUNS, RANDOM_DISTANCE = 5, 1e-4  # repeated passes, and how far their normalised logits may differ
+RANDOM_EXAMPLES, RANDOM_RUNS, RANDOM_DISTANCE = (
+    8,
+    5,
+    1e-4,
+)  # repeated passes, and how far their normalised logits may differ
 GAIN = 0.02  # accuracy that more work may still win before it counts as a sign of too little work
 
 
@@ -60,8 +64,8 @@ def are_probabilities(answers: Tensor) -> bool:
 
 @torch.no_grad()
 def is_random(subject: Subject) -> bool:
-    """Do repeated passes over the same batch differ?"""
-    x = subject.images[: subject.batch_size]
+    """Do repeated passes over the same few examples differ?"""
+    x = subject.images[:RANDOM_EXAMPLES]
     runs = [subject.model(x) for _ in range(RANDOM_RUNS)]
     scale = runs[0].norm(dim=1, keepdim=True).clamp(min=1e-12)
     for run in runs[1:]:

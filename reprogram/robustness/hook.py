@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
 
 
+LEARNED = 5  # training examples for each test example that universal perturbations and the linear probe learn from
+
+
 class RobustnessHook(Hook):
     """depth: what to run; every other key replaces one of the depth's :class:`Settings`."""
 
@@ -78,7 +81,7 @@ class RobustnessHook(Hook):
             self.depth,
             seed=run.seed,
             settings=self.settings,
-            train=gather(target.train, None, model.device)
+            train=gather(target.train, LEARNED * self.settings.examples, model.device, run.seed)
             if self.settings.universal or self.settings.inheritance
             else None,
             source=BareSource(model.source) if model.source.differentiable and model.source.labels else None,

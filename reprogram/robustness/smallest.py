@@ -34,7 +34,7 @@ class Smallest:
         self.distances = torch.where(nearer, far, self.distances)
         self.examples[nearer] = found[nearer]
 
-    def tighten(self, model: Model, images: Tensor, labels: Tensor, steps: int = 12, batch_size: int = 64) -> None:
+    def tighten(self, model: Model, images: Tensor, labels: Tensor, steps: int = 8, batch_size: int = 64) -> None:
         """Bisect the segment between each image and its nearest wrong point; the wrong side is kept."""
         rows = torch.nonzero(torch.isfinite(self.distances) & (self.distances > 0)).squeeze(1)
         for part in rows.split(batch_size):

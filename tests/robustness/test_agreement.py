@@ -48,26 +48,45 @@ def test_apgd_agrees_with_autoattack(many, norm, eps):
 
     model, images, labels = many
     for loss in ("ce", "dlr"):
-        reference = APGDAttack(model, 20, norm.capitalize(), 1, eps, 0, loss=loss, device="cpu")
-        theirs = accuracy(model, reference.perturb(images.clone(), labels.clone()), labels)
-        ours = APGD(Threat(norm, eps), steps=20, loss=loss)(model, images, labels).accuracy
-        assert ours <= theirs + 0.02 and ours >= theirs - (0.05 if norm == "l1" else 0.02), loss
+        theirs, ours = [], []
+        for seed in range(3 if norm == "l1" else 1):  # l1 starts matter more
+            reference = APGDAttack(model, 20, norm.capitalize(), 1, eps, seed, loss=loss, device="cpu")
+            theirs.append(accuracy(model, reference.perturb(images.clone(), labels.clone()), labels))
+            ours.append(APGD(Threat(norm, eps), steps=20, loss=loss, seed=seed)(model, images, labels).accuracy)
+        assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.02), loss
     reference = APGDAttack_targeted(model, 10, norm.capitalize(), 1, eps, 0, n_target_classes=3, device="cpu")
     theirs = accuracy(model, reference.perturb(images.clone(), labels.clone()), labels)
     ours = APGD(Threat(norm, eps), steps=10, loss="targeted", targets=3)(model, images, labels).accuracy
-    assert ours == pytest.approx(theirs, abs=0.03 if norm == "l1" else 0.02)
+    assert ours == pytest.approx(theirs, abs=0.02)
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.8)])
-def test_square_is_no_weaker_than_autoattack(many, norm, eps):
-    """Ours draws signs for each example and not once for the batch, so it may be the stronger one."""
+def test_square_agrees_with_autoattack(many, norm, eps):
+    """The published windows never reach the last row and column (``random_int`` leaves out its end), which matters on
+    8 pixels, and its signs are drawn once a batch: so its end is added here, and it runs on small batches."""
     from pyautoattack.square import SquareAttack
 
+    class Reaching(SquareAttack):
+        def random_int(self, low=0, high=1, shape=(1,)):
+            return (low + (high + 1 - low) * torch.rand(shape)).long()
+
     model, images, labels = many
-    reference = SquareAttack(model, norm.capitalize(), 200, eps, 0.8, seed=0, device="cpu")
-    theirs = accuracy(model, reference.perturb(images.clone(), labels.clone()), labels)
-    ours = Square(Threat(norm, eps), steps=200)(model, images, labels).accuracy
-    assert theirs - 0.08 <= ours <= theirs + 0.02
+    theirs = []
+    for seed, rows in enumerate(torch.arange(len(images)).split(20)):
+        attack = Reaching(model, norm.capitalize(), 150, eps, 0.8, seed=seed, device="cpu")
+        theirs.append(accuracy(model, attack.perturb(images[rows].clone(), labels[rows].clone()), labels[rows]))
+    ours = [Square(Threat(norm, eps), steps=150, seed=seed)(model, images, labels).accuracy for seed in range(3)]
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.02)
+
+
+@pytest.mark.parametrize(("norm", "power"), [("l2", 2), ("l1", 4)])
+def test_bumps_of_square_fall_as_published(norm, power):
+    """Rectangles around the middle add 1/(k+1)^2 in l2 and 1/(k+1)^4 in l1; the two were once exchanged."""
+    bump = Square(Threat(norm, 1.0))._bump(9, torch.Generator().manual_seed(0), torch.zeros(1)).abs()
+    bump = bump if float(bump[2, 4]) != float(bump[4, 2]) and bump[:4].argmax() == 2 * 9 + 4 else bump.T
+    first, second = float(bump[2, 4]), float(bump[0, 4])
+    steps = [sum((k + 1) ** -power for k in range(start, 5)) for start in (0, 2)]
+    assert first / second == pytest.approx(steps[0] / steps[1], rel=1e-4)
 
 
 def test_hopskipjump_finds_perturbations_as_small_as_art(many):

@@ -109,6 +109,43 @@ def test_broken_examples_leave_the_batch(digit_cnn):
     assert abs(float(found.queries.sum()) - sum(seen)) <= len(images)
 
 
+def test_channels_come_last_for_speed_unless_the_model_calls_view():
+    torch.manual_seed(0)
+    images, labels = torch.rand(12, 3, 6, 6), torch.arange(12) % 2
+    body = nn.Linear(108, 2).requires_grad_(False)
+    seen = []
+
+    def reads_any(x):
+        seen.append(x.is_contiguous())
+        return body(x.flatten(1))
+
+    def calls_view(x):
+        return body(x.view(len(x), -1))
+
+    attack = PGD(Threat("linf", 0.05), steps=3)
+    found, same = attack(reads_any, images, labels), attack(calls_view, images, labels)
+    assert not all(seen), "the fast order was tried and used"
+    assert torch.equal(found.broken, same.broken) and torch.allclose(found.examples, same.examples, atol=1e-6)
+    assert found.examples.is_contiguous(), "the caller's order comes back"
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd_ce", "square"])
+def test_what_is_known_to_be_right_is_not_asked_again(name, digit_cnn):
+    model, images, labels = digit_cnn
+    right = ~wrong(model(images), labels)
+    calls = []
+
+    def counted(x):
+        calls.append(len(x))
+        return model(x)
+
+    plain = ATTACKS[name](Threat("linf", 0.02))(counted, images, labels)
+    first, calls[:] = sum(calls), []
+    known = ATTACKS[name](Threat("linf", 0.02))(counted, images, labels, right=right)
+    assert torch.equal(plain.broken, known.broken) and sum(calls) == first - len(images)
+    assert torch.equal(plain.queries - 1, known.queries)
+
+
 def test_rounding_hides_gradients_and_bpda_breaks_it(digit_cnn, rounded):
     model, images, labels = digit_cnn
     hidden = rounded(model)

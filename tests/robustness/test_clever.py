@@ -71,6 +71,40 @@ def test_pooled_samples_agree_with_fresh_ones(digit_cnn):
     assert np.median(pooled.score / fresh.score) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
+def test_screening_leaves_the_score_and_asks_for_fewer_gradients(norm, digit_cnn):
+    model, images, labels = digit_cnn
+    backward = []
+
+    def counted(x):
+        logits = model(x)
+        if logits.requires_grad:
+            logits.register_hook(lambda gradient: backward.append(len(gradient)))
+        return logits
+
+    spent = {}
+    found = {}
+    for screen in (False, True):
+        backward.clear()
+        score = CleverScore(
+            norm, batches=10, samples=20, radius={"l1": 5.0, "l2": 1.0, "linf": 0.1}[norm], screen=screen
+        )
+        found[screen], spent[screen] = score(counted, images[:6], labels[:6]), sum(backward)
+    assert np.allclose(found[True].score, found[False].score)
+    assert (found[True].by_class >= found[True].score[:, None] - 1e-9).all(), "what was left out is not nearer"
+    assert spent[True] < 0.7 * spent[False]
+
+
+def test_classes_are_followed_after_all_where_screening_took_too_much_for_granted(monkeypatch, digit_cnn):
+    model, images, labels = digit_cnn
+    score = CleverScore(batches=10, samples=20, radius=1.0)
+    monkeypatch.setattr("reprogram.robustness.clever.SCREEN", 1.0)  # no end point lies at the largest norm seen
+    found = score(model, images[:3], labels[:3])
+    monkeypatch.undo()
+    assert np.allclose(found.by_class, CleverScore(batches=10, samples=20, radius=1.0, screen=False)(
+        model, images[:3], labels[:3]).by_class)  # fmt: skip
+
+
 def test_clever_agrees_with_art_within_sampling_error(digit_cnn):
     from art.estimators.classification import PyTorchClassifier
     from art.metrics import clever_t

@@ -230,7 +230,7 @@ def test_a_model_that_answers_at_random_is_known_again_by_its_weights(digit_cnn,
     odd = Odd(model, "random")
     robustness.evaluate(odd, (images, labels), settings=FAST, journal=journal)
     attack = checks.attack
-    monkeypatch.setattr(checks, "attack", lambda *a: calls.append(a) or attack(*a))
+    monkeypatch.setattr(checks, "attack", lambda *a, **k: calls.append(a) or attack(*a, **k))
     robustness.evaluate(odd, (images, labels), settings=FAST, journal=journal, resume=True)
     assert not calls
 
@@ -264,7 +264,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(digit_cnn, tmp_path,
     done = [json.loads(line)["check"] for line in journal.read_text().splitlines()]
     assert "square linf" in done and "curve linf" not in done
     attack = checks.attack
-    monkeypatch.setattr(checks, "attack", lambda *a: calls.append(a) or attack(*a))
+    monkeypatch.setattr(checks, "attack", lambda *a, **k: calls.append(a) or attack(*a, **k))
     resumed = robustness.evaluate(model, (images, labels), settings=FAST, journal=journal, resume=True)
     assert not calls, "finished attacks are not run again"
     assert resumed.data["robustness"]["rows"] == whole.data["robustness"]["rows"]

@@ -116,8 +116,8 @@ class Square(Attack):
         """[side, side] of unit length: a positive and a negative pyramid side by side, randomly turned."""
         p = 2 if self.threat.norm == "l2" else 1
         bump = torch.zeros(side, side)
-        bump[: side // 2] = _pyramid(side // 2, side, 2 * p)
-        bump[side // 2 :] = -_pyramid(side - side // 2, side, 2 * p)
+        bump[: side // 2] = _pyramid(side // 2, side, 4 // p)  # l2 falls with the square, l1 with the fourth power
+        bump[side // 2 :] = -_pyramid(side - side // 2, side, 4 // p)
         bump = bump / bump.abs().pow(p).sum() ** (1 / p)
         turned = bump.T if torch.rand(1, generator=generator) > 0.5 else bump
         return turned.to(like)
