@@ -148,7 +148,7 @@ class _Fit:
 
     def watch(self) -> None:
         """A search that sees losses only is judged from its start on, on labels that it does not use."""
-        if self.settings.optimiser.sees_losses_only and self.cached is None:
+        if self.settings.optimiser.sees_losses_only:
             self.guard = Guard(self.model, self.examples, self.context.seed)
             self.rows = self.guard.searched
             self.guard.judge(0)

@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
 from reprogram.evaluation.verdict import search_outcome
 from reprogram.hooks import Hook, Run
 from reprogram.inputs.coarse import Coarse
+from reprogram.inputs.none import NoPrompt
+from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.ledger import Budget
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.top_k import TopK
@@ -95,6 +97,28 @@ def test_the_best_program_is_kept_and_not_the_last(setting: Any, empty_run: Run)
     assert torch.equal(model.input.delta.detach(), torch.zeros_like(model.input.delta))
     assert (model.predict(examples) == examples.labels).mean() > 0.9
     assert "fell by" in search_outcome(history.search)
+
+
+@dataclass(eq=False)
+class Scaled(OutputMapping):
+    """Two source logits times a trainable factor."""
+
+    def build(self, spec: Any, target: Any) -> None:
+        self.factor = nn.Parameter(torch.ones(2))
+
+    def forward(self, outputs: list[SourceOutput]) -> Tensor:
+        return outputs[0].logits[:, :2] * self.factor
+
+
+def test_a_mapping_that_is_searched_on_cached_answers_is_judged_for_nothing(setting: Any, empty_run: Run) -> None:
+    model, service, examples = setting()
+    model = ReprogrammedModel(service, NoPrompt(16), Scaled(), model.target)
+    start = model.logits(examples)
+    history = Training(2, 16, Steps(size=50.0)).fit(model, examples, empty_run)
+    assert service.ledger.calls == len(examples)
+    assert history.search["kept"] == "start" or history.search["gain"] > 0
+    if history.search["kept"] == "start":
+        assert torch.equal(model.logits(examples), start)
 
 
 def test_held_out_labels_are_never_shown_to_the_search(setting: Any, empty_run: Run) -> None:
