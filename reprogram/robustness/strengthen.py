@@ -16,6 +16,7 @@ from reprogram.interfaces import SourceModel
 from reprogram.progress import progress
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import Ensemble
+from reprogram.robustness.augment import shifted
 from reprogram.robustness.rows import Row, share_row
 from reprogram.robustness.subject import still
 from reprogram.robustness.unfrozen import Unfrozen, answers, learn
@@ -44,25 +45,13 @@ class Strengthening:
         generator = torch.Generator().manual_seed(seed)
 
         def moved(model: nn.Module, batch: Tensor, wanted: Tensor) -> Tensor:
-            return loss(model, _shifted(batch, self.shift, generator), wanted)
+            return loss(model, shifted(batch, self.shift, generator), wanted)
 
         with progress("strengthening", self.epochs) as bar:
             learn(
                 model, images, labels, self.epochs, self.rate, seed, moved, self.batch_size, self.decay, bar.advance
             )  # fmt: skip
         return model
-
-
-def _shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to ``most`` pixels, the border repeated."""
-    if not most:
-        return images
-    padded = nn.functional.pad(images, (most,) * 4, mode="replicate")
-    n, height, width = len(images), *images.shape[-2:]
-    top, left = torch.randint(0, 2 * most + 1, (2, n), generator=generator)
-    rows, columns = top[:, None] + torch.arange(height), left[:, None] + torch.arange(width)
-    picked = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [n, h, w, C]
-    return picked.permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass

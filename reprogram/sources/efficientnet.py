@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.sources._safetensors import load_safetensors
 from reprogram.sources.pooling import pool_grid, taps_by_layer
 
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
@@ -30,7 +31,8 @@ class EfficientNetLite(SourceModel):
     Reads any image size from 32 px up; taps are ``block_1`` … ``block_16`` (and ``head``, the 1280 pooled features).
 
     name: ``efficientnet_lite0``, ``efficientnet_lite1`` or ``efficientnet_lite2``.
-    weights: a state-dict file in the architecture package's naming; None takes the packaged ImageNet weights.
+    weights: a state-dict file in the architecture package's naming, or the safetensors file of a changed copy
+        (``task=wash``, ``task=strengthen``); None takes the packaged ImageNet weights.
     random_weights: a seed for an untrained copy of the architecture (the ``random_source`` baseline).
     """
 
@@ -43,13 +45,16 @@ class EfficientNetLite(SourceModel):
         self.name = name
         self.random_weights = random_weights
         net = _architecture(name, seed=random_weights or 0)
-        if random_weights is None:
+        copied = weights is not None and weights.endswith(".safetensors")  # of this class, with folded BatchNorm
+        if random_weights is None and not copied:
             _load_weights(net, Path(weights) if weights else packaged_weights(name))
         net.eval()
         self.stem = _folded(net._conv_stem, net._bn0)
         self.blocks = nn.ModuleList(_Block(block) for block in net._blocks)
         self.head = _folded(net._conv_head, net._bn1)
         self.classifier = net._fc
+        if copied and weights is not None:
+            load_safetensors(self, Path(weights))
         self.spec = SourceSpec(
             kind="image",
             size=SIDES[name],

@@ -57,6 +57,7 @@ class HuggingFaceImageModel(SourceModel):
             if random_weights is None
             else random_model(image_class(name, config)[0], config, random_weights)
         )
+        self.processor = processor
         self.preprocessing = Preprocessing.of(processor, getattr(config, "image_size", None) or 224)
         self.classifier_name = _classifier_name(self.model, config.num_labels)
         self.patch = _patch(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def keep_source(source: SourceModel, folder: Path) -> Path:
     from reprogram.sources.huggingface import HuggingFaceImageModel
 
     if isinstance(source, HuggingFaceImageModel):
-        source.save_pretrained(folder)
+        model: Any = source.model
+        model.save_pretrained(folder)
+        write_atomically(folder / "preprocessor_config.json", json.dumps(source.processor, indent=2) + "\n")
         return folder
     path = folder / "model.safetensors"
     write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in source.state_dict().items()}))

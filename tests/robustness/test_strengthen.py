@@ -5,7 +5,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from reprogram.errors import ConfigError, SourceError
-from reprogram.robustness.strengthen import Strengthening, _shifted, measure
+from reprogram.robustness.augment import mixed, shifted
+from reprogram.robustness.strengthen import Strengthening, measure
 from reprogram.robustness.unfrozen import Unfrozen, learn
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
@@ -59,11 +60,17 @@ def test_fast_training_is_one_step_of_five_quarters_eps():
 
 def test_shifted_images_are_shifts_of_the_image():
     image = torch.arange(9.0).view(1, 1, 3, 3)
-    found = _shifted(image.expand(50, -1, -1, -1), 1, torch.Generator().manual_seed(0))
+    found = shifted(image.expand(50, -1, -1, -1), 1, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(image, (1,) * 4, mode="replicate")[0, 0]
     allowed = [padded[i : i + 3, j : j + 3] for i in range(3) for j in range(3)]
     assert all(any(torch.equal(one[0], a) for a in allowed) for one in found) and len(found.unique(dim=0)) > 4
-    assert _shifted(image, 0, torch.Generator()) is image
+    assert shifted(image, 0, torch.Generator()) is image
+
+
+def test_mixtures_lie_between_their_images():
+    images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(-1, 1, 4, 4)
+    found = mixed(images.repeat(20, 1, 1, 1), torch.Generator().manual_seed(0))
+    assert float(found.min()) >= 0 and float(found.max()) <= 1 and 0.01 < float(found.std()) < 0.5
 
 
 def test_a_source_that_can_only_be_asked_has_no_weights_to_change(tiny_source):

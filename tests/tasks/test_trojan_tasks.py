@@ -9,7 +9,10 @@ from sklearn.datasets import load_digits
 
 from reprogram.robustness.triggers.patch import Patch
 from reprogram.robustness.unfrozen import Unfrozen, learn
+from reprogram.sources.efficientnet import EfficientNetLite
+from reprogram.sources.huggingface import HuggingFaceImageModel
 from reprogram.sources.small_cnn import SmallCNN
+from reprogram.tasks.own_labels import keep_source, loads_with
 
 SMALL = ["source=small_cnn", "source.architecture=plain", "source.size=8", "target=digits", "device=cpu"]
 SHORT = ["+inspection.seeds=2", "+inspection.ascent=3", "+inspection.search.steps=4"]
@@ -73,6 +76,23 @@ def test_strengthen_keeps_a_copy_that_loads(typed, weights, tmp_path):
     assert checks == ["clean, before", "apgd, before", "clean, after", "apgd, after"]
     loaded = SmallCNN("plain", 8, weights=found["strengthened"]["loads_with"].partition("=")[2])
     assert loaded.fingerprint() != found["source"]["fingerprint"]
+
+
+def test_changed_copies_of_every_kind_load_again(tiny, tmp_path):
+    name = next(a for a in tiny if a.startswith("source.name=")).partition("=")[2]
+    pixels = torch.rand(2, 3, 32, 32)
+    for source, load in (
+        (HuggingFaceImageModel(name), lambda path: HuggingFaceImageModel(str(path))),
+        (EfficientNetLite(random_weights=3), lambda path: EfficientNetLite(weights=str(path))),
+    ):
+        model = Unfrozen(source)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.01)
+        changed = model.frozen()
+        path = keep_source(changed, tmp_path / type(source).__name__)
+        assert not list(tmp_path.rglob("*.bin")) and loads_with(changed, path).startswith("source.")
+        torch.testing.assert_close(load(path)(pixels).logits, changed(pixels).logits)
 
 
 def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_path):
