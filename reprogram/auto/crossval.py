@@ -15,6 +15,7 @@ from torch import Tensor
 from reprogram.auto.candidates import Candidate, make_output
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, TargetInfo
 from reprogram.model import pick
+from reprogram.training import brier
 from reprogram.training.head import fit_head
 
 
@@ -89,23 +90,11 @@ def probabilities(logits: Tensor, labels: Tensor, target: TargetInfo) -> Tensor:
     if target.problem == "regression":
         return torch.where(known[..., None], logits, torch.zeros(())).sum(0) / known.sum(0)[:, None]
     flat, owner = logits[known], labels.expand(len(logits), *labels.shape)[known]
-    scale = flat.std().clamp_min(1e-6)
-    factors = torch.logspace(-1.5, 1.5, 41) / scale * 2.0
-    losses = [squared_error(_squash(flat * f, target), owner, target).mean() for f in factors]
-    factor = factors[int(torch.stack(losses).argmin())]
     squashed = torch.zeros_like(logits)
-    squashed[known] = _squash(flat * factor, target)
+    squashed[known] = brier.squash(flat * brier.sharpness(flat, owner, target.problem), target.problem)
     return squashed.sum(0) / known.sum(0).clamp(min=1)[:, None]
-
-
-def _squash(logits: Tensor, target: TargetInfo) -> Tensor:
-    return logits.softmax(-1) if target.problem == "classification" else logits.sigmoid()
 
 
 def squared_error(predicted: Tensor, labels: Tensor, target: TargetInfo) -> Tensor:
     """[N] squared error of probabilities [N, T] (regression: of values); missing labels do not count."""
-    if target.problem == "classification":
-        wanted = torch.nn.functional.one_hot(labels.long(), predicted.shape[-1]).float()
-        return (predicted - wanted).square().sum(-1)
-    wanted = labels.reshape(len(labels), -1).float()
-    return (predicted - wanted).square().nanmean(-1)
+    return brier.squared_error(predicted, labels, target.problem)

@@ -2,10 +2,10 @@
 
 Three labels in ten of each class are kept out of the search and out of its mapping. After every epoch, and once more when
 the budget ends the search, the training inputs are asked under the current program: the mapping is fitted again on the
-searched part, and the squared error on the held-out part is compared with the start's, example by example (squared error
-of probabilities, as in program=auto: a few labels say more by it than by cross-entropy, whose rare large values drown the
-difference). The best program must beat the start by more than one standard error of that difference; otherwise the start
-is handed back. Either way its mapping is then fitted on all labels, from answers that are paid for already.
+searched part, and the squared error of calibrated probabilities (:mod:`reprogram.training.brier`) on the held-out part is
+compared with the start's, example by example. The best program must beat the start by more than one standard error of that
+difference; otherwise the start is handed back. Either way its mapping is then fitted on all labels, from answers that are
+paid for already.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from reprogram.errors import BudgetSpent
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import READ_AT_ONCE, ReprogrammedModel, pick
+from reprogram.training import brier
 from reprogram.training.base import fit_mapping
 
 HELD_OUT = 0.3  # share of each class's labels
@@ -79,7 +80,9 @@ class Guard:
             fit_mapping(self.model.output, pick(outputs, torch.from_numpy(self.searched)), self.labels[self.searched])
             outputs = pick(outputs, torch.from_numpy(self.held))
         logits, labels = self.model.output(outputs).float(), self.labels[self.held]
-        errors = squared_errors(logits, labels, self.model.target.problem).cpu()
+        problem = self.model.target.problem
+        predicted = brier.squash(logits * brier.sharpness(logits, labels, problem), problem)
+        errors = brier.squared_error(predicted, labels, problem).nan_to_num().cpu()
         if epoch == 0:
             self.start = errors
         self.judged = self.model.program()
@@ -139,15 +142,6 @@ class Guard:
             yield
         finally:
             self.model.working_size = side
-
-
-def squared_errors(logits: Tensor, labels: Tensor, problem: str) -> Tensor:
-    """[n] squared errors of probabilities, summed over classes (regression: of values); unknown labels do not count."""
-    if problem == "classification":
-        wanted = torch.nn.functional.one_hot(labels.long(), logits.shape[1]).float()
-        return (logits.softmax(1) - wanted).square().sum(1)
-    values = logits.sigmoid() if problem == "multilabel" else logits
-    return (values - labels.reshape(len(labels), -1)).square().nan_to_num().sum(1)
 
 
 def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

@@ -24,7 +24,8 @@ from reprogram.outputs.top_k import TopK
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.training._zeroth_order import Losses, ZerothOrder
 from reprogram.training.base import Problem
-from reprogram.training.guard import held_out, squared_errors
+from reprogram.training.brier import sharpness, squared_error, squash
+from reprogram.training.guard import held_out
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
 from reprogram.training.spsa_gc import SpsaGc
@@ -153,11 +154,26 @@ def test_votes_of_a_label_only_service_are_held_back_too(setting: Any, empty_run
 
 
 def test_squared_errors_are_briers_and_skip_unknown_labels() -> None:
-    logits = torch.tensor([[0.8, 0.2]]).log()
-    assert float(squared_errors(logits, torch.tensor([0]), "classification")) == pytest.approx(0.08)
+    predicted = torch.tensor([[0.8, 0.2]])
+    assert float(squared_error(predicted, torch.tensor([0]), "classification")) == pytest.approx(0.08)
     labels = torch.tensor([[1.0, torch.nan]])
-    assert float(squared_errors(torch.zeros(1, 2), labels, "multilabel")) == pytest.approx(0.25)
-    assert float(squared_errors(torch.tensor([[3.0]]), torch.tensor([1.0]), "regression")) == pytest.approx(4)
+    assert float(squared_error(torch.tensor([[0.5, 0.5]]), labels, "multilabel")) == pytest.approx(0.25)
+    assert float(squared_error(torch.tensor([[3.0]]), torch.tensor([1.0]), "regression")) == pytest.approx(4)
+
+
+def test_trap_a_search_that_only_lowers_confidence_is_no_better() -> None:
+    """Halving all logits changes no decision, so it must not change the error that programs are compared by."""
+    logits = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 20
+    labels = torch.arange(40) % 5
+    errors = [
+        float(
+            squared_error(
+                squash(x * sharpness(x, labels, "classification"), "classification"), labels, "classification"
+            ).mean()
+        )
+        for x in (logits, logits / 50)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
 class StopAfter(Hook):
