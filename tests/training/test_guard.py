@@ -162,18 +162,15 @@ def test_squared_errors_are_briers_and_skip_unknown_labels() -> None:
 
 
 def test_trap_a_search_that_only_lowers_confidence_is_no_better() -> None:
-    """Halving all logits changes no decision, so it must not change the error that programs are compared by."""
+    """Dividing all logits changes no decision, so it must not change the error that programs are compared by."""
     logits = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) * 20
     labels = torch.arange(40) % 5
-    errors = [
-        float(
-            squared_error(
-                squash(x * sharpness(x, labels, "classification"), "classification"), labels, "classification"
-            ).mean()
-        )
-        for x in (logits, logits / 50)
-    ]
-    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+
+    def error(x: Tensor) -> float:
+        predicted = squash(x * sharpness(x, labels, "classification"), "classification")
+        return float(squared_error(predicted, labels, "classification").mean())
+
+    assert error(logits) == pytest.approx(error(logits / 50), rel=1e-3)
 
 
 class StopAfter(Hook):
