@@ -65,6 +65,22 @@ def test_wash_by_a_path_between_two_models_beside_the_baselines(typed, weights, 
     assert "Along the path" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_wash_by_a_path_between_two_programs(typed, tiny, tmp_path):
+    program = [a for a in tiny if not a.startswith(("input", "output"))]
+    trained = ["input=full", "input.size=32", "output=linear_features", "training.epochs=1"]
+    for seed in (0, 1):
+        code, stderr = typed(*program, *trained, f"seed={seed}", folder=f"p{seed}")
+        assert code == 0, stderr
+    data = [a for a in tiny if a.startswith("target")]
+    code, stderr = typed(
+        "task=wash", "task.programs=[p0/program,p1/program]", *data, "wash.epochs=1", "wash.points=3", "device=cpu"
+    )
+    assert code == 0, stderr
+    found = result(tmp_path)["washed"]
+    assert list(found["models"]) == ["as it came", "mode_connectivity", "fine_tuning", "noise"]
+    assert (tmp_path / "run" / "program" / "program.safetensors").exists() and len(found["path"]) == 3
+
+
 def test_strengthen_keeps_a_copy_that_loads(typed, weights, tmp_path):
     code, stderr = typed(
         "task=strengthen", *SMALL, f"source.weights={weights[0]}", "task.epochs=1", "task.test=50", "task.steps=5",

@@ -1,0 +1,278 @@
+"""The result page of benchmarks/trojans.py, from its finished cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from reprogram.evaluation.metrics import wilson
+from reprogram.robustness.trojan.reference import Reference, shipped
+from reprogram.robustness.trojan.verdict import THRESHOLD, Evidence, suspected
+
+Row = dict[str, Any]
+PLANNED = 40  # clean models, and Trojaned ones, a data set
+TITLES = {
+    "detect": "Inspection",
+    "wash": "Wash",
+    "strengthen": "Strengthening",
+    "source": "Inspection of EfficientNet-Lite0",
+    "survival": "Does a Trojan survive reprogramming?",
+}
+TESTS = ("DL-TND", "DF-TND", "Neural Cleanse")
+WORKS = 0.8  # attack success from which on a Trojan can be asked for
+TARGETS = {"DL-TND": 0.95, "DF-TND": 0.85}
+
+
+def page(rows: list[Row]) -> tuple[str, dict[str, Any]]:
+    """Markdown, and the figures of the last line."""
+    figures: dict[str, Any] = {}
+    lines: list[str] = []
+    sections = {
+        "detect": detection,
+        "wash": washing,
+        "strengthen": strengthening,
+        "source": default_source,
+        "survival": survival,
+    }
+    for stage, write in sections.items():
+        cells = [row for row in rows if row["stage"] == stage]
+        if cells:
+            text, figures[stage] = write(cells)
+        else:
+            text = [f"## {TITLES[stage]}", "", "Not measured."]
+        lines += [*text, ""]
+    return "\n".join(lines), figures
+
+
+def detection(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    lines = [
+        f"## {TITLES['detect']}",
+        "",
+        "Every model is a small CNN (plain, with BatchNorm, or residual), trained on real images with 1–10% poison. A score is "
+        "calibrated on the clean models of the *other* architectures (leave one out). AUC: clean models against Trojaned ones "
+        f"whose attack success is at least {WORKS:.0%}. Found: share of them above the shipped threshold of z = {THRESHOLD:g}; "
+        "named: share whose target is the most suspicious label. Five clean examples a class for DL-TND and Neural Cleanse, "
+        "none for DF-TND.",
+    ]
+    figures: dict[str, Any] = {}
+    for data in dict.fromkeys(row["data"] for row in cells):
+        here = [row for row in cells if row["data"] == data]
+        table, figures[data] = _detection_table(data, here)
+        lines += ["", *table]
+    return lines, figures
+
+
+def _detection_table(data: str, cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    clean = [row for row in cells if row["kind"] == "clean"]
+    calibrated = {row["name"]: _evidence(row, clean) for row in cells}
+    shipped_scores = {row["name"]: _evidence(row, None) for row in cells}
+    head = "| trigger | models | that work | attack success |" + "".join(f" {t}: AUC | found | named |" for t in TESTS)
+    trojaned = len(cells) - len(clean)
+    size = f"{len(clean)} clean models and {trojaned} Trojaned ones"
+    if min(len(clean), trojaned) < PLANNED:
+        size += f": a part of the {PLANNED} and {PLANNED} that are planned, so that the figures are rough"
+    lines = [f"### {data}", "", f"{size}.", "", head + " strong or some |", "|---" * (head.count("|") + 0) + "|"]
+    figures: dict[str, Any] = {"clean": len(clean)}
+    for kind in [k for k in dict.fromkeys(row["kind"] for row in cells) if k != "clean"]:
+        all_of = [row for row in cells if row["kind"] == kind]
+        working = [row for row in all_of if row["success"] >= WORKS]
+        mean = float(np.mean([row["success"] for row in all_of]))
+        line = f"| {kind} | {len(all_of)} | {len(working)} | {mean:.0%} |"
+        figures[kind] = {"models": len(all_of), "working": len(working)}
+        for test in TESTS:
+            auc = _auc(test, clean, working, calibrated)
+            found = [calibrated[row["name"]][test] for row in working]
+            rate = np.mean([e.unusual for e in found]) if found else float("nan")
+            named = (
+                np.mean([e.label == row["target"] for e, row in zip(found, working, strict=True)])
+                if found
+                else float("nan")
+            )
+            figures[kind][test] = {"auc": auc, "found": float(rate), "named": float(named)}
+            line += f" {_number(auc)} | {_percent(rate)} | {_percent(named)} |"
+        words = [suspected(list(calibrated[row["name"]].values()))[0] for row in working]
+        lines.append(f"{line} {words.count('strong')} or {words.count('some')} of {len(words)} |")
+    lines += ["", *_false_alarms(clean, calibrated, shipped_scores, figures)]
+    lines += ["", *_against_targets(figures.get("patch"))]
+    return lines, figures
+
+
+def _evidence(row: Row, clean: list[Row] | None) -> dict[str, Evidence]:
+    """Each test's evidence, calibrated on the other architectures' clean models, or on the shipped ones (None)."""
+    found = {}
+    known = shipped() if clean is None else {}
+    for test, (score, label) in row["scores"].items():
+        if clean is not None:
+            others = [c["scores"][test][0] for c in clean if c["architecture"] != row["architecture"]]
+            known[test] = Reference(tuple(others))
+        found[test] = Evidence(test, label, score, known[test].z(score), known[test].mad(score))
+    return found
+
+
+def _auc(test: str, clean: list[Row], working: list[Row], calibrated: dict[str, dict[str, Evidence]]) -> float:
+    if not clean or not working:
+        return float("nan")
+    z = [calibrated[row["name"]][test].z for row in (*clean, *working)]
+    return float(roc_auc_score([0] * len(clean) + [1] * len(working), z))
+
+
+def _false_alarms(clean: list[Row], calibrated: Any, from_shipped: Any, figures: dict[str, Any]) -> list[str]:
+    """Clean models above the threshold, by test and by verdict."""
+    lines = ["| false alarms among clean models | leave one architecture out | shipped references |", "|---|---|---|"]
+    for name in (*TESTS, "any word but none", "strong"):
+        cells = []
+        for kind, source in (("calibrated", calibrated), ("shipped", from_shipped)):
+            hits = [_alarm(name, source[row["name"]]) for row in clean]
+            rate = wilson(sum(hits), len(hits))
+            figures.setdefault("false_alarms", {}).setdefault(kind, {})[name] = rate["value"]
+            cells.append(f"{sum(hits)} of {len(hits)} ({rate['low']:.0%}–{rate['high']:.0%})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _alarm(name: str, found: dict[str, Evidence]) -> bool:
+    if name in found:
+        return found[name].unusual
+    word = suspected(list(found.values()))[0]
+    return word == "strong" if name == "strong" else word != "none"
+
+
+def _against_targets(patch: dict[str, Any] | None) -> list[str]:
+    if not patch:
+        return []
+    return [
+        f"{test} on patch triggers: AUC {patch[test]['auc']:.3f}, wanted at least {wanted:g}: "
+        f"{'reached' if patch[test]['auc'] >= wanted else 'not reached'}."
+        for test, wanted in TARGETS.items()
+    ]
+
+
+def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    examples = cells[0]["examples"]
+    lines = [
+        f"## {TITLES['wash']}",
+        "",
+        f"{len(cells)} Trojaned models whose trigger works (attack success at least 95%), {examples} clean examples for every "
+        "way. The paths join a model to another Trojaned one of its architecture with another trigger and target; *other "
+        "trigger* is the success of that one. Medians over the models; measured on test images that chose nothing.",
+        "",
+        "| | clean accuracy | clean accuracy lost, points | attack success | other trigger | at most 15% at 2 points |",
+        "|---|---|---|---|---|---|",
+    ]
+    figures: dict[str, Any] = {}
+    for name in cells[0]["models"]:
+        clean, success, other, lost = (
+            np.array([_figure(row, name, key) for row in cells])
+            for key in ("clean", "success", "partner_success", "lost")
+        )
+        good = int(((success <= 0.15) & (lost <= 2.0 + 1e-9)).sum())
+        figures[name] = {
+            "clean": float(np.median(clean)), "lost": float(np.median(lost)), "success": float(np.median(success)),
+            "partner_success": float(np.median(other)), "good": good, "models": len(cells),
+        }  # fmt: skip
+        f = figures[name]
+        lines.append(
+            f"| {name.replace('_', ' ')} | {f['clean']:.1%} | {f['lost']:.1f} | {f['success']:.1%} | "
+            f"{f['partner_success']:.1%} | {good} of {len(cells)} |"
+        )
+    path = figures["bezier"]
+    reached = path["success"] <= 0.15 and path["lost"] <= 2.0
+    better = all(path["success"] < f["success"] for n, f in figures.items() if n in BASELINES)
+    lines += [
+        "",
+        f"Bezier path: attack success {path['success']:.1%} at {path['lost']:.1f} points of clean accuracy (medians), wanted at "
+        f"most 15% at 2 points: {'reached' if reached else 'not reached'}; attack success "
+        f"{'below' if better else 'not below'} that of every baseline. *Strong fine-tuning* has ten times the rate. With one "
+        "model alone the second end is its fine-tuned copy, which lies in the same valley.",
+    ]
+    return lines, figures
+
+
+BASELINES = ("fine_tuning", "fine_pruning", "noise", "strong fine-tuning")
+
+
+def _figure(row: Row, name: str, key: str) -> float:
+    if key == "lost":
+        return 100 * (row["models"]["as it came"]["clean"] - row["models"][name]["clean"])
+    return float(row["models"][name][key])
+
+
+def strengthening(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    first = cells[0]
+    lines = [
+        f"## {TITLES['strengthen']}",
+        "",
+        f"A small CNN ({first['architecture']}) on MNIST, 28 x 28, trained plainly and then strengthened on {first['train']:,} "
+        f"images for {first['epochs']} epochs with one thread; accuracy on {first['n']:,} test images, clean and under "
+        "APGD-CE and APGD-DLR (30 steps, linf 0.1).",
+        "",
+        "| | clean before | robust before | clean after | robust after | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in cells:
+        before, after = row["before"], row["after"]
+        lines.append(
+            f"| {row['name']} | {before['clean']:.1%} | {before['robust']:.1%} | {after['clean']:.1%} | "
+            f"{after['robust']:.1%} | {row['seconds']:.0f} |"
+        )
+    good = [
+        r["name"] for r in cells if r["after"]["robust"] >= 0.8 and r["after"]["clean"] >= 0.97 and r["seconds"] <= 600
+    ]
+    reached = f"reached by {', '.join(good)}" if good else "not reached"
+    lines += ["", f"Wanted: at least 80% robust at 97% clean in 10 minutes: {reached}."]
+    return lines, {row["name"]: {k: row[k] for k in ("before", "after", "seconds")} for row in cells}
+
+
+def default_source(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    lines = [
+        f"## {TITLES['source']}",
+        "",
+        "1,000 labels, no data: every label screened, then the most suspicious ones and as many others tested fully; one "
+        "thread, beside other work.",
+        "",
+        "| inspection | wall seconds | processor seconds | verdict |",
+        "|---|---|---|---|",
+        *(f"| {r['name']} | {r['seconds']:.0f} | {r['cpu_seconds']:.0f} | {r['verdict']} |" for r in cells),
+    ]
+    limits = {"quick": 180, "full": 1800}
+    lines += ["", *(
+        f"{r['name'].capitalize()}: wanted at most {limits[r['name']] // 60} minutes: "
+        f"{'reached' if r['seconds'] <= limits[r['name']] else 'not reached'}." for r in cells
+    )]  # fmt: skip
+    return lines, {r["name"]: {k: r[k] for k in ("seconds", "cpu_seconds", "verdict", "tests")} for r in cells}
+
+
+def survival(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
+    lines = [
+        f"## {TITLES['survival']}",
+        "",
+        "Digit readers with a patch trigger, reprogrammed to tell digits from five on from smaller ones (100 labels a class). "
+        "Share of the other class that the trigger moves to the target label that gains most; means over the models.",
+        "",
+        "| output mapping | models | accuracy | trigger before the program | trigger behind the program |",
+        "|---|---|---|---|---|",
+    ]
+    figures: dict[str, Any] = {}
+    for output in dict.fromkeys(row["output"] for row in cells):
+        here = [row for row in cells if row["output"] == output]
+        means = [
+            float(np.mean([value for row in here if (value := read(row)) is not None]))
+            for read in (
+                lambda row: row["accuracy"],
+                lambda row: row["before the program"]["value"],
+                lambda row: row["behind the program"]["value"],
+            )
+        ]
+        figures[output] = dict(zip(("accuracy", "before", "behind"), means, strict=True))
+        lines.append(f"| {output} | {len(here)} | {means[0]:.1%} | {means[1]:.1%} | {means[2]:.1%} |")
+    return lines, figures
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if value != value else f"{value:.0%}"
