@@ -23,7 +23,7 @@ from reprogram.threat import Threat
 if TYPE_CHECKING:
     from reprogram.interfaces import TargetTask
 
-FOLDER = "before_strengthening"  # of the run folder: the checkpoint of the plain training
+FOLDER = "checkpoint/before_strengthening"  # of the run folder: where the plain training keeps its state
 
 
 def strengthened(run: Run) -> bool:

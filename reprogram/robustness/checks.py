@@ -234,7 +234,7 @@ def attacks(subject: Subject, settings: Settings) -> list[Check]:
             # half of the steps are only there to see whether more steps help
             options: dict[str, Any] = {
                 "hide": name == "pgd_half",
-                "left_only": name == "square" and subject.differentiable,
+                "left_only": name in LEFT_ONLY and subject.differentiable,
             }
             plan.append(Check(f"{name} {norm}", partial(_attack, one=one, name=name, count=n, **options)))
         sizes, steps = settings.curve, max(settings.pgd // 2, 5)

@@ -17,7 +17,7 @@ from torch import Tensor
 from reprogram.robustness.attacks.base import Model, ask, fast_layout
 from reprogram.threat import length
 
-SCREEN = 2.0  # an end point is taken to lie at most so many times beyond the largest norm of the first points
+SCREEN = 1.25  # how much further the end point of a class may lie than those of the classes that were followed
 SMOOTHEST = 10.0  # largest shape: beyond it the likelihood is flat and the end point runs away; below 1 it is unbounded
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
@@ -83,27 +83,35 @@ class CleverScore:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and p-values [K] of one image [C, H, W] against each class of ``targets``.
 
-        With ``screen`` a first batch of points judges all classes, and only those that may be the nearest are followed
-        further; the others keep a lower bound of their score (p-value NaN). Should the end point of a followed class
-        lie further out than the screening takes for granted, all classes are followed.
+        With ``screen`` a first batch of points judges all classes: its largest norm n bounds a score by margin / n from
+        above. Classes are then followed in this order, until the next could only be the nearest if its end point lay
+        ``SCREEN`` times further beyond its n than that of any class before. The others keep that lower bound as their
+        score, with a p-value of NaN.
         """
         logits = ask(model, image[None])[0]
         margins = (logits[label] - logits[list(targets)]).cpu().numpy()
         total = (self.pool or self.batches) * self.samples
         first = self._gradient_norms(model, image, label, targets, (row, 0), min(self.samples, total))
         at_most = _ratio(margins, first.max(1))
-        scores, fits = at_most / SCREEN, np.full(len(targets), np.nan)
+        scores, fits = np.empty(len(targets)), np.full(len(targets), np.nan)
+        beyond = 1.0  # how far the end points lie beyond the largest norm of the first points
 
-        def follow(chosen: np.ndarray) -> bool:
+        def follow(chosen: np.ndarray) -> np.ndarray:
             wanted = [targets[k] for k in chosen]
             rest = self._gradient_norms(model, image, label, wanted, (row, 1), total - first.shape[1])
             location, fits[chosen] = reverse_weibull(self._maxima(np.concatenate([first[chosen], rest], 1), row))
             scores[chosen] = _ratio(margins[chosen], location)
-            return bool((location <= SCREEN * first[chosen].max(1)).all())
+            return _ratio(location, first[chosen].max(1))
 
-        near = at_most <= SCREEN * max(at_most.min(), 0.0) if self.screen else np.ones(len(targets), dtype=bool)
-        if not follow(np.flatnonzero(near)) and not near.all():
-            follow(np.flatnonzero(~near))
+        waiting = at_most.argsort(kind="stable")
+        near = waiting[:1] if self.screen else waiting
+        while len(near):
+            further = follow(near)
+            beyond = max(beyond, *further[np.isfinite(further)])
+            waiting = waiting[~np.isin(waiting, near)]
+            nearest = min(self.radius, float(np.delete(scores, waiting).min()))
+            near = waiting[at_most[waiting] <= SCREEN * beyond * nearest]
+        scores[waiting] = at_most[waiting] / (SCREEN * beyond)
         return np.clip(scores, 0.0, self.radius), fits
 
     def _maxima(self, norms: np.ndarray, row: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from reprogram.threat import input_gradient
 if TYPE_CHECKING:
     from reprogram.robustness.subject import Subject
 
+GRADIENT_EXAMPLES = 32  # rightly answered ones whose gradient is looked at
 RANDOM_EXAMPLES, RANDOM_RUNS, RANDOM_DISTANCE = (
     8,
     5,
@@ -48,7 +49,7 @@ def before(subject: Subject, logits: Tensor, probabilities: bool) -> list[str]:
         subject.notes.append("the model gives no gradient, so only attacks that ask it were run")
     elif (zero := zero_gradients(subject)) > 0:
         raised.append(
-            f"zero gradients on {zero} of {int(subject.clean.sum())} examples that are answered rightly: "
+            f"zero gradients on {zero} of {min(int(subject.clean.sum()), GRADIENT_EXAMPLES)} examples that are answered rightly: "
             "the model may hide its gradients"
         )
     return raised
@@ -77,7 +78,7 @@ def is_random(subject: Subject) -> bool:
 
 def zero_gradients(subject: Subject) -> int:
     """Rightly answered examples whose margin has no gradient at all with respect to the input."""
-    rows = torch.nonzero(subject.clean).squeeze(1).to(subject.images.device)
+    rows = torch.nonzero(subject.clean).squeeze(1)[:GRADIENT_EXAMPLES].to(subject.images.device)
 
     def gradient(part: Tensor) -> Tensor:
         x = subject.images[part].detach().requires_grad_(True)

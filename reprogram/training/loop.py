@@ -187,7 +187,8 @@ class _Fit:
         self.model.working_size = self.settings.side(epoch)
         self.model.train()
         seen: list[tuple[list[SourceOutput], Tensor]] = []
-        total, correct = 0.0, 0.0
+        total = 0.0
+        correct: float | None = 0.0
         for step in range(steps):
             rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
             problem = self.problem(rows, generator, seen)
@@ -197,12 +198,12 @@ class _Fit:
                     f"The training loss became {loss} in epoch {epoch + 1}; try a smaller training.optimiser.learning_rate."
                 )
             total += loss / problem.share * len(rows)
-            correct += _correct(problem)
+            hits = _correct(problem)
+            correct = None if hits is None or correct is None else correct + hits
         self.history.examples += len(order)
         self.next_mapping(seen, last=epoch + 1 == self.settings.epochs)
-        share = correct / (len(order) / self.group.world)
         row = {"epoch": epoch + 1, "loss": total / len(order)}
-        row |= {"accuracy": share} if self.model.target.problem == "classification" else {}
+        row |= {} if correct is None else {"accuracy": correct / (len(order) / self.group.world)}
         return row if self.model.source.differentiable else row | {"queries": self.model.source.bill()["queries"]}
 
     def problem(self, rows: np.ndarray, generator: torch.Generator, seen: list[Any]) -> Problem:
@@ -280,9 +281,10 @@ def settings_end(epochs_done: int, last: bool, epochs: int) -> int:
     return epochs if last else epochs_done
 
 
-def _correct(problem: Problem) -> float:
+def _correct(problem: Problem) -> float | None:
+    """Right answers of the batch; None where there is no such thing, or where the loss kept its logits to itself."""
     if problem.last_logits is None or problem.model.target.problem != "classification":
-        return 0.0
+        return None
     return float((problem.last_logits.argmax(1) == problem.labels).sum())
 
 

@@ -130,6 +130,20 @@ def test_attacks_certificates_and_estimates_are_never_in_one_table():
     assert "one note" in html
 
 
+def test_robustness_shows_flags_below_the_table_once_and_the_smallest_changes():
+    """In a column of their own they were out of sight on a phone."""
+    row = {"kind": "attack", "threat": "linf", "value": 0.5, "low": None, "high": None, "n": 5, "flags": ["doubt <it>"]}
+    smallest = row | {
+        "check": "smallest_perturbation",
+        "percentiles": {"5": 0.0123, "50": None},
+        "curve": {"0.1": 0.25},
+    }
+    html = "".join(robustness([row | {"check": "pgd"}, row | {"check": "worst_case"}, smallest]))
+    assert html.count("doubt &lt;it&gt;") == 1 and "(pgd, worst case, smallest perturbation)" in html
+    assert html.index("doubt") > html.index("</table>")
+    assert "0.0123" in html and "5 %<" in html and "0.250" in html
+
+
 def test_mapping_weights_are_shares_of_each_target_label(finished):
     _, model, target, _ = finished(output=Fixed())
     found = label_mapping(model, target)

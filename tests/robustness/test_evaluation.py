@@ -48,6 +48,16 @@ def test_quick_evaluation_of_any_torch_classifier(digit_cnn):
     model.eval()
 
 
+def test_dear_attacks_are_spent_on_what_the_cheaper_ones_left(digit_cnn):
+    """So the ensemble takes the worst of each example and nothing is spent on broken ones."""
+    model, images, labels = digit_cnn
+    found = by_check(robustness.evaluate(model, (images, labels), settings=FAST))
+    left = round(24 * min(found[k]["value"] for k in ("noise", "fgsm", "pgd")))
+    assert found["apgd_ce"]["asked"] <= left < 24 and found["square"]["asked"] <= found["apgd_ce"]["asked"]
+    assert found["worst_case"]["value"] == found["square"]["value"] <= found["apgd_ce"]["value"]
+    assert "on what the attacks above left" in found["apgd_ce"]["threat"]
+
+
 def test_depth_none_adds_nothing_and_unknown_depths_are_named(digit_cnn):
     model, images, labels = digit_cnn
     assert "robustness" not in robustness.evaluate(model, (images, labels), depth="none").data
