@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,10 @@ def detection(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
     figures: dict[str, Any] = {}
     for data in dict.fromkeys(row["data"] for row in cells):
         here = [row for row in cells if row["data"] == data]
+        known = Counter(row["architecture"] for row in here if row["kind"] == "clean")
+        if len(known) < 2 or known.total() - max(known.values()) < 2:
+            lines += ["", f"### {data}", "", f"{known.total()} clean models measured: too few to calibrate with."]
+            continue
         table, figures[data] = _detection_table(data, here)
         lines += ["", *table]
     return lines, figures
@@ -95,7 +100,7 @@ def _detection_table(data: str, cells: list[Row]) -> tuple[list[str], dict[str, 
         words = [suspected(list(calibrated[row["name"]].values()))[0] for row in working]
         lines.append(f"{line} {words.count('strong')} or {words.count('some')} of {len(words)} |")
     lines += ["", *_false_alarms(clean, calibrated, shipped_scores, figures)]
-    lines += ["", *_against_targets(figures.get("patch"))]
+    lines += ["", *_against_targets(figures.get("patch"), min(len(clean), trojaned) >= PLANNED)]
     return lines, figures
 
 
@@ -139,12 +144,13 @@ def _alarm(name: str, found: dict[str, Evidence]) -> bool:
     return word == "strong" if name == "strong" else word != "none"
 
 
-def _against_targets(patch: dict[str, Any] | None) -> list[str]:
+def _against_targets(patch: dict[str, Any] | None, whole: bool) -> list[str]:
     if not patch:
         return []
+    so_far = "" if whole else " by the part that is measured"
     return [
         f"{test} on patch triggers: AUC {patch[test]['auc']:.3f}, wanted at least {wanted:g}: "
-        f"{'reached' if patch[test]['auc'] >= wanted else 'not reached'}."
+        f"{'reached' if patch[test]['auc'] >= wanted else 'not reached'}{so_far}."
         for test, wanted in TARGETS.items()
     ]
 
