@@ -254,7 +254,8 @@ def survival(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
     lines = [
         f"## {TITLES['survival']}",
         "",
-        "Digit readers with a patch trigger, reprogrammed to tell digits from five on from smaller ones (100 labels a class). "
+        "Digit readers with a patch trigger, reprogrammed to tell digits from five on from smaller ones (1,000 labels, a trained "
+        "perturbation over the whole image, 3 epochs). "
         "Share of the other class that the trigger moves to the target label that gains most; means over the models.",
         "",
         "| output mapping | models | accuracy | trigger before the program | trigger behind the program |",

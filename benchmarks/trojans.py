@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _population import KINDS, Member, parts, plan, population, trained, trigger_of
+from _population import KINDS, SIDE, Member, parts, plan, population, trained, trigger_of
 from _trojans_page import page
 from common import versions, write_page
 
@@ -26,6 +26,7 @@ from reprogram.hooks import Run
 from reprogram.interfaces import Examples
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result, write_atomically
+from reprogram.robustness.reading import as_read
 from reprogram.robustness.strengthen import Strengthening, measure
 from reprogram.robustness.subject import gather
 from reprogram.robustness.trojan.examine import Effort, examine
@@ -191,9 +192,11 @@ def survival(arguments: argparse.Namespace, cells: Cells) -> None:
 def survived(member: Member, source: SmallCNN, output: str) -> Cell:
     """A program that makes the digit reader tell large digits from small ones: five and more, or less."""
     target = mnist(shots=100, seed=1)
-    halves = replace(target.info, name="large digits", classes=("0 to 4", "5 to 9"))
+    halves = replace(
+        target.info, name="large digits", classes=("0 to 4", "5 to 9"), input_shape=(1, SIDE["mnist"], SIDE["mnist"])
+    )
     train, test = (replace_labels(part) for part in (target.train, target.test))
-    model = ReprogrammedModel(source, load("input", "none"), load("output", output), halves)
+    model = ReprogrammedModel(source, load("input", "full", size=side), load("output", output), halves)
     fit(model, train, load("training", "default", epochs=3))
     images, labels = gather(test, 300)
     trigger = trigger_of(member)
@@ -208,7 +211,8 @@ def survived(member: Member, source: SmallCNN, output: str) -> Cell:
 def replace_labels(examples: Examples) -> ArrayExamples:
     """Two classes of ten: five and more, or less."""
     images, labels = gather(examples, None)
-    return ArrayExamples(images.numpy(), (labels.numpy() >= 5).astype("int64"))
+    small = as_read(images, 1, SIDE["mnist"])  # as the source reads them, so that a trigger is one thing in both places
+    return ArrayExamples(small.numpy(), (labels.numpy() >= 5).astype("int64"))
 
 
 def source(arguments: argparse.Namespace, cells: Cells) -> None:
