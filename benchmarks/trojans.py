@@ -192,9 +192,8 @@ def survival(arguments: argparse.Namespace, cells: Cells) -> None:
 def survived(member: Member, source: SmallCNN, output: str) -> Cell:
     """A program that makes the digit reader tell large digits from small ones: five and more, or less."""
     target = mnist(shots=100, seed=1)
-    halves = replace(
-        target.info, name="large digits", classes=("0 to 4", "5 to 9"), input_shape=(1, SIDE["mnist"], SIDE["mnist"])
-    )
+    side = SIDE["mnist"]
+    halves = replace(target.info, name="large digits", classes=("0 to 4", "5 to 9"), input_shape=(1, side, side))
     train, test = (replace_labels(part) for part in (target.train, target.test))
     model = ReprogrammedModel(source, load("input", "full", size=side), load("output", output), halves)
     fit(model, train, load("training", "default", epochs=3))
