@@ -84,9 +84,9 @@ class CleverScore:
         """Scores and p-values [K] of one image [C, H, W] against each class of ``targets``.
 
         With ``screen`` a first batch of points judges all classes: its largest norm n bounds a score by margin / n from
-        above. Classes are then followed in this order, until the next could only be the nearest if its end point lay
-        ``SCREEN`` times further beyond its n than that of any class before. The others keep that lower bound as their
-        score, with a p-value of NaN.
+        above. The class with the least is followed first, then all that can still be the nearest: a class is left out
+        if for that its end point had to lie ``SCREEN`` times further beyond its n than that of any class followed. It
+        keeps that lower bound as its score, with a p-value of NaN.
         """
         logits = ask(model, image[None])[0]
         margins = (logits[label] - logits[list(targets)]).cpu().numpy()
