@@ -125,7 +125,10 @@ def _auc(test: str, clean: list[Row], working: list[Row], calibrated: dict[str, 
 
 def _false_alarms(clean: list[Row], calibrated: Any, from_shipped: Any, figures: dict[str, Any]) -> list[str]:
     """Clean models above the threshold, by test and by verdict."""
-    lines = ["| false alarms among clean models | leave one architecture out | shipped references |", "|---|---|---|"]
+    lines = [
+        "| false alarms among clean models (wanted: at most 5%) | leave one architecture out | shipped references |",
+        "|---|---|---|",
+    ]
     for name in (*TESTS, "any word but none", "strong"):
         cells = []
         for kind, source in (("calibrated", calibrated), ("shipped", from_shipped)):
@@ -157,10 +160,11 @@ def _against_targets(patch: dict[str, Any] | None, whole: bool) -> list[str]:
 
 def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
     examples = cells[0]["examples"]
+    shapes = ", ".join(f"{count} {name}" for name, count in Counter(row["architecture"] for row in cells).items())
     lines = [
         f"## {TITLES['wash']}",
         "",
-        f"{len(cells)} Trojaned models whose trigger works (attack success at least 95%), {examples} clean examples for every "
+        f"{len(cells)} Trojaned models ({shapes}) whose trigger works (attack success at least 95%), {examples} clean examples for every "
         "way. The paths join a model to another Trojaned one of its architecture with another trigger and target; *other "
         "trigger* is the success of that one. Medians over the models; measured on test images that chose nothing.",
         "",
