@@ -164,7 +164,8 @@ def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
     lines = [
         f"## {TITLES['wash']}",
         "",
-        f"{len(cells)} Trojaned models ({shapes}) whose trigger works (attack success at least 95%), {examples} clean examples for every "
+        f"{len(cells)} Trojaned models ({shapes}) whose trigger works (attack success at least 95%), {examples} clean "
+        "examples for every "
         "way. The paths join a model to another Trojaned one of its architecture with another trigger and target; *other "
         "trigger* is the success of that one. Medians over the models; measured on test images that chose nothing.",
         "",
@@ -188,12 +189,13 @@ def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
             f"{f['partner_success']:.1%} | {good} of {len(cells)} |"
         )
     path = figures["bezier"]
+    so_far = "" if len(cells) >= PLANNED // 2 else " by the few that are measured"
     reached = path["success"] <= 0.15 and path["lost"] <= 2.0
     better = all(path["success"] < f["success"] for n, f in figures.items() if n in BASELINES)
     lines += [
         "",
         f"Bezier path: attack success {path['success']:.1%} at {path['lost']:.1f} points of clean accuracy (medians), wanted at "
-        f"most 15% at 2 points: {'reached' if reached else 'not reached'}; attack success "
+        f"most 15% at 2 points: {'reached' if reached else 'not reached'}{so_far}; attack success "
         f"{'below' if better else 'not below'} that of every baseline. *Strong fine-tuning* has ten times the rate. With one "
         "model alone the second end is its fine-tuned copy, which lies in the same valley.",
     ]
@@ -251,6 +253,7 @@ def default_source(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
         f"{r['name'].capitalize()}: wanted at most {limits[r['name']] // 60} minutes: "
         f"{'reached' if r['seconds'] <= limits[r['name']] else 'not reached'}." for r in cells
     )]  # fmt: skip
+    lines += [f"{name.capitalize()}: not measured." for name in limits if name not in {r["name"] for r in cells}]
     return lines, {r["name"]: {k: r[k] for k in ("seconds", "cpu_seconds", "verdict", "tests")} for r in cells}
 
 
