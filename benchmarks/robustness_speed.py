@@ -229,8 +229,8 @@ def page(figures: dict[str, Any]) -> str:
             f"Target: at least 10 times as fast as ART. {reached(c['speedup'] >= 10)} ({c['speedup']:.1f}x).",
             "",
             "ART computes two gradients a class and point, 10 points at a time; one forward pass and one gradient a class "
-            f"are enough. Those passes alone, 32 points at a time, take 1/{c['bound']:.1f} of ART's time, which bounds what "
-            "following every class can reach. Screening follows only the classes that may be the nearest and leaves the "
+            f"are enough. Those passes alone, 32 points at a time, take 1/{c['bound']:.1f} of ART's time, so following every "
+            "class can only be about so much faster. Screening follows only the classes that may be the nearest and leaves the "
             "untargeted score as it is; " + screening(c["seconds"]),
             "",
         ]
