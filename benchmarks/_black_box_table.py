@@ -125,7 +125,24 @@ def _searches(cells: list[dict[str, Any]], targets: Sequence[str]) -> list[str]:
                 at.setdefault((c["method"], c["budget"]), []).append(c)
         wanted = [(SEARCHED[0], 1000), *((m, b) for m in SEARCHED[1:4] for b in budgets), (SEARCHED[4], 0)]
         lines.append(f"| {target} | " + " | ".join(_searched(at.get(key, [])) for key in wanted) + " |")
-    return lines
+    return [*lines, "", _against_start(cells)]
+
+
+def _against_start(cells: Sequence[dict[str, Any]]) -> str:
+    """How many judged searches the test set puts above, at and below the start of their own seed."""
+    starts = {(c["target"], c["seed"]): c["accuracy"] for c in cells if c["method"] == SEARCHED[0]}
+    judged = [c for c in cells if c.get("search") and (c["target"], c["seed"]) in starts]
+    gains = [c["accuracy"] - starts[c["target"], c["seed"]] for c in judged]
+    below = ", ".join(
+        f"{c['target']} {c['method']} at {c['budget']:,} queries by {-gain:.3f}"
+        for c, gain in zip(judged, gains, strict=True)
+        if gain < 0
+    )
+    return (
+        f"Against the start of the same seed, on the test images: {sum(g > 0 for g in gains)} of {len(gains)} judged "
+        f"programs are better, {sum(g == 0 for g in gains)} the same, {sum(g < 0 for g in gains)} worse"
+        + (f" ({below})." if below else ".")
+    )
 
 
 def _searched(cells: Sequence[dict[str, Any]]) -> str:
