@@ -12,21 +12,14 @@ from torch import Tensor
 
 from reprogram.auto.bias import Estimate, corrected
 from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
-from reprogram.auto.costs import PassCosts, check_budget
+from reprogram.auto.costs import Atom, PassCosts, check_budget
 from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
 from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
 from reprogram.errors import BudgetSpent, ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
 from reprogram.hooks import Run
-from reprogram.interfaces import (
-    SourceModel,
-    SourceOutput,
-    Tap,
-    TargetInfo,
-    TargetTask,
-    to_tensor_labels,
-)
+from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.training import checkpoint
@@ -147,7 +140,7 @@ class _Search:
         """Cached source outputs of all training examples, one a view. Raises BudgetSpent before anything is paid for a
         candidate that the budget cannot pay for as a whole."""
         source, info = self.sources[candidate.source], self.target.info
-        new = {k: atom for k, atom in zip(candidate.keys(), candidate.atoms, strict=True) if k not in self.pool}
+        new = self.unread(candidate)
         readers = {key: make_input(atom) for key, atom in new.items()}
         for reader in readers.values():
             reader.build(source.spec, info)
@@ -156,6 +149,10 @@ class _Search:
             with self.passes.measured(candidate.source, new[key]):
                 self.pool[key] = source_outputs(source, self.target.train, info, reader, self.taps[candidate.source])
         return [output for key in candidate.keys() for output in self.pool[key]]  # noqa: SIM118
+
+    def unread(self, candidate: Candidate) -> dict[str, Atom]:
+        """The passes of a candidate that no other has made yet."""
+        return {k: atom for k, atom in zip(candidate.keys(), candidate.atoms, strict=True) if k not in self.pool}
 
     def score_all(self, listed: list[Candidate], folds: Folds) -> None:
         """One fold each; then all folds for those that are not far behind."""
@@ -198,8 +195,8 @@ class _Search:
 
     def expected(self, candidate: Candidate, row: dict[str, Any], folds: int) -> float:
         """Seconds that scoring will take, by the passes and the fold measured so far (0 where nothing is known)."""
-        new = [a for key, a in zip(candidate.keys(), candidate.atoms, strict=True) if key not in self.pool]
-        return self.passes.expected(candidate.source, new) + row.get("fold_seconds", 0.0) * folds
+        new = self.unread(candidate)
+        return self.passes.expected(candidate.source, list(new.values())) + row.get("fold_seconds", 0.0) * folds
 
     def drop_far_behind(self) -> None:
         errors = {name: self.errors(logits) for name, logits in self.scored.items()}
