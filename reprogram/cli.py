@@ -145,6 +145,9 @@ def _nearest_key(key: str, last: str | None) -> str:
     parent, _, leaf = key.rpartition(".")
     config = _composed_defaults()
     node = OmegaConf.select(config, parent) if parent else config
+    group = parent.replace(".", "/")
+    if node is not None and not node and options(group):  # a group within a group, of which nothing is chosen
+        return f"choose one first, as in {group}={next(n for n in options(group) if n != 'none')}."
     allowed = [str(k) for k in node] if isinstance(node, DictConfig) else [str(k) for k in config]
     allowed = [k for k in allowed if k != "hydra" and not k.startswith("_")]
     return nearest(leaf or last or key, allowed + ([] if parent else groups()))

@@ -75,6 +75,7 @@ class _Search:
         self.labels = to_tensor_labels(target.train.labels)
         self.started = time.monotonic()
         self.rows: dict[str, dict[str, Any]] = {}
+        self.cut: set[str] = set()  # candidates that the clock kept from being fully scored
         self.scored: dict[str, Tensor] = {}  # candidate -> held-out logits [F, N, T]
         self.pool: dict[str, list[SourceOutput]] = {}
         self.notes: list[str] = []
@@ -109,10 +110,9 @@ class _Search:
 
     def tell_of_time(self) -> None:
         """A choice that the clock cut short may come out otherwise on a slower or busier machine."""
-        cut = [name for name, row in self.rows.items() if "did not fit into" in row["why"]]
-        if cut:
+        if self.cut:
             self.notes.append(
-                f"auto.minutes={self.settings.minutes:g} ended before {len(cut)} of {len(self.rows)} candidates were "
+                f"auto.minutes={self.settings.minutes:g} ended before {len(self.cut)} of {len(self.rows)} candidates were "
                 "fully scored; a faster machine or more minutes may choose another program."
             )
 
@@ -172,6 +172,7 @@ class _Search:
             return
         needed = self.expected(candidate, row, len(folds))
         if self.scored and self.left() < needed:
+            self.cut.add(name)
             why = f"about {needed:.0f} s did not fit into the {max(self.left(), 0):.0f} s left"
             row |= {"why": why} | ({} if done is not None else {"status": "skipped"})
             return
@@ -263,6 +264,7 @@ class _Search:
             name = f"trained {prompt[0]}"
             cost = self.prompt_seconds()
             if self.left() < 1.5 * cost:
+                self.cut.add(name)
                 why = f"a trial of about {cost:.0f} s did not fit into the time left"
                 self.rows[name] = {"kind": "program", "status": "skipped", "why": why}
                 continue
@@ -274,6 +276,7 @@ class _Search:
             if found.helps and self.left() > whole:
                 entered.append(self.train_prompt(prompt, folds, gain))
             elif found.helps:
+                self.cut.add(name)
                 self.rows[name]["why"] = f"{gain}, but {whole:.0f} s of training did not fit into the time left"
         return entered
 
@@ -329,15 +332,14 @@ class _Search:
         return model.eval()
 
     def save(self) -> None:
-        checkpoint.save(
-            self.folder, {"scored": self.scored, "rows": self.rows, "spent": time.monotonic() - self.started}
-        )
+        state = {"scored": self.scored, "rows": self.rows, "cut": sorted(self.cut)}
+        checkpoint.save(self.folder, state | {"spent": time.monotonic() - self.started})
 
     def restore(self) -> None:
         """What an interrupted search scored already counts, with the time that it took."""
         state = checkpoint.load(self.folder) if self.context.resume else None
         if state is not None:
-            self.scored, self.rows = state["scored"], state["rows"]
+            self.scored, self.rows, self.cut = state["scored"], state["rows"], set(state["cut"])
             self.started -= float(state["spent"])
 
 

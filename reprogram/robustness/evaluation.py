@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.errors import ConfigError, Interrupted, nearest
-from reprogram.journal import Journal
+from reprogram.errors import ConfigError, nearest
 from reprogram.progress import progress
 from reprogram.result import Result
 from reprogram.robustness import checks
 from reprogram.robustness.checks import Check, Settings
-from reprogram.robustness.subject import Outcome, Subject, gather, still
+from reprogram.robustness.kept import Kept, stoppable
+from reprogram.robustness.subject import Subject, gather, still
 from reprogram.threat import Threat
 
 DEPTHS: dict[str, Settings] = {
@@ -85,49 +85,23 @@ def evaluate(
         subject = Subject.of(model, images, labels, seed, settings.batch_size, train=train, source=source)
         plan = [Check("clean", checks.clean), *checks.attacks(subject, settings)]
         plan += [*checks.measurements(subject, settings), *more]
-        _run(plan, subject, result, _Kept(journal, _key(subject, depth, settings), resume))
+        _run(plan, subject, result, Kept(journal, _key(subject, depth, settings), resume))
     _summary(result, subject, depth, settings, time.perf_counter() - start)
     return result
 
 
-def _run(plan: list[Check], subject: Subject, result: Result, kept: _Kept) -> None:
+def _run(plan: list[Check], subject: Subject, result: Result, kept: Kept) -> None:
     with progress("robustness", len(plan)) as bar:
         for check in plan:
             outcome = kept.get(check.name)
             if outcome is None:
-                try:
+                with stoppable(check.name):
                     outcome = check.run(subject)
-                except KeyboardInterrupt:
-                    raise Interrupted(
-                        f"Stopped during the robustness check '{check.name}'; "
-                        "start again with the same run_dir and resume=true to go on."
-                    ) from None
                 kept.put(check.name, outcome)
             subject.take(outcome)
             for row in outcome.rows:
                 row.add_to(result)
             bar.advance(note=check.name)
-
-
-class _Kept:
-    """Finished checks on disk; those of another model, data or setting are not used."""
-
-    def __init__(self, path: Path | None, key: str, resume: bool) -> None:
-        self.found: dict[str, Outcome] = {}
-        if path is not None and path.exists() and not resume:
-            path.unlink()
-        self.journal = None if path is None else Journal(path)
-        self.key = key
-        for row in self.journal.read() if self.journal else []:
-            if row.get("key") == key:
-                self.found[row["check"]] = Outcome.from_json(row["outcome"])
-
-    def get(self, name: str) -> Outcome | None:
-        return self.found.get(name)
-
-    def put(self, name: str, outcome: Outcome) -> None:
-        if self.journal is not None:
-            self.journal.append([{"key": self.key, "check": name, "outcome": outcome.to_json()}])
 
 
 def _key(subject: Subject, depth: str, settings: Settings) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from reprogram.robustness.before_after import before_after, strengthened, traine
 from reprogram.robustness.checks import Check, Settings
 from reprogram.robustness.evaluation import DEPTHS, evaluate
 from reprogram.robustness.inheritance import BareSource
+from reprogram.robustness.kept import Kept, stoppable
 from reprogram.robustness.residues import Residues, are_nucleotides
-from reprogram.robustness.subject import gather, still
+from reprogram.robustness.rows import Row
+from reprogram.robustness.subject import Outcome, gather, still
 from reprogram.robustness.text import TextAttack
 from reprogram.robustness.token_swaps import TokenSwaps
 from reprogram.threat import Threat
@@ -70,9 +73,24 @@ class RobustnessHook(Hook):
         labels = torch.as_tensor(np.asarray(examples.labels)).to(model.device)
         texts = examples.batch(range(len(examples)))
         with still(model):
-            attacks = string_attacks(model, target, run.seed)
-            for row in text.checks(model, texts, labels, attacks):
-                row.add_to(run.result)
+            plan: dict[str, Callable[..., Row]] = {"clean": text.clean}
+            plan |= {a.name: partial(text.attacked, a) for a in string_attacks(model, target, run.seed)}
+            kept = Kept(run.dir / "robustness.jsonl", self._key(model, texts, labels, run.seed), run.resume)
+            for name, check in plan.items():
+                outcome = kept.get(name)
+                if outcome is None:
+                    with stoppable(name):
+                        outcome = Outcome([check(model, texts, labels)])
+                    kept.put(name, outcome)
+                for row in outcome.rows:
+                    row.add_to(run.result)
+
+    def _key(self, model: ReprogrammedModel, texts: list[str], labels: Tensor, seed: int) -> str:
+        """Hash of what the rows depend on: the program, the strings with their labels, the settings, the seed."""
+        digest = hashlib.sha256(f"{asdict(self.settings)} {seed} {texts} {labels.tolist()}".encode())
+        for tensor in (*model.input.state_dict().values(), *model.output.state_dict().values()):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def _images(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         evaluate(

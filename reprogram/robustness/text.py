@@ -10,7 +10,7 @@ import re
 import string
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,15 +185,18 @@ def neighbour_words(encode: Callable[[list[str]], Tensor], vocabulary: Sequence[
     return Words(seed=seed, vocabulary=list(vocabulary), embeddings=embeddings.cpu())
 
 
-def checks(model: TextModel, texts: Sequence[str], labels: Tensor, attacks: Sequence[TextAttack]) -> Iterator[Row]:
-    """Rows of a report: accuracy as it is, and what each attack leaves."""
-    yield share_row("clean", "estimate", "none", ~wrong(ask_texts(model, list(texts)), labels).cpu())
-    for attack in attacks:
-        with progress(f"robustness: {attack.name}", len(texts)) as bar:
-            found = attack(model, texts, labels, bar.advance)
-        row = share_row(attack.name, "attack", attack.constraint, ~found.broken, queries=float(found.queries.mean()))
-        row.more["words_changed"] = float(found.changed[found.broken].mean()) if bool(found.broken.any()) else None
-        yield row
+def clean(model: TextModel, texts: Sequence[str], labels: Tensor) -> Row:
+    """Accuracy as it is."""
+    return share_row("clean", "estimate", "none", ~wrong(ask_texts(model, list(texts)), labels).cpu())
+
+
+def attacked(attack: TextAttack, model: TextModel, texts: Sequence[str], labels: Tensor) -> Row:
+    """What an attack leaves of the accuracy, and what it asked and changed."""
+    with progress(f"robustness: {attack.name}", len(texts)) as bar:
+        found = attack(model, texts, labels, bar.advance)
+    row = share_row(attack.name, "attack", attack.constraint, ~found.broken, queries=float(found.queries.mean()))
+    row.more["words_changed"] = float(found.changed[found.broken].mean()) if bool(found.broken.any()) else None
+    return row
 
 
 def common_words(texts: Sequence[str], most: int = 300) -> list[str]:

@@ -93,6 +93,7 @@ def test_choosing_never_touches_the_test_examples_and_refits_on_all_labels(tiny_
 def test_a_time_limit_shorter_than_one_pass_still_gives_a_program(tiny_source, task, empty_run):
     found = choose([tiny_source()], task, fast(minutes=1e-9), empty_run)
     assert "did not fit into" in " ".join(row["why"] for row in found.rows)
+    assert any("candidates were fully scored" in note for note in found.notes)
     assert found.model.predict(task.train).shape == (40,)
 
 

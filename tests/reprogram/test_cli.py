@@ -126,6 +126,11 @@ def test_strengthening_without_a_named_program_is_refused(typed, tiny):
     assert code == 2 and "training.adversarial needs a program that is trained by steps" in stderr
 
 
+def test_a_setting_of_a_loss_that_was_not_chosen_says_how_to_choose_one(typed, tiny):
+    code, stderr = typed(*tiny, "training=default", "training.adversarial=pgd", "training.adversarial.steps=3")
+    assert code == 2 and "choose one first, as in training/adversarial=" in stderr
+
+
 def test_images_of_one_pixel_and_of_ten_thousand(typed, tiny, tmp_path):
     root = tmp_path / "sizes"
     for name in "ab":

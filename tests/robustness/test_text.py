@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,8 @@ from reprogram.inputs.text import Text
 from reprogram.interfaces import TargetInfo, TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
-from reprogram.robustness.hook import string_attacks
+from reprogram.robustness import text
+from reprogram.robustness.hook import RobustnessHook, string_attacks
 from reprogram.robustness.residues import RELATIVES, Residues, are_nucleotides
 from reprogram.robustness.text import Characters, Words
 from reprogram.robustness.token_swaps import TokenSwaps, token_swaps
@@ -139,3 +142,17 @@ def test_the_hook_chooses_string_attacks_by_what_the_strings_are(bert_program):
     peptides = StringExamples(["AIKR", "MEEK"], np.array([0, 1]))
     info = TargetInfo("p", "sequence", "classification", ("a", "b"))
     assert [a.name for a in string_attacks(bert_program, TargetTask(info, peptides, peptides), 0)] == ["residues"]
+
+
+def test_an_interrupted_string_check_goes_on_with_what_was_finished(bert_program, empty_run, monkeypatch):
+    strings = StringExamples(TEXTS, LABELS.numpy())
+    task, hook = TargetTask(bert_program.target, strings, strings), RobustnessHook()
+    hook.on_fit_end(empty_run, bert_program, task)
+    rows = empty_run.result.data["robustness"].pop("rows")
+    assert [row["check"] for row in rows][:2] == ["clean", "characters"]
+    journal = empty_run.dir / "robustness.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:2]))
+    resumed = replace(empty_run, resume=True)
+    monkeypatch.setattr(text.Characters, "__call__", None)  # asking again would fail
+    hook.on_fit_end(resumed, bert_program, task)
+    assert resumed.result.data["robustness"]["rows"] == rows

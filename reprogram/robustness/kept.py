@@ -1,0 +1,43 @@
+"""Finished robustness checks on disk, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reprogram.errors import Interrupted
+from reprogram.journal import Journal
+from reprogram.robustness.subject import Outcome
+
+
+class Kept:
+    """Finished checks by name; those of another model, data or setting (another key) are not used."""
+
+    def __init__(self, path: Path | None, key: str, resume: bool) -> None:
+        self.found: dict[str, Outcome] = {}
+        if path is not None and path.exists() and not resume:
+            path.unlink()
+        self.journal = None if path is None else Journal(path)
+        self.key = key
+        for row in self.journal.read() if self.journal else []:
+            if row.get("key") == key:
+                self.found[row["check"]] = Outcome.from_json(row["outcome"])
+
+    def get(self, name: str) -> Outcome | None:
+        return self.found.get(name)
+
+    def put(self, name: str, outcome: Outcome) -> None:
+        if self.journal is not None:
+            self.journal.append([{"key": self.key, "check": name, "outcome": outcome.to_json()}])
+
+
+@contextmanager
+def stoppable(name: str) -> Iterator[None]:
+    """Ctrl-C during a check says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Stopped during the robustness check '{name}'; start again with the same run_dir and resume=true to go on."
+        ) from None
