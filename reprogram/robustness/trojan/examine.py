@@ -37,7 +37,7 @@ class Effort:
     """
 
     each: int = 5
-    seeds: int = 10
+    seeds: int = 20
     search: Search = field(default_factory=Search)
     ascent: int = 40
     most: int = 20
