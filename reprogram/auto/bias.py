@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Choose = Callable[[np.ndarray], int]  # errors [C, n] -> position of the winner
 Metric = Callable[[np.ndarray, np.ndarray], float]  # (labels [n], predictions [n, T]) -> value
 
 
@@ -25,20 +26,26 @@ class Estimate:
 
 
 def corrected(
-    errors: np.ndarray, predictions: np.ndarray, labels: np.ndarray, metric: Metric, seed: int = 0, draws: int = 300
+    errors: np.ndarray,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    metric: Metric,
+    choose: Choose,
+    seed: int = 0,
+    draws: int = 300,
 ) -> Estimate:
-    """errors [C, n] (what is minimised to choose), predictions [C, n, T], labels [n] or [n, T]."""
+    """errors [C, n] (what ``choose`` sees), predictions [C, n, T], labels [n] or [n, T]."""
     rng = np.random.default_rng(seed)
     size = errors.shape[1]
     values = []
     for _ in range(draws):
         inside = rng.integers(0, size, size)
         outside = np.setdiff1d(np.arange(size), inside)
-        chosen = int(errors[:, inside].mean(1).argmin())
+        chosen = choose(errors[:, inside])
         value = metric(labels[outside], predictions[chosen][outside]) if len(outside) else np.nan
         if np.isfinite(value):
             values.append(value)
-    best = int(errors.mean(1).argmin())
+    best = choose(errors)
     naive = metric(labels, predictions[best])
     if not values:
         return Estimate(naive, naive, naive, naive)

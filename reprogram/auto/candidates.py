@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -24,7 +24,8 @@ class Candidate:
     """A program that needs no training in front of the source.
 
     atoms: inputs of one pass or few, whose views in this order are the views of ``input``; candidates that share an atom
-    share its passes. kind: ``program`` or ``baseline`` (what a user would run instead, expressed as a program).
+    share its passes. kind: ``program`` or ``baseline`` (what a user would run instead, expressed as a program). tags:
+    ``preferred`` (see :class:`reprogram.auto.rule.Rule`), ``trained``.
     """
 
     name: str
@@ -193,11 +194,22 @@ def _strings(spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidat
         averaged = ("ridge_taps", balanced | {"average": 3})
         found.append(reading("layers, 3 spellings", {"spellings": 3}, averaged))
         found.append(reading("layers, 3 spellings, and plain features", {"spellings": 3, "features": beside}, averaged))
-        everything = "Gaussian process, 3 spellings, and plain features"
-        found.append(reading(everything, {"spellings": 3, "features": beside}, process))
+        everything = reading(
+            "Gaussian process, 3 spellings, and plain features", {"spellings": 3, "features": beside}, process
+        )
+        found.append(replace(everything, tags=("preferred",)))
     elif target.kind == "sequence":
         found.append(reading("layers, a token a letter", {"tokens": "amino_acids"}, layers))
         found.append(reading("Gaussian process and plain features", {"features": beside}, process))
         both = {"tokens": "own+amino_acids", "features": beside}
         found.append(reading("layers, both ways, and plain features", both, layers))
+        mean = reading(
+            "mean of layers and Gaussian process, both ways, and plain features", both, _mean_of(layers, process)
+        )
+        found.append(replace(mean, tags=("preferred",)))
     return found
+
+
+def _mean_of(*outputs: tuple[str, Config]) -> tuple[str, Config]:
+    """Several mappings of the same views, their probabilities averaged."""
+    return "ensemble", {"members": [{"name": name, "config": config, "views": []} for name, config in outputs]}

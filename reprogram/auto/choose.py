@@ -15,6 +15,7 @@ from reprogram.auto.candidates import Candidate, candidates, join, make_input, m
 from reprogram.auto.costs import Atom, PassCosts, check_budget
 from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
 from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
+from reprogram.auto.rule import Rule
 from reprogram.errors import BudgetSpent, ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
@@ -24,7 +25,6 @@ from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.training import checkpoint
 
-TIE = 0.01  # share of the best squared error within which the program with fewer passes wins
 FAR = 3.0  # standard errors behind after one fold that end a candidate
 
 
@@ -162,7 +162,7 @@ class _Search:
                     self.score(candidate, folds.validation[:1] if first else folds.validation)
                     bar.advance(note=candidate.name)
                 if first:
-                    self.drop_far_behind()
+                    self.drop_far_behind({self.label(c) for c in listed if "preferred" in c.tags})
 
     def score(self, candidate: Candidate, folds: list[np.ndarray]) -> None:
         name = self.label(candidate)
@@ -199,7 +199,7 @@ class _Search:
         new = self.unread(candidate)
         return self.passes.expected(candidate.source, list(new.values())) + row.get("fold_seconds", 0.0) * folds
 
-    def drop_far_behind(self) -> None:
+    def drop_far_behind(self, kept: set[str]) -> None:
         errors = {name: self.errors(logits) for name, logits in self.scored.items()}
         if not errors:
             return
@@ -207,7 +207,7 @@ class _Search:
         for name, error in errors.items():
             behind = error - best
             spread = np.nanstd(behind) / max(1.0, np.sqrt(np.isfinite(behind).sum()))
-            if np.nanmean(behind) > FAR * spread + 1e-9:
+            if name not in kept and np.nanmean(behind) > FAR * spread + 1e-9:
                 self.rows[name] |= {"status": "dropped", "why": "far behind after one fold"}
 
     def errors(self, logits: Tensor) -> np.ndarray:
@@ -228,7 +228,8 @@ class _Search:
         """The mean of the best few programs of one source, as one more candidate; it costs no pass and no fit."""
         ranked = sorted(self.finalists(), key=lambda name: float(np.nanmean(self.errors(self.scored[name]))))
         by_name = {self.label(c): c for c in listed}
-        best = [by_name[name] for name in ranked if by_name[name].source == by_name[ranked[0]].source]
+        single = [by_name[name] for name in ranked if by_name[name].output[0] != "ensemble"]
+        best = [candidate for candidate in single if candidate.source == single[0].source]
         members = best[: self.settings.ensemble]
         joined = join(members) if len(members) > 1 else None
         if joined is None:
@@ -311,11 +312,16 @@ class _Search:
         metric = main_metric(self.target.info)
         for name, error, p in zip(names, errors, predicted[:, seen], strict=True):
             self.rows[name] |= {"squared_error": float(error.mean()), metric.__name__: metric(labels, p)}
-        means = errors.mean(1)
-        near = [i for i in range(len(names)) if means[i] <= means.min() * (1 + TIE)]
-        winner = names[min(near, key=lambda i: (self.rows[names[i]].get("passes", 0), means[i]))]
+        rule = Rule(
+            tuple(self.rows[name].get("passes", 0) for name in names),
+            tuple("preferred" in by_name[name].tags for name in names),
+        )
+        taken = rule(errors)
+        winner = names[taken]
+        if rule.preferred[taken] and errors.mean(1).argmin() != taken:
+            self.rows[winner]["why"] = "does best on targets of this kind, and no other was clearly better on this one"
         self.rows[winner]["status"] = "chosen"
-        estimate = corrected(errors, predicted[:, seen], labels, metric, self.context.seed)
+        estimate = corrected(errors, predicted[:, seen], labels, metric, rule, self.context.seed)
         candidate = by_name[winner]
         model = self.refit(candidate)
         rows = [{"candidate": name} | row for name, row in self.rows.items()]

@@ -14,6 +14,7 @@ from reprogram.auto.candidates import Candidate, candidates, join, make_input, m
 from reprogram.auto.choose import Auto, accuracy, choose
 from reprogram.auto.costs import PassCosts
 from reprogram.auto.crossval import make_folds, probabilities, squared_error
+from reprogram.auto.rule import Rule
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
 
@@ -65,10 +66,26 @@ def test_the_estimate_is_corrected_for_having_chosen_among_noise():
     labels = rng.integers(0, 2, 120)
     predicted = rng.dirichlet((1, 1), size=(60, 120))  # sixty candidates that know nothing
     errors = ((predicted - np.eye(2)[labels]) ** 2).sum(-1)
-    found = corrected(errors, predicted, labels, accuracy)
+    found = corrected(errors, predicted, labels, accuracy, Rule((1,) * 60, (False,) * 60))
     assert found.naive > 0.56  # flattery of the best of sixty
     assert found.value == pytest.approx(0.5, abs=0.04)
     assert found.low <= found.value <= found.high
+
+
+def test_a_preferred_program_is_left_on_evidence_only():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (3, 200))
+    for lead, winner in ((0.05, 1), (0.5, 0)):
+        errors = noise + np.array([[-lead], [0.0], [0.2]])
+        assert Rule((1, 3, 1), (False, True, False))(errors) == winner
+    lucky = [Rule((1,) * 9, (True,) + (False,) * 8)(rng.normal(0, 1, (9, 32))) for _ in range(100)]
+    assert lucky.count(0) > 70
+
+
+def test_without_a_preferred_program_near_ties_go_to_fewer_passes():
+    errors = np.array([[0.100], [0.1005], [0.12]])
+    assert Rule((4, 1, 1), (False,) * 3)(errors) == 1
+    assert Rule((4, 1, 1), (False,) * 3)(errors * np.array([[1.0], [1.2], [1.2]])) == 0
 
 
 def test_temperature_rescues_a_scale_and_squared_error_is_briers():
