@@ -27,7 +27,7 @@ ANSWERS = ("logits", "probabilities", "top_k", "label")
 
 
 class AskedSource(SourceModel):
-    """Pixels in [0, 1], [B, 3, h, w] -> log-probabilities (or the service's own logits) [B, S]; never a gradient.
+    """Pixels in [0, 1], [B, C, h, w] -> log-probabilities (or the service's own logits) [B, S]; never a gradient.
 
     answers: what the service gives: ``logits``, ``probabilities`` (sum to one), ``top_k`` (the best few, zero for the
         rest; what is missing is spread evenly over the others), or ``label`` (one-hot).
@@ -49,6 +49,7 @@ class AskedSource(SourceModel):
         labels: Sequence[str],
         version: str,
         size: int = 224,
+        channels: int = 3,
         answers: str = "probabilities",
         decimals: int | None = None,
         votes: int = 8,
@@ -76,6 +77,7 @@ class AskedSource(SourceModel):
             kind="image",
             size=size,
             labels=tuple(labels),
+            channels=channels,
             answers="logits" if answers == "logits" else "log_probabilities",
         )
         identity = {"service": self.known_as, "version": version, "labels": len(labels), "answers": answers}
@@ -96,7 +98,7 @@ class AskedSource(SourceModel):
 
     @abstractmethod
     def ask(self, images: np.ndarray) -> np.ndarray:
-        """One request: float32 [B, 3, h, w] -> [B, S] as ``answers`` says; a row with NaN is an image without an answer."""
+        """One request: float32 [B, C, h, w] -> [B, S] as ``answers`` says; a row with NaN is an image without an answer."""
 
     @contextmanager
     def counted_as(self, kind: str) -> Iterator[None]:

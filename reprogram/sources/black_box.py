@@ -39,6 +39,7 @@ class BlackBoxSource(AskedSource):
             source.labels,
             source.fingerprint()[:16],
             size=source.spec.size,
+            channels=source.spec.channels,
             answers=answers,
             decimals=decimals,
             **asked,
