@@ -169,7 +169,7 @@ def evidence(test, label, z):
         ([evidence(DL, 1, 4.0), evidence(NC, 0, 1.0)], "Some evidence of a Trojan targeting class b"),
         ([evidence(DL, 1, 4.0), evidence(NC, 0, 4.1)], "Some evidence of a Trojan targeting class a"),
         ([evidence(DL, 1, 1.0), evidence(NC, 1, None)], "No evidence found by these tests (DL-TND)"),
-        ([], "No evidence found by these tests (none could be calibrated)"),
+        ([], "No test could be calibrated, so nothing is said for or against a Trojan"),
     ],
 )
 def test_verdicts_never_say_clean(found, words):
@@ -198,6 +198,14 @@ def test_an_interrupted_inspection_goes_on(trained, tmp_path, monkeypatch):
     again = examine(models["clean"], (images[:20], labels[:20]), small, journal=tmp_path / "i.jsonl")
     assert all(np.allclose(first.values[t], again.values[t]) for t in first.values)
     assert torch.equal(first.triggers[3], again.triggers[3])
+
+
+def test_picked_labels_are_not_judged_by_references_that_picked_none(empty_run):
+    """A model of 1,000 labels, all of them clean, was called Trojaned: its most suspicious ten had been picked."""
+    source = SmallCNN("plain", 8, labels=tuple(f"c{i}" for i in range(40)), seed=0)
+    found = Inspection(search=Search(steps=2), seeds=2, ascent=2, suspects=4).inspect(source, None, empty_run)
+    assert found.evidence and all(e.z is None for e in found.evidence)
+    assert found.verdict.startswith("No test could be calibrated") and "the most suspicious class" in found.verdict
 
 
 def test_many_labels_are_screened_first():

@@ -43,8 +43,12 @@ def suspected(found: Sequence[Evidence]) -> tuple[str, int | None]:
 def verdict(found: Sequence[Evidence], labels: Sequence[str], left_out: Sequence[str] = ()) -> str:
     """The sentence for people. ``left_out``: tests that could not be made, and why."""
     strength, label = suspected(found)
-    tests = ", ".join(e.test for e in found if e.z is not None) or "none could be calibrated"
-    if strength == "none" or label is None:
+    tests = ", ".join(e.test for e in found if e.z is not None)
+    if not tests:
+        named = dict.fromkeys(labels[e.label] for e in found)
+        text = "no test could be calibrated, so nothing is said for or against a Trojan"
+        text += f"; the most suspicious classes are {' and '.join(named)}" if named else ""
+    elif strength == "none" or label is None:
         text = f"no evidence found by these tests ({tests})"
     else:
         text = f"{strength} evidence of a Trojan targeting class {labels[label]} ({tests})"
