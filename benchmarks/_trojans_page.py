@@ -12,6 +12,8 @@ from reprogram.evaluation.metrics import wilson
 from reprogram.robustness.trojan.reference import Reference, shipped
 from reprogram.robustness.trojan.verdict import THRESHOLD, Evidence, suspected
 
+ROUNDING = 1e-4  # points: accuracies are float32 shares of 1,000 images
+
 Row = dict[str, Any]
 PLANNED = 40  # clean models, and Trojaned ones, a data set
 TITLES = {
@@ -178,7 +180,7 @@ def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
             np.array([_figure(row, name, key) for row in cells])
             for key in ("clean", "success", "partner_success", "lost")
         )
-        good = int(((success <= 0.15) & (lost <= 2.0 + 1e-9)).sum())
+        good = int(((success <= 0.15) & (lost <= 2.0 + ROUNDING)).sum())
         figures[name] = {
             "clean": float(np.median(clean)), "lost": float(np.median(lost)), "success": float(np.median(success)),
             "partner_success": float(np.median(other)), "good": good, "models": len(cells),
@@ -190,7 +192,7 @@ def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
         )
     path = figures["bezier"]
     so_far = "" if len(cells) >= PLANNED // 2 else " by the few that are measured"
-    reached = path["success"] <= 0.15 and path["lost"] <= 2.0
+    reached = path["success"] <= 0.15 and path["lost"] <= 2.0 + ROUNDING
     better = all(path["success"] < f["success"] for n, f in figures.items() if n in BASELINES)
     lines += [
         "",
