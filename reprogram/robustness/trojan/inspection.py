@@ -134,7 +134,7 @@ class Inspection(Hook):
         found.left_out.append(
             f"of {len(source.labels):,} labels the most suspicious were picked, which makes them look unusual in any model, "
             "and the shipped references are small models all of whose labels were tested: the scores are shown, not judged "
-            "(clean models of this kind as references, from Python, would judge them)"
+            "(clean models of this kind as references would judge them)"
         )
         return {}
 
