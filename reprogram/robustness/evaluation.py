@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from reprogram.progress import progress
 from reprogram.result import Result
 from reprogram.robustness import checks
 from reprogram.robustness.checks import Check, Settings
-from reprogram.robustness.kept import Kept, stoppable
+from reprogram.robustness.kept import Kept
 from reprogram.robustness.subject import Subject, gather, still
 from reprogram.threat import Threat
 
@@ -93,11 +94,7 @@ def evaluate(
 def _run(plan: list[Check], subject: Subject, result: Result, kept: Kept) -> None:
     with progress("robustness", len(plan)) as bar:
         for check in plan:
-            outcome = kept.get(check.name)
-            if outcome is None:
-                with stoppable(check.name):
-                    outcome = check.run(subject)
-                kept.put(check.name, outcome)
+            outcome = kept.once(check.name, partial(check.run, subject))
             subject.take(outcome)
             for row in outcome.rows:
                 row.add_to(result)

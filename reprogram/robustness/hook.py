@@ -19,7 +19,7 @@ from reprogram.robustness.before_after import before_after, strengthened, traine
 from reprogram.robustness.checks import Check, Settings
 from reprogram.robustness.evaluation import DEPTHS, evaluate
 from reprogram.robustness.inheritance import BareSource
-from reprogram.robustness.kept import Kept, stoppable
+from reprogram.robustness.kept import Kept
 from reprogram.robustness.residues import Residues, are_nucleotides
 from reprogram.robustness.rows import Row
 from reprogram.robustness.subject import Outcome, gather, still
@@ -77,11 +77,7 @@ class RobustnessHook(Hook):
             plan |= {a.name: partial(text.attacked, a) for a in string_attacks(model, target, run.seed)}
             kept = Kept(run.dir / "robustness.jsonl", self._key(model, texts, labels, run.seed), run.resume)
             for name, check in plan.items():
-                outcome = kept.get(name)
-                if outcome is None:
-                    with stoppable(name):
-                        outcome = Outcome([check(model, texts, labels)])
-                    kept.put(name, outcome)
+                outcome = kept.once(name, partial(_outcome, check, model, texts, labels))
                 for row in outcome.rows:
                     row.add_to(run.result)
 
@@ -117,6 +113,10 @@ class RobustnessHook(Hook):
             before_after, threat=Threat(norm, eps), steps=self.settings.pgd, count=self.settings.few, plain=plain
         )
         return (Check("strengthening", compare),)
+
+
+def _outcome(check: Callable[..., Row], *about: Any) -> Outcome:
+    return Outcome([check(*about)])
 
 
 def string_attacks(model: ReprogrammedModel, target: TargetTask, seed: int) -> list[TextAttack]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from reprogram.errors import Interrupted
@@ -24,20 +23,16 @@ class Kept:
             if row.get("key") == key:
                 self.found[row["check"]] = Outcome.from_json(row["outcome"])
 
-    def get(self, name: str) -> Outcome | None:
-        return self.found.get(name)
-
-    def put(self, name: str, outcome: Outcome) -> None:
-        if self.journal is not None:
-            self.journal.append([{"key": self.key, "check": name, "outcome": outcome.to_json()}])
-
-
-@contextmanager
-def stoppable(name: str) -> Iterator[None]:
-    """Ctrl-C during a check says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Stopped during the robustness check '{name}'; start again with the same run_dir and resume=true to go on."
-        ) from None
+    def once(self, name: str, check: Callable[[], Outcome]) -> Outcome:
+        """What the check gave before, or gives now. Ctrl-C during it says how to go on."""
+        if name not in self.found:
+            try:
+                self.found[name] = check()
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"Stopped during the robustness check '{name}'; "
+                    "start again with the same run_dir and resume=true to go on."
+                ) from None
+            if self.journal is not None:
+                self.journal.append([{"key": self.key, "check": name, "outcome": self.found[name].to_json()}])
+        return self.found[name]

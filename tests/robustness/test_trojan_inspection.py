@@ -202,7 +202,7 @@ def test_an_interrupted_inspection_goes_on(trained, tmp_path, monkeypatch):
 
 def test_picked_labels_are_not_judged_by_references_that_picked_none(empty_run):
     """A model of 1,000 labels, all of them clean, was called Trojaned: its most suspicious ten had been picked."""
-    source = SmallCNN("plain", 8, labels=tuple(f"c{i}" for i in range(40)), seed=0)
+    source = SmallCNN("plain", 8, labels=40)
     found = Inspection(search=Search(steps=2), seeds=2, ascent=2, suspects=4).inspect(source, None, empty_run)
     assert found.evidence and all(e.z is None for e in found.evidence)
     assert found.verdict.startswith("No test could be calibrated") and "the most suspicious class" in found.verdict
