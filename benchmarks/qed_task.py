@@ -27,7 +27,7 @@ from molecules.search.surrogate import Surrogate
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "qed_task.md"
 SEARCHES = {
     "genetic": Genetic(population=100, batch=10),
-    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 15, 15), generations=3, patience=60),
+    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 30, 30), generations=12, patience=60, restart=500),
     "stoned": Stoned(batch=10),
 }
 TUNED = (

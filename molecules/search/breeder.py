@@ -44,12 +44,13 @@ FORGET = 0.98  # how much of an edit's record survives each round
 
 
 class Child(NamedTuple):
-    """A new molecule with the parent it came from and the edit that made it."""
+    """A new molecule with the parent it came from, the edit that made it, and how far it misses the constraints."""
 
     smiles: str
     mol: Mol
     parent: str
     edit: str
+    violation: float = 0.0
 
 
 class Breeder:

@@ -7,7 +7,7 @@ candidate at a time by mean + |N(0, 1)| x standard deviation, so that a batch ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -20,14 +20,16 @@ from molecules.search.breeder import Breeder, Child
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
-from molecules.search.genetic import PATIENCE, Population, allowed
+from molecules.search.genetic import PATIENCE, Population
 from molecules.search.library import default_library
 
 ALL_KINDS = (*KINDS, "ap")
 RESELECT = 1.6  # the kernel is chosen again each time that the number of paid molecules has grown by this factor
+FROM_POOL = 0.4  # share of parents that are unpaid candidates themselves
 BLIND = 0.3  # share of a batch that is drawn at random while the search is stuck
 PLATEAU = 100  # molecules with one and the same score after which the search stops looking near them
 SELECT_ON = 400  # points used to choose it
+SLACK = 0.1  # a candidate that misses the constraints by no more may have children, but is never paid for
 
 
 @dataclass
@@ -38,7 +40,8 @@ class Surrogate(Search):
     each of them, early (below 300 calls), later (below 1,000) and after that. generations: inner rounds of breeding.
     points: (best, latest, random) paid molecules that the surrogate is fitted on. pool: unpaid candidates kept for
     the next round. niches: share of parents that are leaders of different clusters. patience: calls without a 1% gain
-    of the top ten after which the search explores more. max_atoms, max_rings: larger children are dropped.
+    of the top ten after which the search explores more. restart: calls after which it begins anew from the start
+    molecules and pays for none of the others twice (0: never). max_atoms, max_rings: larger children are dropped.
     """
 
     population: int = 500
@@ -49,11 +52,17 @@ class Surrogate(Search):
     pool: int = 300
     niches: float = 0.2
     patience: int = 300
+    restart: int = 0
     max_atoms: int = 60
     max_rings: int = 8
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
-        Run(self, problem, rng).go(start)
+        paid = -1
+        while len(problem.calls) > paid:  # a run that paid for nothing found nothing new
+            paid = len(problem.calls)
+            Run(self, problem, rng).go(start)
+            if not self.restart:
+                return
 
 
 class Run:
@@ -79,8 +88,8 @@ class Run:
     def go(self, start: list[Scored]) -> None:
         self.start = [s.smiles for s in start]
         self._learn(start)
-        idle = 0
-        while idle < PATIENCE:
+        idle, last = 0, len(self.paid) + (self.options.restart or self.problem.left)
+        while idle < PATIENCE and len(self.paid) < last:
             batch = self._propose()
             idle = 0 if batch else idle + 1
             if batch:
@@ -173,20 +182,29 @@ class Run:
         if set(self.pool_features.fingerprints) != set(model.kernel.kinds()):
             self.pool_features = Features.of([c.mol for c in self.pool], model.kernel.kinds())
         pool, features = {c.smiles: c for c in self.pool}, self.pool_features
-        means, spreads = model.predict(features)
+        means, spreads = self._expect(model, self.pool, features)
         for inner in range(self.options.generations):
             draw = self._draw if inner == 0 or not pool else self._mixed_draw(list(pool), means + self.trust * spreads)
-            new = self._breed(draw, wanted // self.options.generations, pool)
+            new = self._breed(draw, max(wanted // self.options.generations, 1), pool)
             rows = Features.of([c.mol for c in new], model.kernel.kinds())
-            mean, spread = model.predict(rows)
+            mean, spread = self._expect(model, new, rows)
             means, spreads = np.concatenate([means, mean]), np.concatenate([spreads, spread])
             features = features.joined(rows)
             pool.update((c.smiles, c) for c in new)
-        chosen, kept = self._choose(means, spreads, min(batch, max(self.problem.left, 1)))
-        self.expected = means[chosen], spreads[chosen]
         children = list(pool.values())
+        payable = np.array([c.violation == 0 for c in children], dtype=bool)
+        chosen, kept = self._choose(means, spreads, payable, min(batch, max(self.problem.left, 1)))
+        self.expected = means[chosen], spreads[chosen]
         self.pool, self.pool_features = [children[i] for i in kept], features.take(kept)
         return [children[i] for i in chosen]
+
+    def _expect(
+        self, model: GaussianProcess, children: list[Child], features: Features
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each child; one that misses the constraints by ``SLACK`` loses one spread."""
+        mean, spread = model.predict(features)
+        missed = np.array([c.violation for c in children])
+        return mean - missed / SLACK * model.spread, spread
 
     def _explore_blindly(self) -> list[Child]:
         """Random children; on a plateau molecules assembled from common pieces, where they are allowed.
@@ -197,14 +215,15 @@ class Run:
         batch = self.options.batch[self.stage]
         strangers = self._collect(self.breeder.stranger, batch, {}) if len(self.paid) >= PLATEAU else []
         known = [s.smiles for s in self.paid] or self.start
-        return strangers or self._breed(lambda: self.random.choice(known), batch, {})
+        made = strangers or self._breed(lambda: self.random.choice(known), batch, {})
+        return [child for child in made if child.violation == 0]
 
     def _mixed_draw(self, names: list[str], upper: np.ndarray) -> Callable[[], str]:
-        """40% of parents from the most promising unpaid candidates, the rest from the paid ones."""
+        """Parents from the most promising unpaid candidates and from the paid ones."""
         best = [names[i] for i in np.argsort(-upper, kind="stable")[:50]]
 
         def draw() -> str:
-            if self.random.random() < 0.4:
+            if self.random.random() < FROM_POOL:
                 rank = int(math.exp(self.random.random() * math.log(len(best) + 1))) - 1
                 return best[min(rank, len(best) - 1)]
             return self._draw()
@@ -224,20 +243,31 @@ class Run:
             made[child.smiles] = child
             if len(made) == count:
                 break
-        return allowed(self.problem, made.values())
+        return nearly_allowed(self.problem, made.values())
 
-    def _choose(self, means: np.ndarray, spreads: np.ndarray, count: int) -> tuple[list[int], np.ndarray]:
-        """Rows to pay for now, and rows to keep for the next round."""
-        free = np.ones(len(means), dtype=bool)
+    def _choose(
+        self, means: np.ndarray, spreads: np.ndarray, payable: np.ndarray, count: int
+    ) -> tuple[list[int], np.ndarray]:
+        """Rows to pay for now, of those that are payable, and rows to keep for the next round."""
+        free, rows = payable.copy(), np.flatnonzero(payable)
         chosen: list[int] = []
         boldness = (2.0 if self.stuck else 1.0) * self.trust
         blind = int(self.stuck * BLIND * count)  # where the surrogate leads nowhere, chance has its share
-        for at in self.rng.permutation(len(means))[:blind].tolist():
+        for at in self.rng.permutation(rows)[:blind].tolist():
             chosen.append(at)
             free[at] = False
-        for _ in range(min(count, len(means)) - len(chosen)):
+        for _ in range(min(count, len(rows)) - len(chosen)):
             value = np.where(free, means + boldness * abs(self.rng.standard_normal()) * spreads, -np.inf)
             chosen.append(int(value.argmax()))
             free[chosen[-1]] = False
         order = np.argsort(-(means + self.trust * spreads), kind="stable")
-        return chosen, order[free[order]][: self.options.pool]
+        return chosen, order[~np.isin(order, chosen)][: self.options.pool]
+
+
+def nearly_allowed(problem: Problem, children: Iterable[Child]) -> list[Child]:
+    """Those that satisfy every constraint or miss them by no more than ``SLACK``."""
+    constraints = problem.objective.constraints
+    if not constraints.items:
+        return list(children)
+    judged = [c._replace(violation=constraints.total(c.mol)) for c in children]
+    return [c for c in judged if c.violation <= SLACK]

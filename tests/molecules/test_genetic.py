@@ -1,5 +1,6 @@
 """Graph edits and the searches built on them."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -12,7 +13,7 @@ from molecules.objective import Objective, Scored
 from molecules.oracles.descriptor import Descriptor
 from molecules.oracles.pmo import pmo
 from molecules.search.base import Problem
-from molecules.search.breeder import WEIGHTS, Breeder
+from molecules.search.breeder import WEIGHTS, Breeder, Child
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, GaussianProcess, Kernel
@@ -20,7 +21,7 @@ from molecules.search.genetic import Genetic, Population
 from molecules.search.graph import finish, graph
 from molecules.search.library import Piece, default_library, pieces
 from molecules.search.stoned import Stoned
-from molecules.search.surrogate import Surrogate
+from molecules.search.surrogate import SLACK, Surrogate, nearly_allowed
 
 PARENTS = [
     "CCOC(=O)C1=C(COCCN)NC(C)=C(C(=O)OC)C1c1ccccc1Cl",
@@ -114,6 +115,31 @@ def test_only_allowed_molecules_are_paid_for(search):
     problem = Problem(Objective.of(Descriptor("qed"), constraints), 40)
     search.run(problem, [start], np.random.default_rng(0))
     assert len(problem.calls) > 10 and all(s.violation == 0 for s in problem.calls)
+
+
+def test_near_misses_may_have_children_but_are_never_paid_for():
+    start = "CCc1ccc(cc1)C(=O)NC"
+    close = "CCc1ccc(cc1)C(=O)N1CCOCC1"
+    near = Similar(start, Similar(start, 0).similarity(chemistry.parse(close)) + SLACK / 2)
+    children = [
+        Child(smiles, chemistry.parse(smiles), start, "cross")
+        for smiles in (start, "CCc1ccc(cc1)C(=O)NCC", close, "CCO")
+    ]
+    problem = Problem(Objective.of(Descriptor("qed"), Constraints([near])), 200)
+    kept = {c.smiles: c.violation for c in nearly_allowed(problem, children)}
+    assert kept[start] == 0 and kept[close] == pytest.approx(SLACK / 2) and "CCO" not in kept
+    SMALL.run(problem, [start], np.random.default_rng(0))
+    assert len(problem.calls) == 200 and all(s.violation == 0 for s in problem.calls)
+
+
+def test_restart_begins_anew_and_pays_for_nothing_twice():
+    restarting = replace(SMALL, restart=20)
+    problem = Problem(Objective.of(Descriptor("qed")), 60)
+    restarting.run(problem, PARENTS, np.random.default_rng(0))
+    paid = [s.smiles for s in problem.calls]
+    assert len(set(paid)) == len(paid) == 60
+    offspring = set(paid[5:25])
+    assert not offspring & {s.parent for s in problem.calls[25:45]}
 
 
 def test_locked_scaffold_survives_the_search():
