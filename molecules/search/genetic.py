@@ -87,7 +87,10 @@ def breed(problem: Problem, breeder: Breeder, draw: Callable[[], str], count: in
     return allowed(problem, made.values())
 
 
-def allowed(problem: Problem, children: Iterable[Child]) -> list[Child]:
-    """Those that satisfy every constraint."""
+def allowed(problem: Problem, children: Iterable[Child], slack: float = 0.0) -> list[Child]:
+    """Those that miss the constraints by no more than ``slack``, each with how far it misses them."""
     constraints = problem.objective.constraints
-    return [c for c in children if not constraints.items or constraints.total(c.mol) == 0]
+    if not constraints.items:
+        return list(children)
+    judged = [c._replace(violation=constraints.total(c.mol)) for c in children]
+    return [c for c in judged if c.violation <= slack]

@@ -7,7 +7,7 @@ candidate at a time by mean + |N(0, 1)| x standard deviation, so that a batch ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -20,7 +20,7 @@ from molecules.search.breeder import Breeder, Child
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
-from molecules.search.genetic import PATIENCE, Population
+from molecules.search.genetic import PATIENCE, Population, allowed
 from molecules.search.library import default_library
 
 ALL_KINDS = (*KINDS, "ap")
@@ -185,7 +185,7 @@ class Run:
         means, spreads = self._expect(model, self.pool, features)
         for inner in range(self.options.generations):
             draw = self._draw if inner == 0 or not pool else self._mixed_draw(list(pool), means + self.trust * spreads)
-            new = self._breed(draw, max(wanted // self.options.generations, 1), pool)
+            new = self._breed(draw, max(wanted // self.options.generations, 1), pool, SLACK)
             rows = Features.of([c.mol for c in new], model.kernel.kinds())
             mean, spread = self._expect(model, new, rows)
             means, spreads = np.concatenate([means, mean]), np.concatenate([spreads, spread])
@@ -213,10 +213,9 @@ class Run:
         34, as many children of children chosen for new structure 20.
         """
         batch = self.options.batch[self.stage]
-        strangers = self._collect(self.breeder.stranger, batch, {}) if len(self.paid) >= PLATEAU else []
+        strangers = self._collect(self.breeder.stranger, batch, {}, 0.0) if len(self.paid) >= PLATEAU else []
         known = [s.smiles for s in self.paid] or self.start
-        made = strangers or self._breed(lambda: self.random.choice(known), batch, {})
-        return [child for child in made if child.violation == 0]
+        return strangers or self._breed(lambda: self.random.choice(known), batch, {}, 0.0)
 
     def _mixed_draw(self, names: list[str], upper: np.ndarray) -> Callable[[], str]:
         """Parents from the most promising unpaid candidates and from the paid ones."""
@@ -230,11 +229,13 @@ class Run:
 
         return draw
 
-    def _breed(self, draw: Callable[[], str], count: int, pool: dict[str, Child]) -> list[Child]:
-        return self._collect(lambda: self.breeder.child(draw(), draw), count, pool)
+    def _breed(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
+        return self._collect(lambda: self.breeder.child(draw(), draw), count, pool, slack)
 
-    def _collect(self, make: Callable[[], Child | None], count: int, pool: dict[str, Child]) -> list[Child]:
-        """Up to ``count`` new, allowed, unpaid molecules that are not in the pool."""
+    def _collect(
+        self, make: Callable[[], Child | None], count: int, pool: dict[str, Child], slack: float
+    ) -> list[Child]:
+        """Up to ``count`` new, unpaid molecules that are not in the pool and miss the constraints by at most ``slack``."""
         made: dict[str, Child] = {}
         for _ in range(10 * count):
             child = make()
@@ -243,7 +244,7 @@ class Run:
             made[child.smiles] = child
             if len(made) == count:
                 break
-        return nearly_allowed(self.problem, made.values())
+        return allowed(self.problem, made.values(), slack)
 
     def _choose(
         self, means: np.ndarray, spreads: np.ndarray, payable: np.ndarray, count: int
@@ -262,12 +263,3 @@ class Run:
             free[chosen[-1]] = False
         order = np.argsort(-(means + self.trust * spreads), kind="stable")
         return chosen, order[~np.isin(order, chosen)][: self.options.pool]
-
-
-def nearly_allowed(problem: Problem, children: Iterable[Child]) -> list[Child]:
-    """Those that satisfy every constraint or miss them by no more than ``SLACK``."""
-    constraints = problem.objective.constraints
-    if not constraints.items:
-        return list(children)
-    judged = [c._replace(violation=constraints.total(c.mol)) for c in children]
-    return [c for c in judged if c.violation <= SLACK]
