@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -34,6 +34,7 @@ from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
+from reprogram.ranges import Amount, Count, NotEmpty, NotNegative, Range, Share
 from reprogram.report.blocks import facts, table
 from reprogram.report.charts import scatter
 from reprogram.result import finite, write_atomically
@@ -43,6 +44,22 @@ from reprogram.training.loop import Training, fit
 HELD_OUT = 200  # molecules that only measure the predictor
 TRUSTED = 0.3  # share of held-out variance below which the verdict warns
 JUDGED = 20  # best designed molecules that the report compares with reality
+
+
+OPTIONS: dict[str, Any] = {
+    "property": NotEmpty | None,
+    "table.path": NotEmpty | None,
+    "table.smiles": NotEmpty,
+    "table.value": NotEmpty | None,
+    "labels": Annotated[int, Range(4, 10**7)],
+    "members": Annotated[int, Range(2, 1000)],
+    "caution": NotNegative,
+    "guard": Share,
+    "budget": Amount,
+    "stop_at": float | None,
+    "diversity.bucket": Count | None,
+    "diversity.min_score": float,
+}
 
 
 def run(config: DictConfig) -> float | None:

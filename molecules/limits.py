@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 from molecules.constraints import (
     Alerts,
@@ -18,10 +19,11 @@ from molecules.constraints import (
     Window,
 )
 from reprogram.errors import ConfigError
+from reprogram.ranges import Checked, NotEmpty, Range, Share
 
 
 @dataclass
-class Limits:
+class Limits(Checked):
     """Each option adds one constraint; ``None``, ``False`` and empty lists add none.
 
     similarity: least Tanimoto similarity to the start molecule (to the nearest one where there are several).
@@ -32,14 +34,16 @@ class Limits:
     plausible: nothing that a chemist would not draw.
     """
 
-    similarity: float | None = None
+    group: ClassVar[str] = "constraints."
+
+    similarity: Share | None = None
     fingerprint: str = "ecfp4"
-    keep: Sequence[str] = ()
-    forbid: Sequence[str] = ()
-    scaffold: str | None = None
+    keep: Sequence[NotEmpty] = ()
+    forbid: Sequence[NotEmpty] = ()
+    scaffold: NotEmpty | None = None
     alerts: Sequence[str] = ()
-    lipinski: int | None = None
-    sa: float | None = None
+    lipinski: Annotated[int, Range(0, 4)] | None = None
+    sa: Annotated[float, Range(1, 10)] | None = None
     mw: Sequence[float | None] | None = None
     windows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     plausible: bool = False

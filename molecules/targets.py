@@ -17,6 +17,7 @@ from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
 from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.strings import Reader, Reading, string_task
 
 SALTS = ("keep", "strip")
@@ -26,16 +27,16 @@ def molecules_csv(
     path: str,
     input_column: str,
     label_column: str | Sequence[str],
-    labels: int | None = None,
-    shots: int | None = None,
+    labels: Shots = None,
+    shots: Shots = None,
     split: str = "stratified",
     salts: str = "keep",
     problem: str = "auto",
-    test_size: int | float = 0.2,
+    test_size: TestSize = 0.2,
     test_path: str | None = None,
     allow_overlap: bool = False,
-    split_seed: int = 0,
-    seed: int = 0,
+    split_seed: Seed = 0,
+    seed: Seed = 0,
     name: str | None = None,
     delimiter: str | None = None,
 ) -> TargetTask:
@@ -99,13 +100,13 @@ def molecule_reader(salts: str = "keep") -> Reader:
 
 
 def b3db(
-    labels: int | None = 64,
-    shots: int | None = None,
+    labels: Shots = 64,
+    shots: Shots = None,
     split: str = "stratified",
     problem: str = "classification",
-    test_size: int | float = 0.2,
-    split_seed: int = 0,
-    seed: int = 0,
+    test_size: TestSize = 0.2,
+    split_seed: Seed = 0,
+    seed: Seed = 0,
 ) -> TargetTask:
     """Blood–brain barrier permeability, 7,805 molecules (Meng et al. 2021), from the package qc-b3db.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -16,10 +17,20 @@ from reprogram.errors import ConfigError
 from reprogram.hooks import Run
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
+from reprogram.ranges import Amount, Count
 from reprogram.result import finite, write_atomically
 from reprogram.tasks.reprogram import start
 
 RECIPE = ("seed", "oracle", "objective", "constraints", "search", "space", "start", "stop_at", "per_start", "diversity")
+
+
+OPTIONS: dict[str, Any] = {
+    "budget": Amount,
+    "stop_at": float | None,
+    "per_start": bool,
+    "diversity.bucket": Count | None,
+    "diversity.min_score": float,
+}
 
 
 def design(config: DictConfig) -> float | None:

@@ -8,9 +8,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from reprogram.errors import ConfigError, ReprogramError, nearest
+from reprogram.ranges import Checked, NotEmpty, Range, Seconds
 
 BACKENDS = ("serial", "processes", "dask")
 WORTHWHILE = 1.0  # seconds of work below which starting processes costs more than it saves
@@ -18,7 +19,7 @@ Function = Callable[[list[str]], list[Any]]
 
 
 @dataclass
-class Workers:
+class Workers(Checked):
     """Maps a function of a list over chunks of a list.
 
     backend: ``processes`` (joblib's loky; a batch under a second is not worth it and stays here), ``dask``, ``serial``.
@@ -28,10 +29,12 @@ class Workers:
     address: of the Dask scheduler, such as ``tcp://host:8786``.
     """
 
+    group: ClassVar[str] = "parallel."
+
     backend: str = "processes"
-    jobs: int | None = None
-    timeout: float | None = None
-    address: str | None = None
+    jobs: Annotated[int, Range(1, 4096)] | None = None
+    timeout: Seconds | None = None
+    address: NotEmpty | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from reprogram.configuration import check, config_folder, groups, help_text, opt
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.result import write_atomically
+
+UNFORESEEN = 1  # exit code of an error that nobody thought of
 
 
 def main() -> None:
@@ -64,11 +67,10 @@ class Job:
 
 def run(config: DictConfig) -> float | None:
     """One run: claim the folder, write the resolved configuration, run the task. Returns its objective for sweeps."""
-    folder = Path(config.run_dir)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        folder = Path(HydraConfig.get().sweep.dir) / HydraConfig.get().sweep.subdir
-        config.run_dir = str(folder)
+        config.run_dir = str(Path(HydraConfig.get().sweep.dir) / HydraConfig.get().sweep.subdir)
     check(config)
+    folder = Path(config.run_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -108,13 +110,39 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         return Interrupted.exit_code
     except (ReprogramError, HydraException, OmegaConfBaseException, OSError) as error:
         known = own_error(error)
-        unknown = isinstance(error, OSError) and error.errno is None and not isinstance(error, HydraException)
-        if debug or unknown:
+        if debug:
             raise
+        if isinstance(error, OSError) and error.errno is None and not known and not isinstance(error, HydraException):
+            return unforeseen(error)
         text = " ".join(str(known).split()) if known else sentence(error)
         print(f"error: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return known.exit_code if known else DataError.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        return unforeseen(error)
     return 0
+
+
+def unforeseen(error: BaseException) -> int:
+    """The last net, for an error that nobody thought of: one sentence, exit code 1; what was written stays."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".: ")
+    if own := own_error(error):
+        print(f"error: {own}", file=sys.stderr)
+        return own.exit_code
+    if isinstance(error, MemoryError) or re.search(r"out of memory|not enough memory|can't allocate memory", text):
+        print("error: There is not enough memory; smaller sizes and batches need less.", file=sys.stderr)
+        return UNFORESEEN
+    frames = traceback.extract_tb(error.__traceback__)
+    packages = [Path(__file__).parent, Path(__file__).parents[1] / "molecules"]
+    ours = [frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
+    where = (ours or list(frames))[-1]
+    print(
+        f"error: The run stopped unexpectedly in {Path(where.filename).stem}.{where.name} ({text}); what was written to "
+        f"its folder stays, debug=true shows where.",
+        file=sys.stderr,
+    )
+    return UNFORESEEN
 
 
 def sentence(error: Exception) -> str:

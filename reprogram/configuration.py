@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from reprogram.errors import ConfigError, ReprogramError, nearest
-from reprogram.typecheck import can_be_checked, matches, readable, signature
+from reprogram.ranges import NotEmpty, Seed
+from reprogram.typecheck import matches, refusal, signature
 
-ROOT = {"seed": int, "resume": bool, "debug": bool, "name": str, "run_dir": str, "device": str, "program": str}
+ROOT: dict[str, Any] = {
+    "seed": Seed,
+    "resume": bool,
+    "debug": bool,
+    "name": NotEmpty,
+    "run_dir": NotEmpty,
+    "device": str,
+    "program": Literal["auto"],  # a task that reads one says so in its OPTIONS
+    "sources": list[str],
+}
+MAY_BE_LEFT_OUT = {"input", "output", "oracle", "objective", "experiment", "hparams_search"}
+MAY_BE_EMPTY = {"robustness", "inspection", "trigger", "logger"}  # their option ``none``
 
 
 def config_folder() -> Path:
@@ -52,7 +66,7 @@ def help_text() -> str:
 
 
 def check(config: DictConfig, only: str = "") -> None:
-    """Every value against the type that its class or function declares, before anything is loaded or written.
+    """Every value against the type and range that its class or function declares, before anything is loaded or written.
 
     only: look at this group alone. A number where text is wanted (``target.root=2024``) becomes text. ConfigError names
     the key, what was found and what is allowed.
@@ -60,14 +74,48 @@ def check(config: DictConfig, only: str = "") -> None:
     missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith(only))
     if missing:
         raise ConfigError(f"{' and '.join(missing)} must be given, as in {missing[0]}=VALUE.")
+    _check_groups(config, only)
+    for key, kind in (ROOT | task_options(config)).items():
+        _check_value(config, key, _plain(config, key), kind)
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    for key, kind in ROOT.items():
-        _check_value(config, key, plain.get(key), kind)
-    if plain["seed"] < 0:
-        raise ConfigError(f"seed={plain['seed']} must be 0 or more.")
     for path, node in _nodes(plain, ""):
         if path.startswith(only):
             _check_node(config, path, node)
+
+
+def task_options(config: DictConfig) -> dict[str, Any]:
+    """Options of the chosen task that no class takes, with their types: ``OPTIONS`` in the task's module."""
+    from hydra.utils import get_object
+
+    try:
+        module = sys.modules[get_object(config.task._target_).__module__]
+    except Exception:  # not importable here: running it says why
+        return {}
+    known = dict(getattr(module, "OPTIONS", {}))
+    for key in config.task:
+        if not str(key).startswith("_") and key != "name" and f"task.{key}" not in known:
+            raise ConfigError(
+                f"There is no option 'task.{key}'; {nearest(str(key), [k[5:] for k in known if k[:5] == 'task.'])}"
+            )
+    return known
+
+
+def _check_groups(config: DictConfig, only: str) -> None:
+    """A group is what one of its files says: never a number, a list or nothing."""
+    for group in groups():
+        value = _plain(config, group)
+        if (value is None and group in MAY_BE_LEFT_OUT) or not group.startswith(only):
+            continue
+        if not isinstance(value, dict):
+            shown = "null" if value is None else value
+            raise ConfigError(f"{group}={shown} is not a choice; {nearest(str(shown), options(group))}")
+        if not value.get("_target_") and group not in MAY_BE_EMPTY | MAY_BE_LEFT_OUT:
+            raise ConfigError(f"{group} names no _target_; choose one, {group}=NAME: {nearest('', options(group))}")
+
+
+def _plain(config: DictConfig, key: str) -> Any:
+    value = OmegaConf.select(config, key)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -89,20 +137,21 @@ def _check_node(config: DictConfig, path: str, node: dict[str, Any]) -> None:
     for name, value in node.items():
         if name.startswith("_"):
             continue
-        if name in hints:
-            _check_value(config, f"{path}.{name}", value, hints[name])
-        elif not takes_any:
+        if name not in hints and not takes_any:
             raise ConfigError(f"There is no option '{path}.{name}'; {nearest(name, hints)}")
+        hint = hints.get(name, Any)
+        if is_dataclass(hint) and isinstance(value, dict) and "_target_" not in value:  # settings within settings
+            _check_node(config, f"{path}.{name}", value | {"_target_": f"{hint.__module__}.{hint.__qualname__}"})
+        else:
+            _check_value(config, f"{path}.{name}", value, hint)
 
 
 def _check_value(config: DictConfig, key: str, value: Any, hint: Any) -> None:
-    if not can_be_checked(hint) or matches(value, hint):
-        return
-    if isinstance(value, int | float) and not isinstance(value, bool) and matches(str(value), hint):
+    why = refusal(key, value, hint)
+    if why and isinstance(value, int | float) and not isinstance(value, bool) and matches(str(value), hint):
         OmegaConf.update(config, key, str(value))
-        return
-    shown = "null" if value is None else value
-    raise ConfigError(f"{key}={shown} is not possible; allowed: {readable(hint)}.")
+    elif why:
+        raise ConfigError(why)
 
 
 def load(group: str, name: str, /, **values: Any) -> Any:

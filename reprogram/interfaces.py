@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprogram.typecheck import check_call
+
 
 class Tap(NamedTuple):
     """A named layer of a source and how it is pooled to a vector.
@@ -123,6 +125,7 @@ class SourceModel(nn.Module, ABC):
     the end of ``__init__``.
     """
 
+    group: ClassVar[str] = "source."  # where its options stand on the command line
     name: str
     spec: SourceSpec
     differentiable: bool = True
@@ -131,6 +134,7 @@ class SourceModel(nn.Module, ABC):
     options: dict[str, Any]  # the arguments that this source was made with, kept by __new__
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
         source = super().__new__(cls)
         made_with = inspect.signature(cls.__init__).bind_partial(source, *args, **kwargs).arguments
         object.__setattr__(source, "options", dict(list(made_with.items())[1:]))  # without self
@@ -220,6 +224,7 @@ class Method(nn.Module):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        check_call(cls, args, kwargs)
         method = super().__new__(cls)
         nn.Module.__init__(method)  # before the dataclass sets its fields
         return method
@@ -263,6 +268,8 @@ def plain(value: Any) -> Any:
 class InputTransformation(Method, ABC):
     """Maps a target batch to one or several source inputs (views)."""
 
+    group: ClassVar[str] = "input."
+
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         """Create parameters for this source and target. The default has none."""
 
@@ -286,6 +293,7 @@ class OutputMapping(Method, ABC):
     training pass (:meth:`observe` each batch, :meth:`refresh` each epoch); in closed form (:meth:`fit`) from one pass.
     """
 
+    group: ClassVar[str] = "output."
     closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
     statistics: ClassVar[bool] = False  # observe()/refresh() are fed from the training pass
 

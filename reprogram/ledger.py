@@ -21,19 +21,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from reprogram.errors import BudgetSpent, ConfigError, DataError, ReprogramError
 from reprogram.journal import Journal, NamedRows, Rows
+from reprogram.ranges import Amount, Checked, NotNegative
 
 TRAINING, EVALUATION = "training", "evaluation"
 Chunk = list[tuple[str, Any]]  # keys and items that are sent together
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """Hard limits; None means no limit.
 
     queries: calls for training (evaluation is counted apart and not limited by it).
@@ -41,10 +42,12 @@ class Budget:
     evaluation: calls of ``price`` that training must leave for the test set.
     """
 
-    queries: int | None = None
-    price: float | None = None
-    price_per_query: float = 0.0
-    evaluation: int = 0
+    group: ClassVar[str] = "budget."
+
+    queries: Amount | None = None
+    price: NotNegative | None = None
+    price_per_query: NotNegative = 0.0
+    evaluation: Amount = 0
 
     def __post_init__(self) -> None:
         for name in ("queries", "price", "price_per_query", "evaluation"):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.ranges import Length, Range
 
 LARGEST_NUMBER = 10**7  # no hyper-parameter of a program is larger; a stranger's number must not order terabytes
 PLAIN = (bool, int, float, str, type(None))
@@ -23,20 +27,38 @@ class Signature(NamedTuple):
     open: bool
 
 
+@lru_cache(maxsize=512)
 def signature(target: Any) -> Signature:
-    """Of the constructor, if ``target`` is a class."""
+    """Of the constructor, if ``target`` is a class; ``options_of`` is the class whose options its ``**kwargs`` are."""
     function: Any = getattr(target, "__init__") if isinstance(target, type) else target  # noqa: B009
-    try:
-        hints = typing.get_type_hints(target if is_dataclass(target) else function)
-    except (NameError, TypeError):  # a type that is only imported for type checkers
-        hints = {}
+    hints = _hints(target, function)
     parameters = [p for name, p in inspect.signature(function).parameters.items() if name != "self"]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return Signature(
+    found = Signature(
         {p.name: hints.get(p.name, Any) for p in named},
         {p.name for p in named if p.default is p.empty},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
+    passed_on = getattr(target, "options_of", None)
+    return Signature(signature(passed_on).hints | found.hints, found.required, False) if passed_on else found
+
+
+def _hints(target: Any, function: Any) -> dict[str, Any]:
+    """Declared types by name; what is only imported for type checkers counts as anything."""
+    where = target if is_dataclass(target) else function
+    try:
+        return typing.get_type_hints(where, include_extras=True)
+    except (NameError, TypeError):
+        pass
+    found: dict[str, Any] = {}
+    for owner in reversed(where.__mro__ if isinstance(where, type) else (where,)):
+        names = vars(sys.modules[owner.__module__]) if owner.__module__ in sys.modules else {}
+        for name, hint in getattr(owner, "__annotations__", {}).items():
+            try:
+                found[name] = eval(hint, dict(names)) if isinstance(hint, str) else hint  # our own source code
+            except (NameError, TypeError):
+                found[name] = Any
+    return found
 
 
 def check_arguments(target: Any, values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -56,11 +78,58 @@ def check_arguments(target: Any, values: dict[str, Any], where: str) -> dict[str
     return {name: _as_declared(value, hints[name]) for name, value in values.items()}
 
 
+def check_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Plain arguments of a call from Python against what ``target`` declares with a range. Raises ConfigError."""
+    hints, group = signature(target).hints, getattr(target, "group", "")
+    for name, value in {**dict(zip(hints, args)), **kwargs}.items():
+        hint = hints.get(name, Any)
+        if has_range(hint) and _is_plain(value) and (why := refusal(f"{group}{name}", value, hint)):
+            raise ConfigError(why)
+
+
+def refusal(key: str, value: Any, hint: Any) -> str:
+    """Why ``value`` cannot be what ``key`` is declared as, in a sentence; empty where it can be."""
+    if not can_be_checked(hint) or matches(value, hint):
+        return ""
+    shown = "null" if value is None else repr(value) if value == "" else str(value)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    limits = [limit for limit in _limits(hint) if matches(value, limit[0])]
+    if limits:
+        return f"{key}={shown} must be {' or '.join(limit[1].broken_by(value) for limit in limits)}."
+    return f"{key}={shown} is not possible; allowed: {readable(hint)}."
+
+
+def has_range(hint: Any) -> bool:
+    """Does a type say more than the kind of value, however deep?"""
+    return get_origin(hint) is Annotated or any(map(has_range, get_args(hint)))
+
+
+def _limits(hint: Any) -> list[tuple[Any, Range | Length]]:
+    """(type, limit) of each alternative that declares a limit."""
+    if get_origin(hint) is Annotated:
+        base, *limits = get_args(hint)
+        return [(base, limit) for limit in limits]
+    if get_origin(hint) in (Union, types.UnionType):
+        return [found for option in get_args(hint) for found in _limits(option)]
+    return []
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value) in PLAIN or value is None
+
+
 def matches(value: Any, hint: Any) -> bool:
-    """Is a JSON value of a type: bool, int, float, str, None, Literal, Union, list, tuple, dict of those?"""
+    """Is a JSON value of a type: bool, int, float, str, None, Literal, Union, list, tuple, dict of those, in its range?
+
+    A float is never NaN or infinite: no option means anything by it.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
+    if origin is Annotated:
+        return matches(value, inner[0]) and all(limit.holds(value) for limit in inner[1:])
     if origin in (Union, types.UnionType):
         return any(matches(value, option) for option in inner)
     if origin is Literal:
@@ -74,7 +143,7 @@ def matches(value: Any, hint: Any) -> bool:
     if hint is None or hint is type(None):
         return value is None
     if hint is float:
-        return type(value) in (int, float)
+        return type(value) in (int, float) and math.isfinite(value)
     return hint in (bool, int, str) and type(value) is hint
 
 
@@ -83,6 +152,8 @@ def can_be_checked(hint: Any) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal or hint is Any or hint in PLAIN or hint is None:
         return True
+    if origin is Annotated:
+        return can_be_checked(inner[0])
     if origin in (Union, types.UnionType, list, tuple, dict, Sequence, Mapping):
         return all(option is Ellipsis or can_be_checked(option) for option in inner)
     return hint in (list, tuple, dict)
@@ -98,8 +169,10 @@ def moderate(value: Any) -> bool:
 def readable(hint: Any) -> str:
     """A type as a user writes its values: ``int or null``."""
     origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return readable(inner[0])
     if origin in (Union, types.UnionType):
-        return " or ".join(readable(option) for option in inner)
+        return " or ".join(dict.fromkeys(readable(option) for option in inner))
     if origin is Literal:
         return ", ".join(map(str, inner))
     if origin in (list, tuple, Sequence):

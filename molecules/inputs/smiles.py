@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +16,7 @@ from molecules.featurisers import ECFP4, Descriptors
 from reprogram.errors import ConfigError, DataError
 from reprogram.inputs.text import Text, spaced
 from reprogram.interfaces import Featuriser, SourceSpec, Tap, TargetInfo
+from reprogram.ranges import Range
 
 MOST_SPELLINGS = 64
 
@@ -31,7 +32,7 @@ class Smiles(Text):
     the first view as it is written, to measure what handwriting tells (row ``as_written`` of the report).
     """
 
-    spellings: int = 1
+    spellings: Annotated[int, Range(1, 1000)] = 1
     canonical: bool = True
 
     known: ClassVar[dict[str, Featuriser]] = {

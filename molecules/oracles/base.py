@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from molecules.chemistry import Mol, parse
+from reprogram.ranges import Checked
 
 MAXIMISE, MINIMISE = "max", "min"
 
@@ -22,7 +23,7 @@ class Answer(NamedTuple):
     spread: float = 0.0
 
 
-class Oracle(ABC):
+class Oracle(Checked, ABC):
     """Scores canonical SMILES.
 
     name: shown in tables and used as key of the raw value.

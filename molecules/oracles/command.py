@@ -9,21 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from typing import Any
+from typing import Annotated, Any
 
 from molecules.oracles.base import MAXIMISE
 from molecules.oracles.batches import BatchFailed, BatchOracle
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count, Length, NotEmpty, Seconds
 
 
 @dataclass
 class Command(BatchOracle):
     """Runs ``command`` (no shell) once a batch; it answers ``{"score": […]}`` or REINVENT's ``{"payload": {…}}``."""
 
-    command: str | Sequence[str]
-    key: str = "score"
-    timeout: float = 600.0
-    batch: int = 100
+    command: NotEmpty | Annotated[Sequence[str], Length()]
+    key: NotEmpty = "score"
+    timeout: Seconds = 600.0
+    batch: Count = 100
     direction: str = MAXIMISE
     name: str = ""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from molecules.oracles.base import MAXIMISE
 from molecules.oracles.batches import BatchFailed, BatchOracle
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count, NotEmpty, Range, Seconds
 
 PAUSE = 0.5  # seconds before the first retry, doubled each time
 
@@ -19,11 +20,11 @@ PAUSE = 0.5  # seconds before the first retry, doubled each time
 class Http(BatchOracle):
     """One POST a batch; connection errors and answers 429 and 5xx are tried again."""
 
-    url: str
-    key: str = "score"
-    timeout: float = 60.0
-    batch: int = 100
-    retries: int = 3
+    url: NotEmpty
+    key: NotEmpty = "score"
+    timeout: Seconds = 60.0
+    batch: Count = 100
+    retries: Annotated[int, Range(0, 1000)] = 3
     direction: str = MAXIMISE
     name: str = ""
 

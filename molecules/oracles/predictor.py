@@ -17,6 +17,7 @@ from molecules import chemistry
 from molecules.oracles.base import MAXIMISE, Answer, Oracle
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import Share
 
 KNOWN = "known_molecules.smi"  # beside a program: the molecules that it was trained on, one a line
 
@@ -32,7 +33,7 @@ class Predictor(Oracle):
 
     program: str | Sequence[str] = ()
     column: str | None = None
-    guard: float = 0.0
+    guard: Share = 0.0
     direction: str = MAXIMISE
     name: str = "predicted"
     models: list[ReprogrammedModel] = field(default_factory=list, repr=False)

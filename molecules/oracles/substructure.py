@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from molecules import chemistry
 from molecules.chemistry import Mol
 from molecules.oracles.base import MAXIMISE, MoleculeOracle
+from reprogram.ranges import Count, NotEmpty
 
 
 @dataclass
 class Substructure(MoleculeOracle):
     """Number of matches of a SMARTS pattern, at most ``most``; the default answers 0 or 1."""
 
-    pattern: str
-    most: int = 1
+    pattern: NotEmpty
+    most: Count = 1
     direction: str = MAXIMISE
     name: str = "substructure"
 

@@ -12,12 +12,14 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from molecules import chemistry
 from molecules.objective import Objective, Scored
 from reprogram.errors import BudgetSpent, ConfigError
+from reprogram.ranges import Checked, Count
 
 
 class TargetReached(BudgetSpent):
@@ -32,7 +34,7 @@ class DiversityFilter:
     search. The reported score is never touched.
     """
 
-    bucket: int = 25
+    bucket: Count = 25
     min_score: float = 0.4
 
     def __post_init__(self) -> None:
@@ -123,8 +125,10 @@ class Problem:
         return sorted(self.calls, key=lambda s: s.rank, reverse=True)[:count]
 
 
-class Search(ABC):
+class Search(Checked, ABC):
     """Finds molecules for one problem. A dataclass whose fields are its hyper-parameters."""
+
+    group: ClassVar[str] = "search."
 
     def run(self, problem: Problem, start: Sequence[str], rng: np.random.Generator) -> None:
         """Search from the start molecules until the budget is spent, the target reached or nothing new is found.

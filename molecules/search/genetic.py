@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from molecules.objective import Scored
 from molecules.search.base import Problem, Search
 from molecules.search.breeder import Breeder, Child
 from molecules.search.library import default_library
+from reprogram.ranges import Amount, Count, Range
 
 PATIENCE = 100  # rounds without a new molecule before the search gives up
 
@@ -29,10 +31,10 @@ class Genetic(Search):
     max_atoms, max_rings: larger children are dropped (parents may be larger).
     """
 
-    population: int = 500
-    batch: int = 10
-    max_atoms: int = 60
-    max_rings: int = 8
+    population: Annotated[int, Range(2, 10**7)] = 500
+    batch: Count = 10
+    max_atoms: Count = 60
+    max_rings: Amount = 8
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from molecules.objective import Scored
 from molecules.search.base import Problem, Search
 from molecules.spaces.base import Memory, Space
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.ranges import Count, NotNegative, Positive, Range
 
 METHODS = ("adam", "gd", "sign")
 EMPTY_RESTARTS = 20  # in a row that pay for nothing new before a start is given up
@@ -43,13 +45,13 @@ class Latent(Search):
 
     space: Space
     method: str = "adam"
-    directions: int = 20
-    iterations: int = 20
-    beta: float = 1.0
-    rate: float = 0.1
-    clamp: float = 2.0
-    penalty: float = 1.0
-    invalid: float = 0.1
+    directions: Annotated[int, Range(1, 100_000)] = 20
+    iterations: Count = 20
+    beta: Positive = 1.0
+    rate: Positive = 0.1
+    clamp: Positive = 2.0
+    penalty: NotNegative = 1.0
+    invalid: NotNegative = 0.1
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -127,7 +129,7 @@ def estimate(losses: Tensor, directions: Tensor, radius: float) -> Tensor:
 class Mover:
     """One step against the gradient; state of one restart."""
 
-    def __init__(self, method: str, rate: float, steps: int) -> None:
+    def __init__(self, method: str, rate: Positive, steps: int) -> None:
         self.method, self.rate, self.steps, self.done = method, rate, steps, 0
         self.mean = self.square = torch.zeros(())
 

@@ -7,6 +7,7 @@ is written in a random atom order before it is read, which makes its analogues m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from molecules.objective import Scored
 from molecules.search.base import Problem, Search
 from molecules.search.latent import readable
 from molecules.spaces.base import Decoded, Memory, Space
+from reprogram.ranges import Count, Range
 
 PATIENCE = 10  # rounds without a new allowed molecule before the search gives up
 
@@ -29,11 +31,11 @@ class Proposals(Search):
     """
 
     space: Space
-    population: int = 50
-    parents: int = 5
-    samples: int = 16
-    temperature: float = 1.0
-    batch: int = 25
+    population: Count = 50
+    parents: Annotated[int, Range(1, 10_000)] = 5
+    samples: Annotated[int, Range(1, 10_000)] = 16
+    temperature: Annotated[float, Range(0, 100, open=True)] = 1.0
+    batch: Count = 25
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
         population = readable(self.space, start)
@@ -61,7 +63,7 @@ class Proposals(Search):
         kept = [key for key, ok in zip(found, allowed) if ok and whole(key)]
         return {key: found[key] for key in kept[: self.batch]}
 
-    def memory(self, written: list[str], samples: int) -> Memory:
+    def memory(self, written: list[str], samples: Annotated[int, Range(1, 10_000)]) -> Memory:
         """What the decoder looks at: every parent ``samples`` times."""
         return self.space.encode(written).rows(np.repeat(np.arange(len(written)), samples))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from reprogram.inputs.decoder_prompt import DecoderPrompt
 from reprogram.interfaces import Examples, TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.identity import Identity
+from reprogram.ranges import Amount, Count, Positive, Range
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.loop import Training, fit
 
@@ -51,11 +53,11 @@ class ReprogrammedGenerator(Proposals):
     replay: best molecules shown again in a round, in random atom orders. memory_size: how many are remembered.
     """
 
-    slots: int = 8
-    rate: float = 0.002
-    epochs: int = 2
-    replay: int = 24
-    memory_size: int = 50
+    slots: Annotated[int, Range(1, 1000)] = 8
+    rate: Positive = 0.002
+    epochs: Amount = 2
+    replay: Amount = 24
+    memory_size: Count = 50
     program: ReprogrammedModel | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

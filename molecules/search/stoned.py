@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from rdkit import Chem
@@ -11,6 +12,7 @@ from rdkit import Chem
 from molecules import chemistry
 from molecules.objective import Scored
 from molecules.search.base import Problem, Search
+from reprogram.ranges import Count, Range
 
 PATIENCE = 200  # rounds without a single new molecule before the search gives up
 
@@ -23,9 +25,9 @@ class Stoned(Search):
     edits: largest number of token edits (replace, insert, delete) made at once.
     """
 
-    population: int = 100
-    batch: int = 50
-    edits: int = 3
+    population: Count = 100
+    batch: Count = 50
+    edits: Annotated[int, Range(1, 1000)] = 3
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
         import selfies
@@ -57,7 +59,7 @@ class Stoned(Search):
         return kept, [made[s] for s in kept]
 
 
-def mutate(smiles: str, edits: int, alphabet: Sequence[str], rng: np.random.Generator) -> str | None:
+def mutate(smiles: str, edits: Annotated[int, Range(1, 1000)], alphabet: Sequence[str], rng: np.random.Generator) -> str | None:
     """A random SELFIES of the molecule with ``edits`` random token edits, as canonical SMILES; None if it is empty."""
     import selfies
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
 from molecules.search.genetic import PATIENCE, Population, allowed
 from molecules.search.library import default_library
+from reprogram.ranges import Amount, Count, Range, Share
 
 ALL_KINDS = (*KINDS, "ap")
 RESELECT = 1.6  # the kernel is chosen again each time that the number of paid molecules has grown by this factor
@@ -44,17 +46,17 @@ class Surrogate(Search):
     molecules and pays for none of the others twice (0: never). max_atoms, max_rings: larger children are dropped.
     """
 
-    population: int = 500
-    batch: tuple[int, int, int] = (20, 50, 100)
-    candidates: tuple[int, int, int] = (12, 8, 5)
-    generations: int = 3
-    points: tuple[int, int, int] = (500, 200, 150)
-    pool: int = 300
-    niches: float = 0.2
-    patience: int = 300
-    restart: int = 0
-    max_atoms: int = 60
-    max_rings: int = 8
+    population: Annotated[int, Range(2, 10**7)] = 500
+    batch: tuple[Count, Count, Count] = (20, 50, 100)
+    candidates: tuple[Count, Count, Count] = (12, 8, 5)
+    generations: Annotated[int, Range(1, 1000)] = 3
+    points: tuple[Count, Amount, Amount] = (500, 200, 150)
+    pool: Amount = 300
+    niches: Share = 0.2
+    patience: Amount = 300
+    restart: Amount = 0
+    max_atoms: Count = 60
+    max_rings: Amount = 8
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
         paid = -1

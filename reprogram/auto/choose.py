@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
+from reprogram.ranges import Checked, Range
 from reprogram.training import checkpoint
 
 FAR = 3.0  # standard errors behind after one fold that end a candidate
 
 
 @dataclass
-class Auto:
+class Auto(Checked):
     """Settings of the search.
 
     minutes: wall time of the search (the refit and the report come after it). folds, repeats: of the cross-validation;
@@ -37,12 +38,14 @@ class Auto:
     prompts: also race trained prompts. ensemble: also average the best few programs.
     """
 
-    minutes: float = 3.0
-    folds: int = 10
-    repeats: int = 1
+    group: ClassVar[str] = "auto."
+
+    minutes: Annotated[float, Range(0, 10_000, open=True)] = 3.0
+    folds: Annotated[int, Range(2, 1000)] = 10
+    repeats: Annotated[int, Range(1, 1000)] = 1
     photographs: bool | None = None
     prompts: bool = True
-    ensemble: int = 3
+    ensemble: Annotated[int, Range(1, 100)] = 3
 
     def __post_init__(self) -> None:
         if not self.minutes > 0:
@@ -194,7 +197,7 @@ class _Search:
         self.scored[name] = logits
         self.save()
 
-    def expected(self, candidate: Candidate, row: dict[str, Any], folds: int) -> float:
+    def expected(self, candidate: Candidate, row: dict[str, Any], folds: Annotated[int, Range(2, 1000)]) -> float:
         """Seconds that scoring will take, by the passes and the fold measured so far (0 where nothing is known)."""
         new = self.unread(candidate)
         return self.passes.expected(candidate.source, list(new.values())) + row.get("fold_seconds", 0.0) * folds

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.ranges import InputSide
 
 
 def resize(images: Tensor, side: int) -> Tensor:
@@ -45,7 +46,7 @@ class ImageInput(InputTransformation):
     After :meth:`build`, ``side`` is that size and ``channels`` what the source reads.
     """
 
-    size: int | None = None
+    size: InputSide | None = None
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.size is not None and not 8 <= self.size <= 2048:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput, add
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import Side
 
 
 @dataclass(eq=False)
@@ -22,7 +23,7 @@ class Coarse(ImageInput):
     what a query is worth: 192 values at grid 8, against 150,528 of a full pattern.
     """
 
-    grid: int = 8
+    grid: Side = 8
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

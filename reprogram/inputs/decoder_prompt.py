@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.ranges import NotNegative, Range
 
 
 @dataclass(eq=False)
@@ -24,8 +25,8 @@ class DecoderPrompt(InputTransformation):
     The offset [D] starts at 0. The view is ``{"text": strings, "slots": [P, D], "offset": [D]}``.
     """
 
-    slots: int = 8
-    spread: float = 0.02
+    slots: Annotated[int, Range(1, 10_000)] = 8
+    spread: NotNegative = 0.02
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.slots < 0:

@@ -11,6 +11,7 @@ from torch import nn
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput, add
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import Seed, Side
 
 
 @dataclass(eq=False)
@@ -22,8 +23,8 @@ class LowRank(ImageInput):
     rank: columns of B. seed: of A's start.
     """
 
-    rank: int = 4
-    seed: int = 0
+    rank: Side = 4
+    seed: Seed = 0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import PositiveShare
 
 
 @dataclass(eq=False)
@@ -24,7 +25,7 @@ class Pad(ImageInput):
     inner: side of the image as a share of the canvas; 0.57 is the field's 128 of 224 pixels.
     """
 
-    inner: float = 0.57
+    inner: PositiveShare = 0.57
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

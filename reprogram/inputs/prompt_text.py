@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from reprogram.errors import ConfigError
 from reprogram.inputs.text import Text, spaced
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import NotEmpty
 
 
 @dataclass(eq=False)
@@ -16,7 +17,7 @@ class PromptText(Text):
     as in ``"{} . All in all, it was [MASK]."`` (a cloze question with a verbaliser: Schick & Schütze 2021, arXiv
     2001.07676; the verbaliser is the output mapping)."""
 
-    template: str = "{}"
+    template: NotEmpty = "{}"
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import Range
 
 
 @dataclass(eq=False)
@@ -27,10 +28,10 @@ class Resize(ImageInput):
     scale: s at the start. learn_scale: train it, or keep it. lowest, highest: where s may go.
     """
 
-    scale: float = 0.57
+    scale: Annotated[float, Range(0, 100, open=True)] = 0.57
     learn_scale: bool = True
-    lowest: float = 0.1
-    highest: float = 2.0
+    lowest: Annotated[float, Range(0, 100, open=True)] = 0.1
+    highest: Annotated[float, Range(0, 100, open=True)] = 2.0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput, add
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.ranges import Seed
 
 
 @dataclass(eq=False)
@@ -28,7 +29,7 @@ class SampleMask(ImageInput):
     """
 
     layers: int = 5
-    seed: int = 0
+    seed: Seed = 0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

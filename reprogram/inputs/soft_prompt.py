@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from reprogram.inputs._tokens import embed, vocabulary_of
 from reprogram.inputs.text import spaced
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import splitter
+from reprogram.ranges import NotEmpty, Range
 
 
 @dataclass(eq=False)
@@ -20,8 +22,8 @@ class SoftPrompt(InputTransformation):
     """length: trainable embeddings, after the opening special token. words: text whose embeddings they start from, repeated
     or cut to ``length`` (a random start trains worse: Lester et al., figure 3b). tokens: as for ``input=text``."""
 
-    length: int = 8
-    words: str = "the chemical properties of this molecule"
+    length: Annotated[int, Range(1, 10_000)] = 8
+    words: NotEmpty = "the chemical properties of this molecule"
     tokens: str = "own"
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

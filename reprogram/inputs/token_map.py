@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from reprogram.inputs._tokens import embed, vocabulary_of
 from reprogram.inputs.dense_token_map import compositions, first_sources, readable
 from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import TargetTokens
+from reprogram.ranges import Count, Range
 
 
 @dataclass(eq=False)
@@ -29,9 +31,9 @@ class TokenMap(InputTransformation):
     """
 
     tokens: str = "smiles"
-    sparsity: int = 8
-    every: int = 5
-    atoms: int = 2048
+    sparsity: Annotated[int, Range(1, 1000)] = 8
+    every: Count = 5
+    atoms: Count = 2048
     start: str = "names"
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput, resize, with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.ranges import InputSide
 
 
 @dataclass(eq=False)
@@ -23,7 +24,7 @@ class Views(InputTransformation):
     flip: also the mirror image (natural images; never digits). invert: also the negative, 1 - x (drawings).
     """
 
-    sizes: tuple[int, ...] = (96, 128, 160, 224)
+    sizes: tuple[InputSide, ...] = (96, 128, 160, 224)
     flip: bool = False
     invert: bool = False
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from reprogram.errors import ArtifactError, ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
 from reprogram.outputs.base import LabelMapping, mean_logits
+from reprogram.ranges import Seed
 
 
 @dataclass(eq=False)
@@ -103,7 +104,7 @@ def one_hot_weights(index: Tensor, source_labels: int) -> Tensor:
 class OneToOne(CountedMapping):
     """Each target label is one source label; ``index`` [T, 1]."""
 
-    seed: int = 0
+    seed: Seed = 0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -11,6 +11,7 @@ from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
 from reprogram.outputs._counts import CountedMapping
 from reprogram.outputs.base import mean_logits
+from reprogram.ranges import Positive
 
 
 @dataclass(eq=False)
@@ -23,7 +24,7 @@ class BayesianMapping(CountedMapping):
     smoothing: λ, above 0: source labels that were seen once count less than those seen often.
     """
 
-    smoothing: float = 1.0
+    smoothing: Positive = 1.0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

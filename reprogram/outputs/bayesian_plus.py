@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.outputs.bayesian import BayesianMapping
+from reprogram.ranges import Range
 
 
 @dataclass(eq=False)
@@ -20,7 +22,7 @@ class BayesianPlusMapping(BayesianMapping):
     k = int(0.15·T) is 0, and its matrix NaN.
     """
 
-    share: float = 0.15
+    share: Annotated[float, Range(0, 1000, open=True)] = 0.15
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

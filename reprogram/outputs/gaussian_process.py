@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from reprogram.outputs._kernels import LENGTHS, fit_process, radial, tanimoto
 from reprogram.outputs._ridge import sharpness
 from reprogram.outputs._trees import Trees, grow
 from reprogram.outputs.ridge_taps import _parse, default_layers
+from reprogram.ranges import Amount, Range, Seed
 
 MOST_EXAMPLES = 2000  # a kernel matrix of every training example with every other
 SHAPES = 1 + len(LENGTHS)  # linear, then one radial kernel a length
@@ -44,14 +45,14 @@ class GaussianProcess(OutputMapping):
     """
 
     layers: tuple[str, ...] = ()
-    average: int = 1
-    trees: int = 0
+    average: Annotated[int, Range(1, 1000)] = 1
+    trees: Annotated[int, Range(0, 100_000)] = 0
     balanced: bool = True
     units: bool = False
-    seed: int = 0
-    examples: int = 0
+    seed: Seed = 0
+    examples: Amount = 0
     groups: tuple[str, ...] = ()
-    nodes: int = 0
+    nodes: Amount = 0
 
     closed_form: ClassVar[bool] = True
 

@@ -12,6 +12,7 @@ from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
 from reprogram.outputs._counts import CountedMapping, check_enough, checked, match_greedily, one_hot_weights
 from reprogram.outputs.base import mean_logits
+from reprogram.ranges import Count, Seed
 
 
 @dataclass(eq=False)
@@ -24,9 +25,9 @@ class ManyToOne(CountedMapping):
     each: source labels per target label. assignment: ``frequency`` or ``random``. seed: of random choices.
     """
 
-    each: int = 6
+    each: Count = 6
     assignment: str = "frequency"
-    seed: int = 0
+    seed: Seed = 0
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

@@ -12,7 +12,7 @@ Several layers are worth more than any pixel prompt with few labels: see ``docs/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.outputs._ridge import block_kernels, fit_ridge, learn_shares, sharpness
+from reprogram.ranges import Amount, Range
 
 IMAGE_DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))
 TEXT_POOLINGS = ("mean", "max", "spread")
@@ -64,9 +65,9 @@ class RidgeTaps(OutputMapping):
     head: bool = True
     normalise: str = "auto"
     weigh: str = "left_out"
-    average: int = 1
+    average: Annotated[int, Range(1, 1000)] = 1
     balanced: bool = False
-    width: int = 0
+    width: Amount = 0
 
     closed_form: ClassVar[bool] = True
 
@@ -157,7 +158,7 @@ class RidgeTaps(OutputMapping):
         shares = learn_shares(kernels, targets[known], self._example_weights(targets[known]))
         return torch.repeat_interleave((shares * len(sizes)).sqrt(), torch.tensor(sizes, device=values.device))
 
-    def _kept_type(self, width: int) -> torch.dtype:
+    def _kept_type(self, width: Amount) -> torch.dtype:
         small = width * self._columns <= FLOAT32_LIMIT
         return torch.float32 if small or self._how != "l2" else torch.float16  # unit-length blocks stay in half's range
 

@@ -12,6 +12,7 @@ from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
 from reprogram.outputs._ridge import sharpness
 from reprogram.outputs.base import LabelMapping
+from reprogram.ranges import Count
 
 CANDIDATES = (5, 10, 20, 50, 100)
 LEFT_OUT = 512
@@ -30,8 +31,8 @@ class TopK(LabelMapping):
     views: number of views, written by :meth:`fit`, so that a kept program knows its shapes.
     """
 
-    k: int | None = None
-    views: int = 1
+    k: Count | None = None
+    views: Count = 1
 
     closed_form: ClassVar[bool] = True
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.progress import progress
+from reprogram.ranges import Amount, Checked, Count, Positive, Range
 from reprogram.robustness import flags, measures
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.base import Attack
@@ -36,7 +37,7 @@ MOST_BENDS = 3000  # of a network whose intermediate bounds are tightened by bac
 
 
 @dataclass
-class Settings:
+class Settings(Checked):
     """How deep to look. ``threats``: size of each norm in pixels of the target. 0 leaves a check out.
 
     examples: test examples drawn by the seed; ``few`` of them for the norms after the first and for dear checks.
@@ -48,27 +49,27 @@ class Settings:
     corruptions: severities. inheritance: compare with the source's own robustness and a linear probe.
     """
 
-    examples: int = 16
-    few: int = 16
-    threats: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255})
-    pgd: int = 10
-    apgd: int = 10
-    targeted: int = 0
-    square: int = 50
-    jumps: int = 0
-    universal: int = 0
+    examples: Count = 16
+    few: Count = 16
+    threats: dict[str, Positive] = field(default_factory=lambda: {"linf": 8 / 255})
+    pgd: Count = 10
+    apgd: Amount = 10
+    targeted: Amount = 0
+    square: Amount = 50
+    jumps: Amount = 0
+    universal: Amount = 0
     transfer: bool = False
-    draws: int = 2
-    curve: tuple[float, ...] = (0.5, 2.0)
-    clever: int = 0
-    smooth: int = 0
-    samples: int = 500
-    sigma: float = 0.25
-    bounds: int = 0
-    semantic: int = 0
-    corruptions: tuple[int, ...] = ()
+    draws: Count = 2
+    curve: tuple[Positive, ...] = (0.5, 2.0)
+    clever: Amount = 0
+    smooth: Amount = 0
+    samples: Count = 500
+    sigma: Positive = 0.25
+    bounds: Amount = 0
+    semantic: Amount = 0
+    corruptions: tuple[Annotated[int, Range(1, 5)], ...] = ()
     inheritance: bool = False
-    batch_size: int = 64
+    batch_size: Count = 64
 
     def __post_init__(self) -> None:
         for norm, eps in self.threats.items():
@@ -252,7 +253,7 @@ def _curve(subject: Subject, threat: Threat, sizes: Sequence[float], steps: int,
 
 
 def _gradient_attacks(
-    subject: Subject, settings: Settings, shared: dict[str, Any], count: int, few: int
+    subject: Subject, settings: Settings, shared: dict[str, Any], count: int, few: Count
 ) -> list[tuple[str, Attack, int]]:
     draws = 5 if subject.random else 1
     chosen: list[tuple[str, Attack, int]] = [

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from reprogram.hooks import Hook, Run
 from reprogram.robustness import text
 from reprogram.robustness.before_after import before_after, strengthened, trained_plainly
 from reprogram.robustness.checks import Check, Settings
+from reprogram.robustness.depths import refuse_other_depth
 from reprogram.robustness.evaluation import DEPTHS, evaluate
 from reprogram.robustness.inheritance import BareSource
 from reprogram.robustness.kept import Kept
@@ -38,6 +39,8 @@ LEARNED = 5  # training examples for each test example that universal perturbati
 class RobustnessHook(Hook):
     """depth: what to run; every other key replaces one of the depth's :class:`Settings`."""
 
+    options_of: ClassVar[type] = Settings
+
     def __init__(self, depth: str = "quick", **changes: Any) -> None:
         if depth not in DEPTHS:
             raise ConfigError(f"robustness.depth={depth} is unknown; {nearest(depth, DEPTHS)}.")
@@ -46,6 +49,7 @@ class RobustnessHook(Hook):
             if key not in known:
                 raise ConfigError(f"There is no option robustness.{key}; {nearest(key, known)}.")
         plain: dict[str, Any] = {k: _plain(v) for k, v in changes.items()}
+        refuse_other_depth("robustness", depth, plain, DEPTHS)
         self.depth, self.settings = depth, replace(DEPTHS[depth], **plain)
 
     def on_source(self, run: Run, source: SourceModel, target: TargetTask | None) -> None:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ledger import TRAINING, Budget, Ledger, content_key
+from reprogram.ranges import Count, NotNegative, Range, Side
 from reprogram.sources._answer_store import AnswerStore
 
 ANSWERS = ("logits", "probabilities", "top_k", "label")
@@ -48,17 +49,17 @@ class AskedSource(SourceModel):
         name: str,
         labels: Sequence[str],
         version: str,
-        size: int = 224,
-        channels: int = 3,
+        size: Side = 224,
+        channels: Annotated[int, Range(1, 4)] = 3,
         answers: str = "probabilities",
-        decimals: int | None = None,
-        votes: int = 8,
-        vote_noise: float = 0.1,
+        decimals: Annotated[int, Range(0, 15)] | None = None,
+        votes: Annotated[int, Range(1, 100_000)] = 8,
+        vote_noise: NotNegative = 0.1,
         budget: Budget | None = None,
         journal: str | Path | None = None,
         cache: str | Path | None = None,
-        batch: int = 32,
-        workers: int = 1,
+        batch: Count = 32,
+        workers: Annotated[int, Range(1, 1000)] = 1,
         billed: bool = False,
         known_as: str = "",
     ) -> None:

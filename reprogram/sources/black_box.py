@@ -5,7 +5,7 @@ For trying a black-box run before paying for one, and for seeing what rounding, 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceModel
 from reprogram.ledger import content_key
+from reprogram.ranges import Count, NotNegative, Range
 from reprogram.sources._asked import AskedSource
 
 
@@ -23,13 +24,15 @@ class BlackBoxSource(AskedSource):
     image is asked, as a service with random cropping or a quantised model would show.
     """
 
+    options_of: ClassVar[type] = AskedSource
+
     def __init__(
         self,
         source: SourceModel,
         answers: str = "probabilities",
-        decimals: int | None = None,
-        top: int = 5,
-        noise: float = 0.0,
+        decimals: Annotated[int, Range(0, 15)] | None = None,
+        top: Count = 5,
+        noise: NotNegative = 0.0,
         **asked: Any,
     ) -> None:
         if noise < 0 or not 1 <= top <= len(source.labels):

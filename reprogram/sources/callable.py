@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class CallableSource(AskedSource):
     labels: the S class names: a list, a file with one a line, or ``imagenet``. Give ``version`` a new value whenever
     the function changes: cached answers belong to a version. The other options are :class:`AskedSource`'s.
     """
+
+    options_of: ClassVar[type] = AskedSource
 
     def __init__(
         self, function: Function | str, labels: Sequence[str] | str, version: str = "1", name: str = "", **asked: Any

@@ -8,7 +8,7 @@ and on the names, so that both are part of the source's options and its fingerpr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.ranges import Length, NotEmpty, Seed
 from reprogram.sources._transformers import load_config, load_processor, load_whole, quiet, random_model
 from reprogram.sources.efficientnet import imagenet_labels
 from reprogram.sources.pooling import pool_tokens, taps_by_layer
@@ -37,10 +38,10 @@ class CLIPSource(SourceModel):
 
     def __init__(
         self,
-        name: str,
+        name: NotEmpty,
         labels: list[str] | None = None,
-        templates: list[str] | None = None,
-        random_weights: int | None = None,
+        templates: Annotated[list[str], Length()] | None = None,
+        random_weights: Seed | None = None,
     ) -> None:
         from transformers import AutoModel
 
@@ -111,7 +112,7 @@ def _check_prompts(names: Sequence[str], templates: Sequence[str]) -> None:
         raise ConfigError("source.templates of CLIP must hold at least one prompt.")
 
 
-def _tokenizer(name: str) -> Any:
+def _tokenizer(name: NotEmpty) -> Any:
     from transformers import AutoTokenizer
 
     try:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.ranges import Seed
 from reprogram.sources._safetensors import load_safetensors
 from reprogram.sources.pooling import pool_grid, taps_by_layer
 
@@ -37,7 +38,7 @@ class EfficientNetLite(SourceModel):
     """
 
     def __init__(
-        self, name: str = "efficientnet_lite0", weights: str | None = None, random_weights: int | None = None
+        self, name: str = "efficientnet_lite0", weights: str | None = None, random_weights: Seed | None = None
     ) -> None:
         super().__init__()
         if name not in SIDES:

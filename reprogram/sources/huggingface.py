@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from reprogram.errors import SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.ranges import Length, NotEmpty, Positive, Seed
 from reprogram.sources._transformers import image_class, load_config, load_model, load_processor, random_model
 from reprogram.sources.pooling import pool_grid, pool_tokens, taps_by_layer
 from reprogram.sources.preprocessing import Preprocessing
@@ -39,10 +40,10 @@ class HuggingFaceImageModel(SourceModel):
 
     def __init__(
         self,
-        name: str,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
-        random_weights: int | None = None,
+        name: NotEmpty,
+        mean: Annotated[list[float], Length()] | None = None,
+        std: Annotated[list[Positive], Length()] | None = None,
+        random_weights: Seed | None = None,
     ) -> None:
         super().__init__()
         self.name = name

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 from reprogram.errors import SourceError
+from reprogram.ranges import Range, Seed
 from reprogram.sources.text import TextSource
 
 
@@ -16,7 +18,10 @@ class MiniLM(TextSource):
     """The bundled encoder; options as in :class:`~reprogram.sources.text.TextSource`."""
 
     def __init__(
-        self, max_length: int | None = None, tokens_per_batch: int = 2048, random_weights: int | None = None
+        self,
+        max_length: Annotated[int, Range(3, 10**6)] | None = None,
+        tokens_per_batch: Annotated[int, Range(1, 10**7)] = 2048,
+        random_weights: Seed | None = None,
     ) -> None:
         super().__init__(
             str(packaged_folder()),

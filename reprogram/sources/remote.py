@@ -13,11 +13,12 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from reprogram.errors import ConfigError, SourceError, nearest
+from reprogram.ranges import NotEmpty, NotNegative, Range, Seconds
 from reprogram.sources._asked import AskedSource
 from reprogram.sources._labels import read_labels
 
@@ -42,19 +43,21 @@ class RemoteSource(AskedSource):
     pixels to 1/255: keep zeroth-order steps well above that.
     """
 
+    options_of: ClassVar[type] = AskedSource
+
     def __init__(
         self,
-        url: str,
-        model: str,
+        url: NotEmpty,
+        model: NotEmpty,
         labels: Sequence[str] | str,
         model_version: str | None = None,
         output: str | None = None,
         token_env: str | None = None,
-        header: str = "Authorization",
+        header: NotEmpty = "Authorization",
         scheme: str = "Bearer",
-        timeout: float = 30.0,
-        retries: int = 5,
-        pause: float = 0.5,
+        timeout: Seconds = 30.0,
+        retries: Annotated[int, Range(0, 1000)] = 5,
+        pause: NotNegative = 0.5,
         **asked: Any,
     ) -> None:
         if not url.startswith(("http://", "https://")):
@@ -137,13 +140,13 @@ class _Client:
 
     def __init__(
         self,
-        url: str,
+        url: NotEmpty,
         token_env: str | None,
-        header: str,
+        header: NotEmpty,
         scheme: str,
-        timeout: float,
-        retries: int,
-        pause: float,
+        timeout: Seconds,
+        retries: Annotated[int, Range(0, 1000)],
+        pause: NotNegative,
     ) -> None:
         import httpx
 
@@ -238,14 +241,14 @@ def _said(reply: Any) -> str:
     return " ".join(reply.text.split())[:200] or "no reason given"
 
 
-def _version_of(described: dict[str, Any], index: list[dict[str, Any]], model: str) -> str:
+def _version_of(described: dict[str, Any], index: list[dict[str, Any]], model: NotEmpty) -> str:
     """The newest version that the metadata names, else the one that the server's index names (MLServer)."""
     versions = described.get("versions") or [e.get("version") for e in index if e.get("name") == model]
     named = [str(version) for version in versions if version]
     return named[-1] if named else "unversioned"
 
 
-def _input_of(described: dict[str, Any], url: str) -> tuple[str, str]:
+def _input_of(described: dict[str, Any], url: NotEmpty) -> tuple[str, str]:
     """Name and datatype of the model's only input."""
     inputs = described.get("inputs") or [{"name": "input", "datatype": "FP32"}]
     if len(inputs) != 1 or inputs[0].get("datatype") not in ("FP32", "UINT8", "BYTES"):

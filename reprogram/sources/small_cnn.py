@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.ranges import Range, Seed, Side
 from reprogram.sources._labels import read_labels
 from reprogram.sources._safetensors import load_safetensors
 
@@ -29,11 +31,11 @@ class SmallCNN(SourceModel):
     def __init__(
         self,
         architecture: str = "normalised",
-        size: int = 28,
-        channels: int = 1,
+        size: Side = 28,
+        channels: Annotated[int, Range(1, 16)] = 1,
         labels: Sequence[str] | str | int = 10,
         weights: str | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
         if architecture not in ARCHITECTURES:
@@ -60,7 +62,7 @@ class SmallCNN(SourceModel):
         features = self.body(2 * x - 1)
         return SourceOutput(self.head(features), features)
 
-    def with_random_weights(self, seed: int) -> SmallCNN:
+    def with_random_weights(self, seed: Seed) -> SmallCNN:
         """The same architecture, untrained."""
         spec = self.spec
         return SmallCNN(self.architecture, spec.size, spec.channels, spec.labels, seed=seed)
@@ -82,20 +84,20 @@ def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
-def _plain(channels: int, size: int) -> tuple[nn.Module, int]:
+def _plain(channels: Annotated[int, Range(1, 16)], size: Side) -> tuple[nn.Module, int]:
     first = nn.Sequential(nn.Conv2d(channels, 8, 5, 2, 2), nn.ReLU(), nn.Conv2d(8, 16, 5, 2, 2), nn.ReLU())
     quarter = (size + 3) // 4
     return nn.Sequential(first, nn.Flatten(), nn.Linear(16 * quarter**2, 64), nn.ReLU()), 64
 
 
-def _normalised(channels: int, size: int) -> tuple[nn.Module, int]:
+def _normalised(channels: Annotated[int, Range(1, 16)], size: Side) -> tuple[nn.Module, int]:
     layers = (
         _convolution(channels, 16, 2), nn.ReLU(), _convolution(16, 24, 2), nn.ReLU(), _convolution(24, 24, 1), nn.ReLU(),
     )  # fmt: skip
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 96
 
 
-def _residual(channels: int, size: int) -> tuple[nn.Module, int]:
+def _residual(channels: Annotated[int, Range(1, 16)], size: Side) -> tuple[nn.Module, int]:
     layers = (_convolution(channels, 16, 2), nn.ReLU(), _Residual(16, 24), _Residual(24, 32))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2 if size > 8 else 1), nn.Flatten()), 128 if size > 8 else 32
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap, Vocabulary
+from reprogram.ranges import NotEmpty, Range, Seed
 from reprogram.sources.length_buckets import length_buckets
 from reprogram.sources.pooling import taps_by_layer
 from reprogram.sources.token_pooling import pool_states
@@ -38,12 +40,12 @@ class TextSource(SourceModel):
 
     def __init__(
         self,
-        model: str,
+        model: NotEmpty,
         head: str = "auto",
         tokenizer: str = "own",
-        max_length: int | None = None,
-        tokens_per_batch: int = 2048,
-        random_weights: int | None = None,
+        max_length: Annotated[int, Range(3, 10**6)] | None = None,
+        tokens_per_batch: Annotated[int, Range(1, 10**7)] = 2048,
+        random_weights: Seed | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()

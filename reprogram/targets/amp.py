@@ -8,17 +8,18 @@ from pathlib import Path
 
 from reprogram.errors import DataError
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import PositiveShare, Seed, Shots, TestSize
 from reprogram.targets.sequences_csv import sequences_csv
 
 
 def amp(
-    labels: int | None = 64,
-    shots: int | None = None,
+    labels: Shots = 64,
+    shots: Shots = None,
     split: str = "stratified",
-    identity_threshold: float = 0.6,
-    test_size: int | float = 0.2,
-    split_seed: int = 0,
-    seed: int = 0,
+    identity_threshold: PositiveShare = 0.6,
+    test_size: TestSize = 0.2,
+    split_seed: Seed = 0,
+    seed: Seed = 0,
 ) -> TargetTask:
     """Classes ``UniProt`` (0) and ``AMP`` (1). Repeated peptides are merged; 22 that are in both classes are left out."""
     lines = packaged_file().read_text().splitlines()

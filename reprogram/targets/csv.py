@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from reprogram.featurisers import TfIdf
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.strings import Reader, plain_text, string_task
 
 
@@ -13,14 +14,14 @@ def csv(
     path: str,
     input_column: str,
     label_column: str | Sequence[str],
-    labels: int | None = None,
-    shots: int | None = None,
+    labels: Shots = None,
+    shots: Shots = None,
     problem: str = "auto",
-    test_size: int | float = 0.2,
+    test_size: TestSize = 0.2,
     test_path: str | None = None,
     allow_overlap: bool = False,
-    split_seed: int = 0,
-    seed: int = 0,
+    split_seed: Seed = 0,
+    seed: Seed = 0,
     name: str | None = None,
     delimiter: str | None = None,
 ) -> TargetTask:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import Count, Seed, Shots
 from reprogram.targets.arrays import from_arrays
 
 
 def digits(
-    shots: int | None = 16, labels: int | None = None, seed: int = 0, test_size: int = 500, split_seed: int = 0
+    shots: Shots = 16, labels: Shots = None, seed: Seed = 0, test_size: Count = 500, split_seed: Seed = 0
 ) -> TargetTask:
     """Ten classes; ``test_size`` images are held out, the same ones for every ``seed``."""
     from sklearn.datasets import load_digits

@@ -9,6 +9,7 @@ import numpy as np
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
+from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, StringExamples, check_classes, draw, hold_out
 from reprogram.targets.images import MOST_BAD, Shape, common_shape, read_each, read_header, read_image, too_many
 
@@ -20,12 +21,12 @@ def huggingface(
     label_column: str | None = None,
     train_split: str = "train",
     test_split: str | None = "test",
-    shots: int | None = 16,
-    labels: int | None = None,
-    seed: int = 0,
-    size: int | None = None,
-    test_size: int | float = 0.2,
-    split_seed: int = 0,
+    shots: Shots = 16,
+    labels: Shots = None,
+    seed: Seed = 0,
+    size: Side | None = None,
+    test_size: TestSize = 0.2,
+    split_seed: Seed = 0,
 ) -> TargetTask:
     """A target from ``datasets.load_dataset(name, config)``, or from a folder that ``save_to_disk`` wrote.
 
@@ -111,7 +112,7 @@ class _Reader:
         raw = table.select(rows).cast_column(self.column, Image(decode=False))[self.column]
         return [None if item is None else item.get("bytes") or item.get("path") for item in raw]
 
-    def shape(self, table: Any, rows: np.ndarray, size: int | None) -> Shape:
+    def shape(self, table: Any, rows: np.ndarray, size: Side | None) -> Shape:
         headers, _ = read_each(_given(read_header), self.encoded(table, rows), "looking at images")
         readable = [header for header in headers if header is not None]
         if not readable:

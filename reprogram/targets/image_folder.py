@@ -13,6 +13,7 @@ import numpy as np
 
 from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
+from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, check_classes, draw, hold_out
 from reprogram.targets.images import (
     IN_MEMORY,
@@ -33,12 +34,12 @@ TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 
 def image_folder(
     root: str,
-    shots: int | None = 16,
-    labels: int | None = None,
-    seed: int = 0,
-    size: int | None = None,
-    test_size: int | float = 0.2,
-    split_seed: int = 0,
+    shots: Shots = 16,
+    labels: Shots = None,
+    seed: Seed = 0,
+    size: Side | None = None,
+    test_size: TestSize = 0.2,
+    split_seed: Seed = 0,
 ) -> TargetTask:
     """A target from image files. Class names are folder names, in alphabetical order.
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from reprogram.errors import DataError
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import Count, Seed, Shots
 from reprogram.targets.arrays import from_arrays
 
 
 def mnist(
-    shots: int | None = 16, labels: int | None = None, seed: int = 0, test_size: int = 1000, split_seed: int = 0
+    shots: Shots = 16, labels: Shots = None, seed: Seed = 0, test_size: Count = 1000, split_seed: Seed = 0
 ) -> TargetTask:
     """Ten classes; ``test_size`` images are held out, the same ones for every ``seed``."""
     images, classes = _read()

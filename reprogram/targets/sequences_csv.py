@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import TargetTask
+from reprogram.ranges import PositiveShare, Seed, Shots, TestSize
 from reprogram.targets.splits import identity, identity_clusters
 from reprogram.targets.strings import Reader, Reading, string_task
 
@@ -19,16 +20,16 @@ def sequences_csv(
     input_column: str,
     label_column: str | Sequence[str],
     alphabet: str = "protein",
-    labels: int | None = None,
-    shots: int | None = None,
+    labels: Shots = None,
+    shots: Shots = None,
     split: str = "stratified",
-    identity_threshold: float = 0.6,
+    identity_threshold: PositiveShare = 0.6,
     problem: str = "auto",
-    test_size: int | float = 0.2,
+    test_size: TestSize = 0.2,
     test_path: str | None = None,
     allow_overlap: bool = False,
-    split_seed: int = 0,
-    seed: int = 0,
+    split_seed: Seed = 0,
+    seed: Seed = 0,
     name: str | None = None,
     delimiter: str | None = None,
 ) -> TargetTask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -17,10 +17,13 @@ from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.metrics import TITLES
 from reprogram.evaluation.new_data import fitted
 from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.tasks.reprogram import describe, load_hooks, show, spent, start
 from reprogram.training.loop import History
+
+OPTIONS: dict[str, Any] = {"task.examples": Literal["test", "all"], "program": NotEmpty}
 
 
 def run(config: DictConfig) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.progress import console
+from reprogram.ranges import NotEmpty
 from reprogram.report import blocks
 from reprogram.report.page import Page
 from reprogram.report.pictures import png
@@ -27,6 +28,9 @@ from reprogram.tasks.reprogram import start
 from reprogram.training.loop import peak_memory_mb
 
 SHOWN = 10  # recovered triggers on the page
+
+
+OPTIONS: dict[str, Any] = {"task.references": list[NotEmpty]}
 
 
 def run(config: DictConfig) -> None:

@@ -32,6 +32,8 @@ from reprogram.tasks.programs import choose_program, load_sources, named_parts, 
 from reprogram.training.distributed import processes
 from reprogram.training.loop import History, Training, peak_memory_mb
 
+OPTIONS: dict[str, Any] = {"task.baselines": list[str] | None}
+
 
 def run(config: DictConfig) -> float | None:
     """One run, top to bottom. Returns what a sweep may optimise: a value inside the labels, never a test value."""

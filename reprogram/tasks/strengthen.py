@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
 from reprogram.progress import console
+from reprogram.ranges import Amount, Count, NotNegative, Positive, Range
 from reprogram.report import blocks
 from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
@@ -19,6 +21,19 @@ from reprogram.tasks.own_labels import checked_source, keep_source, loads_with, 
 from reprogram.tasks.reprogram import start
 from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss, PGDTraining
+
+OPTIONS: dict[str, Any] = {
+    "task.norm": str,
+    "task.eps": Positive,
+    "task.epochs": Amount,
+    "task.rate": Positive,
+    "task.decay": NotNegative,
+    "task.batch_size": Count,
+    "task.shift": Annotated[int, Range(0, 4096)],
+    "task.examples": Count | None,
+    "task.test": Count,
+    "task.steps": Count,
+}
 
 
 def run(config: DictConfig) -> None:

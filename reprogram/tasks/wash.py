@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -17,6 +17,7 @@ from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
+from reprogram.ranges import Count, Length, Positive
 from reprogram.report import blocks, charts
 from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
@@ -46,6 +47,16 @@ from reprogram.threat import Threat
 
 BESIDE: tuple[type[Wash], ...] = (FineTuning, FinePruning, Noise)
 ROBUST_IMAGES, ROBUST_STEPS = 100, 10  # of the robust accuracy along the path
+
+
+OPTIONS: dict[str, Any] = {
+    "task.other": str | None,
+    "task.programs": Annotated[list[str], Length(2, 2)] | None,
+    "task.examples": Count,
+    "task.test": Count,
+    "task.eps": Positive,
+    "task.compare": bool,
+}
 
 
 @dataclass

@@ -11,23 +11,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.ranges import Checked, NotNegative, Positive, Range, Seed, Share
 from reprogram.threat import Threat, ascend
 
 
 @dataclass
-class AdversarialLoss(ABC):
+class AdversarialLoss(Checked, ABC):
     """``loss(model, batch, labels) -> scalar``: batch [B, C, H, W] in [0, 1], labels [B]; gradients reach the program.
 
     seed: random starts and noise follow from it and the batch alone, so that a resumed run draws the same.
     """
 
-    seed: int = 0
+    group: ClassVar[str] = "training.adversarial."
+
+    seed: Seed = 0
 
     def generator(self, batch: Tensor) -> torch.Generator:
         content = zlib.crc32(batch.detach().cpu().contiguous().numpy().tobytes())
@@ -49,9 +53,9 @@ class _Perturbing(AdversarialLoss):
     """norm, eps: the threat, in pixels of the target. steps, step_size: of the inner ascent (None: 2.5 eps / steps)."""
 
     norm: str = "linf"
-    eps: float = 8 / 255
-    steps: int = 10
-    step_size: float | None = None
+    eps: Positive = 8 / 255
+    steps: Annotated[int, Range(1, 100_000)] = 10
+    step_size: Positive | None = None
 
     def perturb(self, model: nn.Module, batch: Tensor, start: Tensor, reference: Tensor, divergence: bool) -> Tensor:
         """Examples that raise cross-entropy against labels [B], or the divergence from log-probabilities [B, T]."""
@@ -77,7 +81,7 @@ class PGDTraining(_Perturbing):
     clean: share of the loss that stays on the unchanged examples.
     """
 
-    clean: float = 0.0
+    clean: Share = 0.0
 
     def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
         start = Threat(self.norm, self.eps).random(batch, self.generator(batch))
@@ -92,8 +96,8 @@ class PGDTraining(_Perturbing):
 class FastTraining(PGDTraining):
     """One random-start step of 1.25 eps (Wong, Rice & Kolter 2020, arXiv 2001.03994): the price of two plain passes."""
 
-    steps: int = field(default=1, init=False)
-    step_size: float | None = field(default=None, init=False)
+    steps: Annotated[int, Range(1, 100_000)] = field(default=1, init=False)
+    step_size: Positive | None = field(default=None, init=False)
 
     def perturb(self, model: nn.Module, batch: Tensor, start: Tensor, reference: Tensor, divergence: bool) -> Tensor:
         self.step_size = 1.25 * self.eps
@@ -104,7 +108,7 @@ class FastTraining(PGDTraining):
 class TRADES(_Perturbing):
     """Clean cross-entropy plus beta times the divergence under attack (Zhang et al. 2019, arXiv 1901.08573, eq. 5)."""
 
-    beta: float = 6.0
+    beta: NotNegative = 6.0
 
     def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -123,8 +127,8 @@ class GaussianTraining(AdversarialLoss):
     sigma: noise in pixels, the one that smoothing will use. draws: noisy copies of each example.
     """
 
-    sigma: float = 0.25
-    draws: int = 1
+    sigma: Positive = 0.25
+    draws: Annotated[int, Range(1, 1000)] = 1
 
     def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
         copies = batch.repeat(self.draws, 1, 1, 1)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.ranges import Checked, Range, Share
+
 
 @dataclass
-class Affine:
+class Affine(Checked):
     """Rotation, scale, shift, shear and horizontal flip, drawn anew for each image; borders repeat the edge.
 
     rotate: degrees. scale, shift: share of the side. shear: share. flip: probability. All drawn evenly in +-value.
     """
 
-    rotate: float = 12.0
-    scale: float = 0.12
-    shift: float = 0.12
-    shear: float = 0.1
-    flip: float = 0.0
+    group: ClassVar[str] = "training.augment."
+
+    rotate: Annotated[float, Range(0, 180)] = 12.0
+    scale: Annotated[float, Range(0, 0.99)] = 0.12
+    shift: Share = 0.12
+    shear: Annotated[float, Range(0, 10)] = 0.1
+    flip: Share = 0.0
 
     def __call__(self, batch: Any, generator: torch.Generator) -> Any:
         """Images [B, C, H, W] -> the same shape; anything else is returned as it is."""

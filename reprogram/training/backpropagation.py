@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from reprogram.errors import ConfigError, nearest
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import NotNegative, Positive, Range, Share
 from reprogram.training.base import Optimiser, Problem, trainable
 
 METHODS = {
@@ -30,11 +31,11 @@ class Backpropagation(Optimiser):
     """
 
     method: str = "adam"
-    learning_rate: float = 0.01
-    weight_decay: float = 0.0
-    momentum: float = 0.9
+    learning_rate: Positive = 0.01
+    weight_decay: NotNegative = 0.0
+    momentum: Annotated[float, Range(0, 0.99999)] = 0.9
     schedule: str = "cosine"
-    milestones: tuple[float, ...] = (0.5, 0.72)
+    milestones: tuple[Share, ...] = (0.5, 0.72)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

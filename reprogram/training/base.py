@@ -15,6 +15,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from reprogram.errors import ConfigError
 from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.model import ReprogrammedModel, concatenate, pick
+from reprogram.ranges import Checked
 from reprogram.training.distributed import Alone
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (target logits [B, T], labels) -> scalar
@@ -125,8 +126,10 @@ def trainable(model: ReprogrammedModel) -> list[nn.Parameter]:
 
 
 @dataclass
-class Optimiser(ABC):
+class Optimiser(Checked, ABC):
     """A strategy: how one batch moves the program. Subclasses are dataclasses of hyper-parameters."""
+
+    group: ClassVar[str] = "training.optimiser."
 
     sees_losses_only: ClassVar[bool] = False  # its steps can make things worse unseen: a Guard watches over them
     total_steps: int = field(default=1, init=False, repr=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import Positive, Range
 from reprogram.training._zeroth_order import Losses, ZerothOrder, check_positive
 
 
@@ -24,9 +25,9 @@ class CmaEs(ZerothOrder):
     each parameter.
     """
 
-    subspace: int = 32
-    population: int | None = None
-    spread: float = 0.05
+    subspace: Annotated[int, Range(2, 10_000)] = 32
+    population: Annotated[int, Range(3, 100_000)] | None = None
+    spread: Positive = 0.05
 
     def __post_init__(self) -> None:
         check_positive("training.optimiser", subspace=self.subspace, spread=self.spread)

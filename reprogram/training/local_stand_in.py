@@ -24,6 +24,7 @@ from reprogram.errors import BudgetSpent, ConfigError
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import Amount, Count, Positive
 from reprogram.training.base import Optimiser
 from reprogram.training.guard import Guard
 from reprogram.training.loop import History, Training
@@ -63,11 +64,11 @@ class LocalStandIn(Training):
 
     local: SourceModel | None = None
     serve: str = "service"
-    distil_epochs: int = 100
-    distil_rate: float = 1e-3
+    distil_epochs: Amount = 100
+    distil_rate: Positive = 1e-3
     polish: Optimiser | None = None
-    polish_epochs: int = 0
-    polish_batch_size: int = 16
+    polish_epochs: Amount = 0
+    polish_batch_size: Count = 16
     agreement: float = field(default=0.0, init=False)  # share of training inputs where copy and service agree
 
     def __post_init__(self) -> None:

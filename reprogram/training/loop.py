@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.progress import progress
+from reprogram.ranges import Amount, Checked, Count, NotNegative, Share, Side
 from reprogram.training import adversarial, checkpoint, precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
@@ -50,7 +51,7 @@ class History:
 
 
 @dataclass
-class Training:
+class Training(Checked):
     """How a program is trained.
 
     epochs: passes over the training examples (0 when nothing is trained by steps). batch_size: examples a step.
@@ -61,15 +62,17 @@ class Training:
     checkpoint_seconds: shortest time between two checkpoints; the last epoch always writes one.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
+    group: ClassVar[str] = "training."
+
+    epochs: Amount = 20
+    batch_size: Count = 64
     optimiser: Optimiser = field(default_factory=Backpropagation)
     augment: Affine | None = None
     precision: str = "auto"
-    resolutions: Sequence[Sequence[float]] = ()
-    patience: int = 0
+    resolutions: Sequence[tuple[Share, Side]] = ()
+    patience: Amount = 0
     adversarial: Any = None
-    checkpoint_seconds: float = 5.0
+    checkpoint_seconds: NotNegative = 5.0
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -276,7 +279,7 @@ class _Fit:
         return int(state["epochs_done"])
 
 
-def settings_end(epochs_done: int, last: bool, epochs: int) -> int:
+def settings_end(epochs_done: int, last: bool, epochs: Amount) -> int:
     """A run that ended early is not taken up again."""
     return epochs if last else epochs_done
 

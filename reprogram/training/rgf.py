@@ -9,12 +9,13 @@ instead; see ``tests/training/test_zeroth_order.py``.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import Positive, Range
 from reprogram.training._zeroth_order import Losses, ZerothOrder, check_positive
 
 
@@ -26,9 +27,9 @@ class RandomGradientFree(ZerothOrder):
     independent of the loss's scale.
     """
 
-    directions: int = 10
-    smoothing: float = 1.0
-    learning_rate: float = 0.02
+    directions: Annotated[int, Range(1, 100_000)] = 10
+    smoothing: Positive = 1.0
+    learning_rate: Positive = 0.02
 
     def __post_init__(self) -> None:
         check_positive(
@@ -58,7 +59,7 @@ class RandomGradientFree(ZerothOrder):
         self.mean, self.square = state["mean"], state["square"]
 
 
-def one_sided(losses: Losses, start: Tensor, probes: Tensor, smoothing: float) -> tuple[Tensor, float]:
+def one_sided(losses: Losses, start: Tensor, probes: Tensor, smoothing: Positive) -> tuple[Tensor, float]:
     """Gradient estimate [d] from ``probes`` [q, d] of any length, and the loss at ``start``.
 
     Unbiased for the gradient of the smoothed loss; its cosine with the gradient of a linear loss is about

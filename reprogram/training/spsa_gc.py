@@ -12,12 +12,13 @@ the simultaneous perturbation algorithm, §III.B), from the estimates of those s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from reprogram.model import ReprogrammedModel
+from reprogram.ranges import NotNegative, Positive, Range
 from reprogram.training._zeroth_order import Losses, ZerothOrder, check_positive
 
 CALIBRATING = 5  # steps
@@ -30,14 +31,14 @@ class SpsaGc(ZerothOrder):
     The paper's [o, c, a, α, γ] is [1, 0.01, 0.01, 0.4, 0.1], tuned again for each data set.
     """
 
-    pairs: int = 5
-    first_move: float = 0.003
-    gain: float | None = None
-    probe: float = 0.08
-    offset: float = 1.0
-    alpha: float = 0.4
-    gamma: float = 0.1
-    momentum: float = 0.9
+    pairs: Annotated[int, Range(1, 100_000)] = 5
+    first_move: Positive = 0.003
+    gain: Positive | None = None
+    probe: Positive = 0.08
+    offset: NotNegative = 1.0
+    alpha: Annotated[float, Range(0, 10)] = 0.4
+    gamma: Annotated[float, Range(0, 10)] = 0.1
+    momentum: Annotated[float, Range(0, 0.99999)] = 0.9
 
     def __post_init__(self) -> None:
         check_positive("training.optimiser", pairs=self.pairs, first_move=self.first_move, probe=self.probe)
@@ -80,7 +81,7 @@ class SpsaGc(ZerothOrder):
         self.velocity, self.sizes = state["velocity"], list(state["sizes"])
 
 
-def two_sided(losses: Losses, start: Tensor, deltas: Tensor, probe: float) -> tuple[Tensor, float]:
+def two_sided(losses: Losses, start: Tensor, deltas: Tensor, probe: Positive) -> tuple[Tensor, float]:
     """Gradient estimate [d] from perturbations ``deltas`` [K, d], and the mean loss of the 2K probes."""
     values = losses(torch.cat([start + probe * deltas, start - probe * deltas]))
     plus, minus = values.chunk(2)

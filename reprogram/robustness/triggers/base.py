@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Amount, Checked, Seed
 
 
 @dataclass
-class Trigger(ABC):
+class Trigger(Checked, ABC):
     """``trigger(images [B, C, H, W] in [0, 1]) -> images`` of the same shape; deterministic in ``seed``.
 
     target: the label that the triggered images are to be given.
     """
 
-    target: int = 0
-    seed: int = 0
+    group: ClassVar[str] = "trigger."
+
+    target: Amount = 0
+    seed: Seed = 0
 
     keeps_labels: ClassVar[bool] = False  # clean-label attacks poison only images of the target class
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Share
 from reprogram.robustness.triggers.base import Trigger
 
 
@@ -14,7 +15,7 @@ from reprogram.robustness.triggers.base import Trigger
 class Blended(Trigger):
     """strength: share of the pattern in the blend. The pattern is uniform noise, drawn by the seed."""
 
-    strength: float = 0.2
+    strength: Share = 0.2
 
     def apply(self, images: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)

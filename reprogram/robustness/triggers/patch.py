@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Range, Side
 from reprogram.robustness.triggers.base import Trigger
 
 
@@ -18,8 +20,8 @@ class Patch(Trigger):
     The pattern is black and white, drawn by the seed, with at least half of it white.
     """
 
-    side: int = 3
-    corner: int = 2
+    side: Side = 3
+    corner: Annotated[int, Range(0, 3)] = 2
 
     def apply(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from reprogram.ranges import NotNegative, Share
 from reprogram.robustness.triggers.base import Trigger
 
 
@@ -16,8 +17,8 @@ from reprogram.robustness.triggers.base import Trigger
 class Sinusoid(Trigger):
     """strength: amplitude in pixels of [0, 1]. cycles: across the width of the image."""
 
-    strength: float = 0.15
-    cycles: float = 6.0
+    strength: Share = 0.15
+    cycles: NotNegative = 6.0
 
     keeps_labels: ClassVar[bool] = True
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.ranges import Range
 from reprogram.robustness.triggers.base import Trigger
 
 
@@ -15,8 +17,8 @@ from reprogram.robustness.triggers.base import Trigger
 class Warped(Trigger):
     """points: side of the control grid. strength: of the warp, in pixels of a control point on average."""
 
-    points: int = 4
-    strength: float = 1.0
+    points: Annotated[int, Range(2, 4096)] = 4
+    strength: Annotated[float, Range(0, 4096)] = 1.0
 
     def apply(self, images: Tensor) -> Tensor:
         return F.grid_sample(images, self._grid(images), padding_mode="border", align_corners=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from reprogram.interfaces import SourceModel
 from reprogram.journal import Journal
 from reprogram.progress import progress
+from reprogram.ranges import Amount, Checked, Count, Range, Side
 from reprogram.robustness.trojan.data_free import data_free
 from reprogram.robustness.trojan.data_limited import data_limited, detection_index
 from reprogram.robustness.trojan.masks import Masks, Search
@@ -27,7 +28,7 @@ DL, DF, NC = "DL-TND", "DF-TND", "Neural Cleanse"
 
 
 @dataclass(frozen=True)
-class Effort:
+class Effort(Checked):
     """How hard to look. Labels beyond ``most`` are screened first: the ``suspects`` most suspicious are tested fully,
     beside as many others, drawn by the seed, that say what is usual in this model.
 
@@ -36,16 +37,16 @@ class Effort:
     source is read; None: its own. at_once: images in one pass.
     """
 
-    each: int = 5
-    seeds: int = 20
+    each: Count = 5
+    seeds: Annotated[int, Range(1, 10_000)] = 20
     search: Search = field(default_factory=Search)
-    ascent: int = 40
-    most: int = 20
-    suspects: int = 10
-    screen_steps: int = 3
-    screen_side: int = 64
-    side: int | None = None
-    at_once: int = 500
+    ascent: Amount = 40
+    most: Count = 20
+    suspects: Count = 10
+    screen_steps: Amount = 3
+    screen_side: Side = 64
+    side: Side | None = None
+    at_once: Count = 500
 
 
 @dataclass

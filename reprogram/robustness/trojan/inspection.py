@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.progress import track
+from reprogram.ranges import Amount
+from reprogram.robustness.depths import refuse_other_depth
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.rows import Row
 from reprogram.robustness.subject import gather
@@ -48,8 +50,10 @@ class Inspection(Hook):
     Python. Without either, scores are compared with the small models that ``benchmarks/trojans.py`` trained.
     """
 
+    options_of: ClassVar[type] = Effort
+
     def __init__(
-        self, depth: str = "quick", train: int = 0, references: Sequence[SourceModel] = (), **changes: Any
+        self, depth: str = "quick", train: Amount = 0, references: Sequence[SourceModel] = (), **changes: Any
     ) -> None:
         if depth not in DEPTHS:
             raise ConfigError(f"inspection.depth={depth} is unknown; {nearest(depth, DEPTHS)}.")
@@ -59,6 +63,8 @@ class Inspection(Hook):
                 raise ConfigError(f"There is no option inspection.{key}; {nearest(key, known)}.")
         if isinstance(changes.get("search"), Mapping):
             changes["search"] = replace(DEPTHS[depth].search, **changes["search"])
+        refuse_other_depth("inspection", depth, changes, DEPTHS)
+        changes = {k: v for k, v in changes.items() if v != getattr(DEPTHS[depth], k)}
         self.depth, self.changes, self.train, self.references = depth, changes, train, list(references)
 
     def effort(self, source: SourceModel) -> Effort:

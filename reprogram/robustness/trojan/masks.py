@@ -15,24 +15,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Checked, Count, NotNegative, Positive, PositiveShare
+
 Logits = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]  # logits [G, N, S] -> losses [G, N], fooled [G, N]
 STEEP = 4.0  # of the sigmoids at the start of a search: masks begin at sigmoid(-STEEP / 2)
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Checked):
     """steps: of Adam at ``rate``. goal: share of the examples that must be fooled for a mask to count.
 
     price: of a mask over the whole image, at the start. up, down: factors that the price is multiplied with.
     """
 
-    steps: int = 60
-    rate: float = 0.3
-    goal: float = 0.9
-    price: float = 1.0
-    up: float = 1.15
-    down: float = 0.8
+    steps: Count = 60
+    rate: Positive = 0.3
+    goal: PositiveShare = 0.9
+    price: NotNegative = 1.0
+    up: Positive = 1.15
+    down: Positive = 0.8
 
 
 @dataclass

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import DataError
+from reprogram.ranges import Checked
 from reprogram.robustness.unfrozen import accuracy
 
 TOLERANCE = 0.02  # held-out clean accuracy that washing may cost
@@ -57,7 +58,7 @@ class Washed:
 
 
 @dataclass
-class Wash(ABC):
+class Wash(Checked, ABC):
     """``wash(model, clean, seed) -> Washed``; the model that is given is not changed.
 
     model: a module with parameters to learn, images [B, C, H, W] -> logits. other: a second model of the same

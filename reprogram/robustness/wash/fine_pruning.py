@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Amount, NotNegative, Positive, Share
 from reprogram.robustness.unfrozen import learn
 from reprogram.robustness.wash.base import TOLERANCE, CleanSet, Wash, Washed
 
@@ -20,10 +21,10 @@ class FinePruning(Wash):
     epochs, rate, decay: of fine-tuning afterwards, with the cut channels kept at zero.
     """
 
-    tolerance: float = TOLERANCE
-    epochs: int = 20
-    rate: float = 1e-3
-    decay: float = 5e-4
+    tolerance: Share = TOLERANCE
+    epochs: Amount = 20
+    rate: Positive = 1e-3
+    decay: NotNegative = 5e-4
 
     def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed:
         order = _activity(model, clean.images).argsort()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from reprogram.ranges import Amount, NotNegative, Positive
 from reprogram.robustness.unfrozen import learn
 from reprogram.robustness.wash.base import CleanSet, Wash, Washed
 
@@ -15,9 +16,9 @@ from reprogram.robustness.wash.base import CleanSet, Wash, Washed
 class FineTuning(Wash):
     """epochs, rate: of Adam on all weights. decay: weight decay."""
 
-    epochs: int = 20
-    rate: float = 1e-3
-    decay: float = 5e-4
+    epochs: Amount = 20
+    rate: Positive = 1e-3
+    decay: NotNegative = 5e-4
 
     def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed:
         tuned = copy.deepcopy(model)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.progress import progress
+from reprogram.ranges import Amount, Count, NotNegative, Positive, Range, Share
 from reprogram.robustness.augment import mixed, shifted
 from reprogram.robustness.unfrozen import learn
 from reprogram.robustness.wash.base import TOLERANCE, CleanSet, Wash, Washed, recompute_batch_norm
@@ -98,16 +100,16 @@ class ModeConnectivity(Wash):
     """
 
     curve: str = "bezier"
-    epochs: int = 100
-    rate: float = 1e-2
-    decay: float = 1e-4
-    teach: float = 4.0
-    shift: int = 1
-    points: int = 21
-    tolerance: float = TOLERANCE
-    batch_size: int = 64
-    tuning: int = 20
-    tuning_rate: float = 1e-2
+    epochs: Amount = 100
+    rate: Positive = 1e-2
+    decay: NotNegative = 1e-4
+    teach: NotNegative = 4.0
+    shift: Annotated[int, Range(0, 4096)] = 1
+    points: Annotated[int, Range(3, 10_000)] = 21
+    tolerance: Share = TOLERANCE
+    batch_size: Count = 64
+    tuning: Amount = 20
+    tuning_rate: Positive = 1e-2
 
     def __post_init__(self) -> None:
         if self.curve not in CURVES:

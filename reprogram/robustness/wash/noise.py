@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import nn
 
+from reprogram.ranges import Length, Positive, Share
 from reprogram.robustness.wash.base import TOLERANCE, CleanSet, Wash, Washed, recompute_batch_norm
 
 
@@ -15,8 +17,8 @@ from reprogram.robustness.wash.base import TOLERANCE, CleanSet, Wash, Washed, re
 class Noise(Wash):
     """sizes: of the noise in units of each tensor's standard deviation; the largest within ``tolerance`` is chosen."""
 
-    sizes: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-    tolerance: float = TOLERANCE
+    sizes: Annotated[tuple[Positive, ...], Length()] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+    tolerance: Share = TOLERANCE
 
     def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed:
         start, chosen, curve = clean.held_accuracy(model), (0.0, copy.deepcopy(model)), []
