@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from reprogram.inputs._sparse_coding import matching_pursuit, preselect
+from reprogram.machine import peak_memory_mb
 from reprogram.sources.minilm import MiniLM, packaged_folder
 
 
@@ -93,7 +93,7 @@ def sparse_coding(target_tokens: int, sparsity: int, atoms: int, checked: int = 
     chosen = preselect(signals, frozen, atoms)
     ids, _ = matching_pursuit(signals, frozen[chosen], sparsity)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = peak_memory_mb() / 2**10
     unit = torch.nn.functional.normalize(frozen[chosen].double(), dim=1).numpy()
     expected = orthogonal_mp_gram(unit @ unit.T, unit @ signals[:checked].double().numpy().T, n_nonzero_coefs=sparsity)
     same = sum(set(np.flatnonzero(expected[:, i])) == set(ids[i].tolist()) for i in range(checked))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from reprogram import machine
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.ranges import Checked, NotEmpty, Range, Seconds
 
@@ -50,7 +50,7 @@ class Workers(Checked):
 
     @property
     def processes(self) -> int:
-        return self.jobs or len(os.sched_getaffinity(0))
+        return self.jobs or machine.processors()
 
     @property
     def portion(self) -> int:

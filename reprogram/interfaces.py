@@ -148,7 +148,7 @@ class SourceModel(nn.Module, ABC):
         """
         package, _, loader = type(self).__module__.rpartition(".")
         options = plain(self.options)
-        tellable = self.named_in_programs and package == "reprogram.sources" and _is_json(options)
+        tellable = self.named_in_programs and package == "reprogram.sources" and is_json(options)
         return {"loader": loader, "options": options} if tellable else None
 
     @abstractmethod
@@ -247,11 +247,12 @@ class Method(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
+    """Can JSON hold the value as it is?"""
     if isinstance(value, dict):
-        return all(map(_is_json, value.values()))
+        return all(map(is_json, value.values()))
     if isinstance(value, list):
-        return all(map(_is_json, value))
+        return all(map(is_json, value))
     return value is None or isinstance(value, str | bool | int | float)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import weakref
@@ -14,9 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from reprogram import machine
 from reprogram.errors import ConfigError, DataError
 from reprogram.result import finite
 
+_READ_AND_WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)  # Windows would write \r\n for \n
 BALLAST = 4 << 20  # bytes kept in reserve, given back when the disk is full so that paid answers still fit
 
 
@@ -30,12 +31,12 @@ class Journal:
     def __init__(self, path: Path, sent_file: bool = False) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._sent = os.open(f"{path}.sent", os.O_RDWR | os.O_CREAT, 0o644) if sent_file else None
+        self._file = os.open(path, _READ_AND_WRITE | os.O_APPEND, 0o644)
+        self._sent = os.open(f"{path}.sent", _READ_AND_WRITE, 0o644) if sent_file else None
         self._ballast = path.with_name(f".{path.name}.ballast")
         self.close = weakref.finalize(self, _release, [self._file, self._sent], self._ballast)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            machine.lock(self._file)
         except BlockingIOError:
             self.close()
             raise ConfigError(f"{path} is in use by another run; give this one its own run_dir.") from None
@@ -71,11 +72,15 @@ class Journal:
 
     def sent(self) -> int:
         """Calls that earlier processes sent, answered or not; 0 without a sent file."""
-        return 0 if self._sent is None else int(os.pread(self._sent, 32, 0).strip() or 0)
+        if self._sent is None:
+            return 0
+        os.lseek(self._sent, 0, os.SEEK_SET)
+        return int(os.read(self._sent, 32).strip() or 0)
 
     def mark_sent(self, calls: int) -> None:
         if self._sent is not None:
-            os.pwrite(self._sent, f"{calls:<31d}\n".encode(), 0)
+            os.lseek(self._sent, 0, os.SEEK_SET)
+            _write_all(self._sent, f"{calls:<31d}\n".encode())
             os.fsync(self._sent)
 
     def hold_ballast(self) -> None:
@@ -84,7 +89,7 @@ class Journal:
             return
         handle = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            os.posix_fallocate(handle, 0, BALLAST)
+            machine.reserve(handle, BALLAST)
         except OSError:
             self.drop_ballast()
             raise

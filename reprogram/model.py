@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ArtifactError, SourceError
+from reprogram.full_precision import full_precision
 from reprogram.interfaces import (
     Examples,
     InputTransformation,
@@ -20,9 +22,11 @@ from reprogram.interfaces import (
     SourceOutput,
     Tap,
     TargetInfo,
+    is_json,
 )
 from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
+from reprogram.typecheck import check_arguments
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
 STRINGS_AT_ONCE = 512  # a text source makes its own batches of about equal length out of these
@@ -32,7 +36,8 @@ class ReprogrammedModel(nn.Module):
     """A frozen source with a program around it: target batch -> target logits [B, T].
 
     build: create the program's parameters for this source and target (False when the parts are built already).
-    precision: ``torch.bfloat16`` runs the source under autocast; the program and the loss stay in float32.
+    precision: the number format that the source runs in now. It is full float32, whatever surrounds it, except inside
+    :meth:`stepping`; everything that is measured, cached, fitted in closed form or kept is therefore float32.
     working_size: side in pixels that source inputs are resized to, for cheap early training; None leaves them alone.
     """
 
@@ -54,27 +59,40 @@ class ReprogrammedModel(nn.Module):
 
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
-        beside = {tap: values.to(self.device) for tap, values in self.input.beside(batch).items()}
-        answers = [self.ask(view) for view in self.input(batch)]
+        with full_precision(self.device):
+            beside = {tap: values.to(self.device) for tap, values in self.input.beside(batch).items()}
+            answers = [self.ask(view) for view in self.input(batch)]
         return [SourceOutput(a.logits, a.features, a.taps | beside) for a in answers] if beside else answers
+
+    @contextmanager
+    def stepping(self, precision: torch.dtype) -> Iterator[None]:
+        """Inside, gradient steps run the source in ``precision``: bfloat16 under autocast, program and loss in float32."""
+        before, self.precision = self.precision, precision
+        try:
+            yield
+        finally:
+            self.precision = before
 
     def ask(self, view: Any, taps: Sequence[Tap] | None = None) -> SourceOutput:
         """The source's answer to one prepared view (``taps`` None: those that the output mapping reads)."""
         taps = self.output.taps() if taps is None else taps
         if self.working_size is not None and isinstance(view, Tensor) and view.shape[-1] != self.working_size:
             view = F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
-        if not self.source.differentiable:
-            with torch.no_grad():
+        with full_precision(self.device):
+            if not self.source.differentiable:
+                with torch.no_grad():
+                    return self.source(view, taps)
+            if self.precision == torch.float32:
                 return self.source(view, taps)
-        if self.precision == torch.float32:
-            return self.source(view, taps)
         with torch.autocast(self.device.type, self.precision):
             answer = self.source(view, taps)
         features = None if answer.features is None else answer.features.float()
         return SourceOutput(answer.logits.float(), features, {k: v.float() for k, v in answer.taps.items()})
 
     def forward(self, batch: Any) -> Tensor:
-        return self.output(self.outputs(batch))
+        outputs = self.outputs(batch)
+        with full_precision(self.device):
+            return self.output(outputs)
 
     @property
     def device(self) -> torch.device:
@@ -94,14 +112,14 @@ class ReprogrammedModel(nn.Module):
         return [concatenate([part[view] for part in parts]) for view in range(len(parts[0]))]
 
     def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:
-        """Batches in order, on the model's device, in eval mode and without gradients, with progress."""
+        """Batches in order, on the model's device, in eval mode, float32 and without gradients, with progress."""
         if isinstance(examples, StringExamples):
             batch_size = max(batch_size, STRINGS_AT_ONCE)
         was_training = self.training
         self.eval()
         context = torch.no_grad() if torch.is_grad_enabled() else nullcontext()
         try:
-            with context, progress(description, len(examples)) as bar:
+            with context, self.stepping(torch.float32), progress(description, len(examples)) as bar:
                 for start in range(0, len(examples), batch_size):
                     rows = np.arange(start, min(start + batch_size, len(examples)))
                     batch = examples.batch(rows)
@@ -157,6 +175,35 @@ class ReprogrammedModel(nn.Module):
         for part, module in (("input", self.input), ("output", self.output)):
             prefix = f"{part}."
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+    def settle(self) -> None:
+        """Become the program as it is kept: both parts are made anew from their configuration and their tensors alone.
+
+        Training ends with it, so that nothing that a method remembers beside these can reach a measurement, and what is
+        measured is what ``from_pretrained`` gives. Parts that no configuration can describe stay as they are; they cannot
+        be saved either. Raises ArtifactError for a program that could not be loaded again.
+        """
+        made = self.unbuilt_copies()
+        if made is None:
+            return
+        again = ReprogrammedModel(self.source, *made, self.target)
+        again.load_program(self.program())
+        for part, fresh in zip((self.input, self.output), made, strict=True):
+            fresh.to(self.device).train(part.training)
+            part.__dict__ = fresh.__dict__  # in place, because callers hold the parts
+
+    def unbuilt_copies(self) -> tuple[InputTransformation, OutputMapping] | None:
+        """Both parts as their configuration is read back from a file; None where JSON cannot hold it.
+
+        Raises ConfigError for a value that a kept program may not have.
+        """
+        made = []
+        for part in (self.input, self.output):
+            if not is_json(part.config()):
+                return None
+            options = json.loads(json.dumps(part.config()))
+            made.append(type(part)(**check_arguments(type(part), options, f"{part.name} as it would be kept")))
+        return made[0], made[1]
 
     def program_size(self) -> int:
         """Number of values in the program."""

@@ -84,7 +84,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     try:
         mask = os.umask(0)
         os.umask(mask)
-        os.fchmod(handle, 0o666 & ~mask)  # temporary files are made private; results are as readable as any file
+        if hasattr(os, "fchmod"):  # not on Windows, where folders say who may read
+            os.fchmod(handle, 0o666 & ~mask)  # temporary files are made private; results are as readable as any file
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()

@@ -19,6 +19,7 @@ from reprogram.auto.rule import Rule
 from reprogram.errors import BudgetSpent, ConfigError, ReprogramError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
+from reprogram.full_precision import full_precision
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
 from reprogram.model import ReprogrammedModel
@@ -337,7 +338,9 @@ class _Search:
         if "trained" in candidate.tags:
             return train_candidate(candidate, source, self.target, np.arange(len(self.labels)), self.context)
         model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), self.target.info)
-        learn(model.output, self.outputs(candidate), self.labels, self.target.info.problem, self.context.seed)
+        with full_precision(model.device):
+            learn(model.output, self.outputs(candidate), self.labels, self.target.info.problem, self.context.seed)
+        model.settle()
         return model.eval()
 
     def save(self) -> None:

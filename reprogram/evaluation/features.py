@@ -45,7 +45,8 @@ class CachedSource(SourceModel):
         self._kept: dict[bytes, SourceOutput] = {}
 
     def answer(self, source_input: Any, taps: Sequence[Tap] = ()) -> SourceOutput:
-        keys = None if torch.is_grad_enabled() and self.differentiable else digests(source_input)
+        learning = torch.is_grad_enabled() and self.differentiable
+        keys = None if learning or _is_rounded(source_input) else digests(source_input)
         if keys is None:
             return self.source(source_input, taps)
         new = [i for i, key in enumerate(keys) if not self._knows(key, taps)]
@@ -100,6 +101,12 @@ class CachedSource(SourceModel):
 
     def bill(self) -> dict[str, Any]:
         return self.source.bill()
+
+
+def _is_rounded(source_input: Any) -> bool:
+    """Would the answer be computed under autocast, as in gradient steps? Only full precision is remembered."""
+    device = source_input.device.type if isinstance(source_input, Tensor) else "cpu"
+    return torch.is_autocast_enabled(device) or torch.is_autocast_enabled("cpu")
 
 
 def _stack(rows: list[SourceOutput], taps: Sequence[Tap]) -> SourceOutput:
@@ -159,7 +166,6 @@ def source_outputs(
     target: TargetInfo,
     input: InputTransformation | None = None,
     taps: Sequence[Tap] = (),
-    precision: torch.dtype = torch.float32,
     batch_size: int = 32,
 ) -> list[SourceOutput]:
     """Source outputs of all examples, one a view of ``input`` (None: the plain input at the source's resolution).
@@ -167,5 +173,4 @@ def source_outputs(
     With a :class:`CachedSource` only what has not been read yet costs a pass.
     """
     model = ReprogrammedModel(source, input or NoPrompt(), Reading(tuple(taps)), target, build=input is None)
-    model.precision = precision
     return model.collect(examples, batch_size, "reading the source")

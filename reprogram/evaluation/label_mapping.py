@@ -48,7 +48,7 @@ def _seen(model: ReprogrammedModel, target: TargetTask) -> torch.Tensor | None:
     if len(examples) > MOST_EXAMPLES:
         examples = examples.subset(np.arange(MOST_EXAMPLES))
     asked = None if model.source.differentiable else model.input  # what the program has asked already costs nothing
-    outputs = source_outputs(model.source, examples, target.info, asked, precision=model.precision)
+    outputs = source_outputs(model.source, examples, target.info, asked)
     logits = outputs[0].logits.float().cpu()
     if not logits.shape[1]:
         return None

@@ -153,6 +153,7 @@ def describe(result: Result, model: ReprogrammedModel, target: TargetTask, histo
         **({"search": history.search} if history.search else {}),
         "cost": {
             "train_seconds": history.seconds,
+            "training_precision": history.precision,
             "examples_per_second": history.examples_per_second,
             "peak_memory_mb": peak_memory_mb(model.device),
             "ended": history.ended,

@@ -78,7 +78,7 @@ class LocalStandIn(Training):
         if self.serve not in SERVE:
             raise ConfigError(f"training.serve={self.serve} is unknown; allowed: {', '.join(SERVE)}")
 
-    def fit(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
+    def train(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
         service = model.source
         if service.differentiable:
             raise ConfigError("training=local_stand_in is for a source that can only be asked, such as source=remote.")
@@ -91,7 +91,7 @@ class LocalStandIn(Training):
         model.source = stand_in
         try:
             searched = examples if self.serve == "copy" else examples.subset(guard.searched)
-            history = super().fit(model, searched, run, hooks)
+            history = super().train(model, searched, run, hooks)
         finally:
             model.source = service
         save_file(
@@ -144,7 +144,7 @@ class LocalStandIn(Training):
         if self.polish is None or not self.polish_epochs:
             return history
         polishing = Training(self.polish_epochs, self.polish_batch_size, self.polish, self.augment, "float32")
-        polished = polishing.fit(model, examples, replace(run, dir=run.dir / "polish"), hooks)  # its own checkpoint
+        polished = polishing.train(model, examples, replace(run, dir=run.dir / "polish"), hooks)  # its own checkpoint
         history.epochs += polished.epochs
         history.seconds += polished.seconds
         history.ended, history.search = polished.ended, polished.search

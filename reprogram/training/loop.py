@@ -6,7 +6,6 @@ on from the last complete epoch; random numbers depend on (seed, epoch) alone, s
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -18,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprogram import machine
 from reprogram.errors import BudgetSpent, ConfigError, Interrupted, SourceError
+from reprogram.full_precision import full_precision
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import ReprogrammedModel, pick
@@ -36,6 +37,7 @@ from reprogram.training.guard import Guard
 class History:
     """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended.
 
+    precision: that gradient steps ran the source in.
     search: what :class:`~reprogram.training.guard.Guard` judged of a search that sees losses only; empty for others.
     """
 
@@ -43,6 +45,7 @@ class History:
     seconds: float = 0.0
     examples: int = 0
     ended: str = "all epochs done"
+    precision: str = "float32"
     search: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,7 +59,8 @@ class Training(Checked):
 
     epochs: passes over the training examples (0 when nothing is trained by steps). batch_size: examples a step.
     optimiser: the strategy. augment: random changes to training images, or None. precision: ``auto``, ``float32`` or
-    ``bfloat16`` for the frozen source. resolutions: [[share, side], …]: until ``share`` of the run, source inputs are
+    ``bfloat16`` for the frozen source in gradient steps; nothing else is ever rounded.
+    resolutions: [[share, side], …]: until ``share`` of the run, source inputs are
     resized to ``side`` pixels (cheap early steps). patience: end when the training loss has not fallen by 1% for so many
     epochs; 0 never. adversarial: a loss that replaces the plain one, or its name (:mod:`reprogram.training.adversarial`).
     checkpoint_seconds: shortest time between two checkpoints; the last epoch always writes one.
@@ -84,8 +88,18 @@ class Training(Checked):
         self.adversarial = self.adversarial or None
 
     def fit(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
-        """Train ``model``'s program on ``examples`` in place. Raises ConfigError, SourceError, Interrupted."""
-        model.precision = precision.choose(self.precision, model.device)
+        """Train ``model``'s program on ``examples`` in place; afterwards it is the program as it is kept.
+
+        Raises ConfigError, SourceError, Interrupted.
+        """
+        model.unbuilt_copies()  # what cannot be kept is said before the work, not after it
+        with full_precision(model.device):
+            history = self.train(model, examples, run, hooks)
+            model.settle()
+        return history
+
+    def train(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
+        """What :meth:`fit` does before the program takes its kept form; other ways of training override this."""
         return _Fit(self, model, examples, run, hooks).run()
 
     def side(self, epoch: int) -> int | None:
@@ -104,7 +118,8 @@ class _Fit:
         self.labels = to_tensor_labels(examples.labels).to(model.device)
         self.loss_function = loss_for(model.target.problem)
         self.group: Alone = processes()
-        self.history = History()
+        self.precision = precision.choose(settings.precision, model.device)
+        self.history = History(precision=str(self.precision).removeprefix("torch."))
         self.cached: list[SourceOutput] | None = None
         self.folder = run.dir / "checkpoint"
         self.rows = np.arange(len(examples))  # that steps may use
@@ -195,7 +210,8 @@ class _Fit:
         for step in range(steps):
             rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
             problem = self.problem(rows, generator, seen)
-            loss = self.settings.optimiser.step(problem, epoch * steps + step)
+            with self.model.stepping(self.precision):
+                loss = self.settings.optimiser.step(problem, epoch * steps + step)
             if not np.isfinite(loss):
                 raise SourceError(
                     f"The training loss became {loss} in epoch {epoch + 1}; try a smaller training.optimiser.learning_rate."
@@ -295,7 +311,7 @@ def peak_memory_mb(device: torch.device | None = None) -> float:
     """Peak resident memory of this process (on CUDA: of the device), in MB."""
     if device is not None and device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return machine.peak_memory_mb()
 
 
 def fit(

@@ -1,4 +1,8 @@
-"""Which number format the frozen source runs in."""
+"""Which number format the frozen source runs in while gradient steps train a program.
+
+Only there: what is measured, cached, fitted in closed form, chosen or kept is always full float32
+(:mod:`reprogram.full_precision`), so a program answers on every machine what it answered where it was measured.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ CHOICES = ("auto", "float32", "bfloat16")
 
 
 def choose(precision: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 only where the processor or GPU multiplies it in hardware; emulated bfloat16 is slower."""
+    """``auto`` is bfloat16 on a GPU that multiplies it in hardware, and float32 on every CPU.
+
+    On CPUs with bfloat16 it is worth too little for figures that depend on the processor: ``docs/results/training_epoch.md``.
+    """
     if precision not in CHOICES:
-        raise ConfigError(f"training.precision={precision} is unknown; {nearest(precision, CHOICES)}")
+        raise ConfigError(f"training.precision={precision} is unknown; {nearest(str(precision), CHOICES)}")
     if precision == "auto":
-        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+        return torch.bfloat16 if device.type == "cuda" and has_fast_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 

@@ -46,9 +46,7 @@ class Bench:
             not self.source.differentiable and self.source.spec.feature_size is None
         ):  # asking would cost and show nothing
             raise NotApplicable(f"the source {self.source.name} does not show its features")
-        outputs = source_outputs(
-            self.source, examples, self.target.info, precision=self.model.precision, batch_size=self.batch_size
-        )
+        outputs = source_outputs(self.source, examples, self.target.info, batch_size=self.batch_size)
         features = outputs[0].features
         if features is None:
             raise NotApplicable(f"the source {self.source.name} does not show its features")
