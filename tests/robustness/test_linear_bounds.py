@@ -18,7 +18,7 @@ from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.linear_bounds import relax
 from reprogram.robustness.linear_bounds.bounds import Ball, Bounds, Box
-from reprogram.robustness.linear_bounds.certify import LinearBounds, network_value
+from reprogram.robustness.linear_bounds.certify import LinearBounds
 from reprogram.robustness.linear_bounds.trace import NotBounded, record
 from reprogram.robustness.smallest import smallest
 from reprogram.threat import Threat
@@ -28,7 +28,7 @@ from reprogram.threat import Threat
 def test_bounds_hold_samples_and_are_never_looser_than_intervals(norm, eps, everything):
     model, image = everything, torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
     network = record(model, image)
-    assert torch.allclose(network_value(network, image).float(), model(image[None])[0], atol=1e-5)
+    assert torch.allclose(network.value(image[None])[0].float(), model(image[None])[0], atol=1e-5)
     ball = Ball(image[None].double(), eps, norm)
     intervals = [edge.flatten() for edge in Bounds(network, ball, most=0).intervals[-1]]
     generator = torch.Generator().manual_seed(1)
@@ -193,7 +193,7 @@ def test_resize_pad_and_prompt_are_folded_into_the_first_layer(name):
     image = 0.5 + 0.05 * torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(1))
     network = record(model, image)
     value = model(image[None])[0]
-    assert torch.allclose(network_value(network, image).float(), value, atol=1e-4)
+    assert torch.allclose(network.value(image[None])[0].float(), value, atol=1e-4)
     jacobian = torch.func.jacrev(lambda x: model(x[None])[0])(image).flatten(1)
     low, high = Bounds(network, Ball(image[None].double(), 0.02, "l2")).output()
     half = 0.02 * jacobian.norm(dim=1)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reprogram.errors import ConfigError
 from reprogram.robustness.linear_bounds import relax
-from reprogram.robustness.linear_bounds.trace import Network, Node
+from reprogram.robustness.linear_bounds.trace import Network, Node, NotBounded
 from reprogram.threat import length
 
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 ROWS = 512  # rows that are substituted back at once
+OUTWARD = 1e-11  # rounding of float64 sums, as a share of the sum of their absolute terms
 
 
 @dataclass
@@ -27,6 +29,18 @@ class Ball:
     norm: str = "linf"
     low: float = 0.0
     high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.norm not in DUAL:
+            raise ConfigError(f"norm={self.norm!r} is not one of {', '.join(DUAL)}.")
+        if not 0 <= self.eps < float("inf"):
+            raise ConfigError(f"eps={self.eps} must be a number of at least 0.")
+        least, most = float(self.centre.min()), float(self.centre.max())
+        if not self.low <= least <= most <= self.high:
+            raise ConfigError(
+                f"The input's values run from {least:g} to {most:g}, outside [{self.low:g}, {self.high:g}]; "
+                "give its own range as low and high."
+            )
 
     def box(self) -> tuple[Tensor, Tensor]:
         return (self.centre - self.eps).clamp(min=self.low), (self.centre + self.eps).clamp(max=self.high)
@@ -46,6 +60,10 @@ class Box:
     least: Tensor
     most: Tensor
 
+    def __post_init__(self) -> None:
+        if not bool((self.least <= self.most).all()):
+            raise ConfigError("A box needs least <= most, value by value.")
+
     def box(self) -> tuple[Tensor, Tensor]:
         return self.least, self.most
 
@@ -57,17 +75,20 @@ class Box:
 class Bounds:
     """Intervals of every node's value; ``tighten`` makes those before a bend tighter by back-substitution.
 
+    The network is compared with its model at points of the ball first (NotBounded where they differ). Every bound is moved
+    outward by what rounding can do to it here, and by what was seen of the model's own rounding.
     most: bends that are tightened at most in all; beyond that the intervals of interval arithmetic are kept.
     parallel: lines below ReLU parallel to the chord (Fast-Lin) instead of adaptive ones; neither is always better.
     """
 
     def __init__(self, network: Network, ball: Ball | Box, most: int = 20_000, parallel: bool = False) -> None:
         self.network, self.ball, self.parallel = network, ball, parallel
+        network.confirm(*ball.box(), quick=True)
         self.tightened = network.bends() <= most
         self.intervals: list[tuple[Tensor, Tensor]] = []
         self._ends: dict[int, tuple[Tensor, Tensor]] = {}
         for place, node in enumerate(network.nodes):
-            self.intervals.append(self._on_a_line(place, node) or self._forward(node))
+            self.intervals.append(_finite(self._on_a_line(place, node) or self._forward(node)))
             reader = self._bend_after(place)
             if self.tightened and reader is not None and place not in self._ends:
                 self._tighten(place, reader)
@@ -82,9 +103,12 @@ class Bounds:
         flat = rows.to(low)
         middle, half = ((high + low) / 2).flatten(), ((high - low) / 2).flatten()
         interval = flat @ middle - flat.abs() @ half, flat @ middle + flat.abs() @ half
-        return (
-            torch.maximum(self._substitute(last, shaped), interval[0]),
-            torch.minimum(-self._substitute(last, -shaped), interval[1]),
+        room = flat.abs() @ (OUTWARD * (middle.abs() + half) + self.network.rounding.to(flat))
+        return _finite(
+            (
+                torch.maximum(self._substitute(last, shaped), interval[0]) - room,
+                torch.minimum(-self._substitute(last, -shaped), interval[1]) + room,
+            )
         )
 
     def _on_a_line(self, place: int, node: Node) -> tuple[Tensor, Tensor] | None:
@@ -93,7 +117,7 @@ class Bounds:
             self._ends[place] = self.ball.box()
         elif node.kind in ("affine", "add") and all(i in self._ends for i in node.inputs):
             parts = [self._ends[i] for i in node.inputs]
-            low, high = (torch.stack([part[end] for part in parts]).sum(0) for end in (0, 1))
+            low, high = (sum(part[end] for part in parts) for end in (0, 1))
             self._ends[place] = (node.function(low), node.function(high))
         if place not in self._ends:
             return None
@@ -110,7 +134,8 @@ class Bounds:
             return self.ball.box()
         low, high = self.intervals[node.inputs[0]]
         if node.kind == "affine":
-            middle, half = node.function((low + high) / 2), node.spread((high - low) / 2)
+            half = node.spread((high - low) / 2 + OUTWARD * torch.maximum(low.abs(), high.abs()))
+            middle = node.function((low + high) / 2)
             return middle - half, middle + half
         if node.kind == "add":
             parts = [self.intervals[i] for i in node.inputs]
@@ -139,15 +164,21 @@ class Bounds:
     def _substitute(self, place: int, rows: Tensor) -> Tensor:
         """Lower bounds [R] of rows [R, ...] times the value of a node, as a function of the input."""
         waiting: dict[int, Tensor] = {place: rows}
-        total = torch.zeros(len(rows), dtype=rows.dtype)
+        total, size = (torch.zeros(len(rows), dtype=rows.dtype) for _ in range(2))
         for position in range(place, 0, -1):
             if position not in waiting:
                 continue
             node, coefficients = self.network.nodes[position], waiting.pop(position)
             for source, passed, constant in self._back(node, coefficients):
                 waiting[source] = waiting[source] + passed if source in waiting else passed
-                total = total + constant
-        return total + self.ball.smallest(waiting[0]) if 0 in waiting else total
+                total, size = total + constant, size + self._size(source, passed)
+        bound = total + self.ball.smallest(waiting[0]) if 0 in waiting else total
+        return bound - OUTWARD * (size + total.abs())
+
+    def _size(self, source: int, rows: Tensor) -> Tensor:
+        """Sums [R] of the absolute terms of rows times a node's value: what rounding is measured by."""
+        low, high = self.intervals[source]
+        return rows.abs().flatten(1) @ torch.maximum(low.abs(), high.abs()).flatten()
 
     def _back(self, node: Node, rows: Tensor) -> list[tuple[int, Tensor, Tensor | float]]:
         """Coefficients [R, ...] of each input of a node, and what is constant."""
@@ -195,3 +226,9 @@ def _as(rows: Tensor, shape: torch.Size) -> Tensor:
         if size == 1 and rows.shape[dim] != 1:
             rows = rows.sum(dim, keepdim=True)
     return rows
+
+
+def _finite(ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    if not all(bool(torch.isfinite(edge).all()) for edge in ends):
+        raise NotBounded("There are no linear bounds here: values in the ball are not finite.")
+    return ends
