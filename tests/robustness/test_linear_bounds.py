@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -89,7 +90,7 @@ def test_one_hidden_neuron_is_analytic():
     image = torch.full((1, 1, 1), 0.25)  # before the ReLU: 0.5 +- 1, so relu is in [0, 1.5]
     low, high = Bounds(record(model, image), Ball(image[None].double(), 0.5, low=-math.inf, high=math.inf)).output()
     assert high.tolist() == pytest.approx([1.5, 0.5]) and low.tolist()[1] == pytest.approx(-1.0)
-    assert low.tolist()[0] == pytest.approx(0.0), "no looser than the interval"
+    assert low.tolist()[0] == pytest.approx(0.0, abs=1e-6), "no looser than the interval"
 
 
 @pytest.mark.parametrize("bend", ["tanh", "sigmoid"])
@@ -224,3 +225,62 @@ def test_a_box_bounds_value_by_value():
     weight = model[1].weight.double()
     assert torch.allclose(high, weight.clamp(min=0) @ most.flatten())
     assert torch.allclose(low, weight.clamp(max=0) @ most.flatten())
+
+
+def test_lines_below_a_relu_leave_the_least_area():
+    """CROWN's choice (Zhang et al. 2018): of all slopes in [0, 1] the one that leaves least between the line and the ReLU."""
+    low, high = torch.tensor([-1.0, -3.0, -2.0, -1.0, 1.0, -2.0]), torch.tensor([3.0, 1.0, 2.1, 0.2, 2.0, -1.0])
+    lines = relax.relu(low, high)
+    assert lines.low_slope.tolist() == [1, 0, 1, 0, 1, 0] and not lines.low.any()
+    assert lines.high_slope.tolist() == pytest.approx([3 / 4, 1 / 4, 2.1 / 4.1, 1 / 6, 1, 0])
+    assert lines.high.tolist() == pytest.approx([3 / 4, 3 / 4, 4.2 / 4.1, 1 / 6, 0, 0])
+    for least, most, slope in zip(low[:4].tolist(), high[:4].tolist(), lines.low_slope.tolist(), strict=False):
+        x = torch.linspace(least, most, 2001)
+        areas = [float((torch.relu(x) - s * x).mean()) for s in torch.linspace(0, 1, 21)]
+        assert float((torch.relu(x) - slope * x).mean()) == pytest.approx(min(areas), abs=1e-6)
+    parallel = relax.relu(low, high, parallel=True)
+    assert torch.equal(parallel.low_slope[:4], parallel.high_slope[:4])
+
+
+def relaxed(weight, bias, last, offset, box):
+    """The least value of ``last`` on relu(weight x + bias) over a box, each ReLU replaced by its triangle: a linear program."""
+    from scipy.optimize import linprog
+
+    least, most = box
+    middle, half = (most + least) / 2, (most - least) / 2
+    low = weight @ middle + bias - abs(weight) @ half
+    high = weight @ middle + bias + abs(weight) @ half
+    hidden, size = weight.shape
+    rows, limits = [], []
+    for j in range(hidden):
+        unit = np.eye(hidden)[j]
+        rows.append(np.r_[weight[j], -unit])  # z >= w x + b
+        limits.append(-bias[j])
+        slope = high[j] / (high[j] - low[j]) if low[j] < 0 < high[j] else float(low[j] >= 0)
+        line = -slope * low[j] if low[j] < 0 < high[j] else 0.0
+        rows.append(np.r_[-slope * weight[j], unit])  # z <= slope (w x + b) + line
+        limits.append(slope * bias[j] + line)
+    ends = [*zip(least, most, strict=True), *[(0, None)] * hidden]
+    found = linprog(np.r_[np.zeros(size), last], np.array(rows), np.array(limits), bounds=ends)
+    return found.fun + offset
+
+
+def test_bounds_are_close_to_the_linear_program_of_triangles_and_never_beyond_it():
+    """The triangle is what any lines can reach at best; adaptive lines must come close to it."""
+    gaps = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 2)).double().requires_grad_(False)
+        image = torch.rand(1, 2, 3, dtype=torch.float64)
+        ball = Ball(image[None], 0.4, low=-1.0, high=2.0)
+        low, high = Bounds(record(model, image), ball).output()
+        box = tuple(edge.flatten().numpy() for edge in ball.box())
+        first, last = model[1], model[3]
+        for row in range(2):
+            best = relaxed(
+                first.weight.numpy(), first.bias.numpy(), last.weight[row].numpy(), float(last.bias[row]), box
+            )
+            assert float(low[row]) <= best + 1e-7
+            width = float(high[row] - low[row])
+            gaps.append((best - float(low[row])) / width)
+    assert np.mean(gaps) < 0.04

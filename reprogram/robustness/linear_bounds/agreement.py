@@ -20,7 +20,7 @@ from reprogram.robustness.linear_bounds.recording import refusal
 Model = Callable[[Tensor], Tensor]
 POINTS = 8
 EXACT = 1e-6  # largest difference in float64, as a share of the largest logit
-CLOSE = 1e-3  # the same in the model's own precision
+CLOSE = 1e-4  # the same in the model's own precision
 ROOM = 8.0  # the largest difference in the ball may be this many times the largest that was seen
 
 

@@ -147,7 +147,7 @@ class Bounds:
 
     def _tighten(self, place: int, reader: Node) -> None:
         """Back-substitution from every value that interval arithmetic leaves undecided."""
-        low, high = (edge.clone() for edge in self.intervals[place])
+        low, high = (edge.clone(memory_format=torch.contiguous_format) for edge in self.intervals[place])
         undecided = (low < 0) & (high > 0) if reader.kind == "relu" else high - low > relax.THIN
         where = torch.nonzero(undecided.flatten()).squeeze(1)
         flat_low, flat_high = low.view(-1), high.view(-1)

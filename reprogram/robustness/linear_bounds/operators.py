@@ -23,6 +23,7 @@ Add = Callable[..., int]  # (kind, places, value, **more) -> place of the new no
 SAME = {  # the value itself
     aten.detach.default, aten.alias.default, aten.clone.default, aten.contiguous.default, aten.lift_fresh_copy.default,
 }  # fmt: skip
+VIEWS = (aten.view.default, aten._unsafe_view.default)
 # affine in the first argument with non-negative weights: an interval goes through end by end
 MONOTONE = {
     aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten.flatten.using_ints, aten.permute.default,
@@ -101,7 +102,9 @@ class Call:
                 keywords[argument.name] = value
             else:
                 positional.append(value)
-        return first(self.target(*positional, **keywords))
+        # what is a view of the value that was recorded need not be one of a value with another layout
+        target = aten.reshape.default if self.target in VIEWS else self.target
+        return first(target(*positional, **keywords))
 
     def affine(self, place: int, function: Map, spread: Map, value: Tensor | None = None) -> int:
         value = self.value if value is None else value

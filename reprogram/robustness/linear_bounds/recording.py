@@ -44,6 +44,9 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
+        if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+            self.refused = refusal(self.layers[-1], "it computes in mixed precision (autocast)")
+            raise self.refused
         if (name in READS or func in RAW) and any(map(_moves, args)):
             self.refused = refusal(
                 self.layers[-1], f"it reads values out of its tensors ({'data' if name.startswith('__') else name})"

@@ -105,9 +105,11 @@ class _Builder:
         if not isinstance(answer, torch.fx.Node):
             raise refusal("the model", "it does not answer with one tensor that depends on its input")
         wanted = _needed(answer)
-        for step in steps:
-            if step in wanted:
-                self._step(step)
+        for step in (step for step in steps if step in wanted):
+            if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):
+                raise refusal(self._layer(step), f"it draws at random ({step.target})")
+        for step in (step for step in steps if step in wanted):
+            self._step(step)
         if answer.name not in self.places:
             raise refusal("the model", "its answer does not depend on its input")
         value = self.values[answer.name]
@@ -139,8 +141,6 @@ class _Builder:
         layer, target = self._layer(step), step.target
         if not isinstance(target, torch._ops.OpOverload):
             raise refusal(layer, f"it is not on the list of operations with proven bounds ({target})")
-        if torch.Tag.nondeterministic_seeded in target.tags:
-            raise refusal(layer, f"it draws at random ({target})")
         if target in UNWRITTEN:
             raise refusal(layer, f"it reads memory that nothing wrote ({target})")
         named = self._named(step)

@@ -1,0 +1,226 @@
+"""Breaks the numerical cores on purpose, one line at a time, and says whether the tests notice.
+
+    python benchmarks/mutants.py                 # all of them (about 15 minutes on one core)
+    python benchmarks/mutants.py --only smoothing
+
+Works on a copy of the repository in a temporary folder. Right: every mutant is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+from common import versions
+
+ROOT = Path(__file__).parents[1]
+ROBUST, OUT, TRAIN = "reprogram/robustness", "reprogram/outputs", "reprogram/training"
+
+
+class Mutant(NamedTuple):
+    """``old`` in ``file``, which stands there once, becomes ``new``; ``tests`` should fail then."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+SMOOTH, CLEVER, THREAT = (f"tests/robustness/test_{name}.py" for name in ("smoothing", "clever", "threat"))
+BOUNDS, ATTACKS = "tests/robustness/test_linear_bounds.py", "tests/robustness/test_attacks.py"
+SOUND = "tests/robustness/test_certificates_are_proofs.py"
+GUARD, ZEROTH = "tests/training/test_guard.py", "tests/training/test_zeroth_order.py"
+METRICS, GENETIC = "tests/evaluation/test_metrics.py", "tests/molecules/test_genetic.py"
+LABELS, RIDGE = "tests/outputs/test_label_mappings.py", "tests/outputs/test_ridge_taps.py"
+LINEAR = f"{ROBUST}/linear_bounds"
+
+MUTANTS = (
+    # survived once
+    Mutant("smoothing: the gradient's bound is not paid for", f"{ROBUST}/smoothing.py",
+           "split = lower_bound(hits, self.samples, self.alpha / 2)",
+           "split = lower_bound(hits, self.samples, self.alpha)", SMOOTH),
+    Mutant("smoothing: the gradient gets all of alpha", f"{ROBUST}/smoothing.py",
+           "Gradient(*halves, self.samples, self.alpha / 2)", "Gradient(*halves, self.samples, self.alpha)", SMOOTH),
+    Mutant("smoothing: two bounds each get the whole delta", f"{ROBUST}/smoothing.py",
+           "half = self.delta / 2", "half = self.delta", SMOOTH),
+    Mutant("smoothing: no union over the coordinates", f"{ROBUST}/smoothing.py",
+           "math.log(4 * self.first.numel() / delta)", "math.log(4 / delta)", SMOOTH),
+    Mutant("smoothing: no union over the signs", f"{ROBUST}/smoothing.py",
+           "size * math.log(2) + math.log(2 / delta)", "math.log(2 / delta)", SMOOTH),
+    Mutant("CLEVER: l2 radius uniform instead of volume", f"{ROBUST}/clever.py",
+           "generator=generator) ** (1 / size)", "generator=generator)", CLEVER),
+    Mutant("threat: the l1 step ignores the box", "reprogram/threat.py",
+           "stuck = ((where <= self.low) & (flat < 0)) | ((where >= self.high) & (flat > 0))",
+           "stuck = torch.zeros_like(flat, dtype=torch.bool)", THREAT),
+    Mutant("bounds: the flat line below a ReLU always", f"{LINEAR}/relax.py",
+           "adaptive = (high >= -low).to(low)", "adaptive = torch.zeros_like(low)", BOUNDS),
+    Mutant("bounds: the wrong one of both lines below a ReLU", f"{LINEAR}/relax.py",
+           "adaptive = (high >= -low).to(low)", "adaptive = (high < -low).to(low)", BOUNDS),
+    Mutant("metrics: calibration interval not turned around", "reprogram/evaluation/metrics.py",
+           "low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)", "low, high = low, high", METRICS),
+    Mutant("hold-out: no standard error", f"{TRAIN}/guard.py",
+           "better = float(fall.mean()) > error", "better = float(fall.mean()) > 0", GUARD),
+    Mutant("hold-out: the error is not divided by the root of n", f"{TRAIN}/guard.py",
+           "fall.std() / len(fall) ** 0.5", "fall.std()", GUARD),
+    Mutant("SPSA-GC: no correction", f"{TRAIN}/spsa_gc.py",
+           "(gradient + self.momentum * self.velocity)", "gradient", ZEROTH),
+    Mutant("SPSA-GC: no momentum in the velocity", f"{TRAIN}/spsa_gc.py",
+           "self.velocity = self.momentum * self.velocity + gradient", "self.velocity = gradient", ZEROTH),
+    Mutant("ensemble: logits of several labels are averaged", f"{OUT}/ensemble.py",
+           "torch.logit(answers.sigmoid().mean(0), eps=1e-6)", "answers.mean(0)", "tests/outputs/test_ensemble.py"),
+    Mutant("surrogate: its trust never moves", "molecules/search/surrogate.py",
+           "0.7 * self.trust + 0.3 * rms", "self.trust", "tests/molecules/test_surrogate.py"),
+    Mutant("surrogate: errors are not in its own deviations", "molecules/search/surrogate.py",
+           "(values[-len(paid) :] - mean) / spread", "values[-len(paid) :] - mean", "tests/molecules/test_surrogate.py"),
+    # more of them
+    Mutant("Clopper-Pearson: the wrong tail", f"{ROBUST}/smoothing.py",
+           "beta.ppf(alpha, hits, samples - hits + 1)", "beta.ppf(alpha, hits + 1, samples - hits + 1)", SMOOTH),
+    Mutant("smoothing: a signed error of the l2 bound", f"{ROBUST}/smoothing.py",
+           "(math.sqrt(1 + e * e) + e), upper", "(math.sqrt(1 + e * e) - e), upper", SMOOTH),
+    Mutant("APGD: the step is not halved", f"{ROBUST}/attacks/apgd.py",
+           "s.step = torch.where(back, s.step / 2, s.step)", "s.step = torch.where(back, s.step, s.step)", ATTACKS),
+    Mutant("APGD: the step is halved where progress is good", f"{ROBUST}/attacks/apgd.py",
+           "rises <= RHO * window", "rises > RHO * window", ATTACKS),
+    Mutant("APGD: no momentum", f"{ROBUST}/attacks/apgd.py",
+           "MOMENTUM * (z - s.x) + (1 - MOMENTUM) * inertia", "z - s.x", ATTACKS),
+    Mutant("APGD: the l1 step changes the smallest coordinates", f"{ROBUST}/attacks/apgd.py",
+           "place = ((1 - share) * flat.shape[1])", "place = (share * flat.shape[1])", ATTACKS),
+    Mutant("threat: l1 projection on the ball alone", "reprogram/threat.py",
+           "self.low - flat, self.high - flat, self.eps).view_as(x0)", "-1e9 + 0 * flat, 1e9 + 0 * flat, self.eps).view_as(x0)",
+           THREAT),
+    Mutant("threat: random l2 points at uniform radius", "reprogram/threat.py",
+           "radius ** (1 / shape[1])", "radius", THREAT),
+    Mutant("ridge: no leave-one-out division", f"{OUT}/_ridge.py",
+           "residual = residual / (1.0 - leverage).clamp_min(1e-9)[:, None]", "residual = residual * 1.0", RIDGE),
+    Mutant("ridge: the intercept has no leverage", f"{OUT}/_ridge.py",
+           "leverage = share + left.square() @ shrink", "leverage = left.square() @ shrink", RIDGE),
+    Mutant("Tanimoto: shared bits counted twice", "molecules/chemistry.py",
+           "shared = a @ b.T\n    total = a.sum(1)[:, None] + b.sum(1)[None, :] - shared",
+           "shared = a @ b.T\n    total = a.sum(1)[:, None] + b.sum(1)[None, :]", "tests/molecules/test_surrogate.py"),
+    Mutant("metrics: a 90 % percentile", "reprogram/evaluation/metrics.py", "[2.5, 97.5]", "[5, 95]", METRICS),
+    Mutant("calibration error: bins closed on the left", "reprogram/evaluation/bootstrap.py",
+           "np.ceil(confidence * bins).astype(int) - 1", "np.floor(confidence * bins).astype(int)", METRICS),
+    Mutant("frequency mapping: probability instead of counts", f"{OUT}/_counts.py",
+           "table = hits + mass / (mass.sum() + 1.0)", "table = mass + hits / (hits.sum() + 1.0)", LABELS),
+    Mutant("Bayesian mapping: smoothing in the wrong place", f"{OUT}/bayesian.py",
+           "counts / (counts.sum(1, keepdim=True) + self.smoothing)",
+           "(counts + self.smoothing) / counts.sum(1, keepdim=True).clamp_min(1)", LABELS),
+    Mutant("SPSA: the sign of the difference", f"{TRAIN}/spsa_gc.py",
+           "plus, minus = values.chunk(2)", "minus, plus = values.chunk(2)", ZEROTH),
+    Mutant("random gradient-free: the dimension is left out", f"{TRAIN}/rgf.py",
+           "return len(start) * (slopes", "return (slopes", ZEROTH),
+    Mutant("CMA-ES: the spread of the subspace", f"{TRAIN}/cma_es.py",
+           "self.spread * math.sqrt(dimension / k)", "self.spread", ZEROTH),
+    Mutant("penalized logP: the sign of the ring term", "molecules/oracles/penalized_logp.py",
+           "(-max(largest_ring(mol) - 6, 0)", "(max(largest_ring(mol) - 6, 0)", "tests/molecules/test_scoring.py"),
+    Mutant("Gaussian process: the mean is not added back", "molecules/search/gaussian_process.py",
+           "return self.mean + self.spread * mean,", "return self.spread * mean,", GENETIC),
+    Mutant("Gaussian process: variance without what is explained", "molecules/search/gaussian_process.py",
+           'self._own(rows) - np.einsum("nm,nm->m", explained, explained)', "self._own(rows)", GENETIC),
+    Mutant("Gaussian process: the amplitude is left out", "molecules/search/gaussian_process.py",
+           "np.sqrt(self._amplitude * variance)", "np.sqrt(variance)", GENETIC),
+    Mutant("DL-TND: similarity of the images of the label itself", f"{ROBUST}/trojan/data_limited.py",
+           "masked_fill(kept, torch.nan)", "masked_fill(~kept, torch.nan)", "tests/robustness/test_trojan_inspection.py"),
+    Mutant("DL-TND: the index prefers large masks", f"{ROBUST}/trojan/data_limited.py",
+           "return np.median(size) - size - 0.25", "return size - np.median(size) - 0.25",
+           "tests/robustness/test_trojan_inspection.py"),
+    Mutant("temperature: the slope's sign", f"{OUT}/_ridge.py",
+           "too_sharp = slope > 0", "too_sharp = slope < 0", RIDGE),
+    Mutant("PMO: the curve has steps instead of lines", "molecules/auc.py",
+           "(now + previous) / 2", "now", "tests/molecules/test_auc.py"),
+    Mutant("Brier: the best factor is the worst", f"{TRAIN}/brier.py",
+           "torch.stack(errors).argmin()", "torch.stack(errors).argmax()", GUARD),
+    Mutant("Weibull: the maximum instead of the end point", f"{ROBUST}/clever.py",
+           "locations[number] = location", "locations[number] = top", CLEVER),
+    # certificates
+    Mutant("bounds: inputs of a sum are made unique", f"{LINEAR}/operators.py",
+           'return call.add("add", (left, right), call.value)', 'return call.add("add", tuple({left, right}), call.value)',
+           SOUND),
+    Mutant("bounds: batch statistics are taken for constants", f"{LINEAR}/operators.py",
+           'if call.arguments.get("training"):', "if False:", SOUND),
+    Mutant("bounds: random draws are believed", f"{LINEAR}/trace.py",
+           'if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):', "if False:", SOUND),
+    Mutant("bounds: the graph is not compared", f"{LINEAR}/agreement.py",
+           "if not float(gap.max()) <= EXACT * scale:", "if False:", SOUND),
+    Mutant("bounds: batches are not compared", f"{LINEAR}/agreement.py",
+           "if not float(gap.max()) <= CLOSE * scale:", "if False:", SOUND),
+    Mutant("bounds: values may be read out", f"{LINEAR}/recording.py",
+           "if (name in READS or func in RAW) and any(map(_moves, args)):", "if False:", SOUND),
+    Mutant("bounds: state is not looked at", f"{LINEAR}/agreement.py",
+           "if changed is not None:", "if False:", SOUND),
+    Mutant("bounds: the chord above a ReLU without its offset", f"{LINEAR}/relax.py",
+           "-high * low / width", "0 * low", BOUNDS),
+    Mutant("bounds: half-widths go through weights with their signs", f"{LINEAR}/operators.py",
+           "positive = {weights: call.arguments[weights].abs()}", "positive = {weights: call.arguments[weights]}", SOUND),
+    Mutant("bounds: an l2 ball measured in l1", f"{LINEAR}/bounds.py",
+           '"l2": "l2", "linf"', '"l2": "linf", "linf"', BOUNDS),
+    Mutant("certify: no room for rounding", f"{LINEAR}/certify.py", "eps * (1 + SLACK) + TINY", "eps", SOUND),
+)  # fmt: skip
+
+
+def copy_of(root: Path, target: Path) -> None:
+    """The tracked and new files of the repository, not what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout  # fmt: skip
+    for name in listed.splitlines():
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, target / name)
+
+
+def survives(mutant: Mutant, copy: Path) -> bool:
+    """Applies a mutant to the copy, runs its tests, and takes it back."""
+    file = copy / mutant.file
+    text = file.read_text()
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.what}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}.")
+    file.write_text(text.replace(mutant.old, mutant.new))
+    try:
+        return passes(mutant.tests, copy)
+    finally:
+        file.write_text(text)
+
+
+def passes(tests: str, copy: Path) -> bool:
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", tests]
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=600)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{tests} did not run: {done.stdout.decode()[-500:]}")
+    return done.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only mutants with this in what they do or in their file")
+    options = parser.parse_args()
+    chosen = [m for m in MUTANTS if options.only in m.what or options.only in m.file]
+    began, results = time.time(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        copy_of(ROOT, Path(folder))
+        for mutant in chosen:
+            results[mutant.what] = "SURVIVED" if survives(mutant, Path(folder)) else "killed"
+            print(f"{results[mutant.what]:9s} {mutant.what}", flush=True)
+        healthy = {tests: passes(tests, Path(folder)) for tests in sorted({m.tests for m in chosen})}
+    killed = sum(r == "killed" for r in results.values())
+    figures = {
+        "mutants": len(results), "killed": killed, "survived": [w for w, r in results.items() if r != "killed"],
+        "tests_that_fail_without_a_mutant": [t for t, passed in healthy.items() if not passed], "results": results,
+        "seconds": round(time.time() - began, 1), "versions": versions("torch"),
+    }  # fmt: skip
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
