@@ -23,6 +23,9 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _PIECE = 1 << 20
+MOST_FILES = 10_000  # of one folder
+TEXTS = (".json", ".txt", ".jinja", ".yaml", ".yml")
+LARGEST_TEXT = 128 << 20  # bytes; the largest tokenizer.json of a published model has 33 MB
 
 
 def read_bytes(path: str | Path, limit: int, error: type[ReprogramError] = ArtifactError) -> bytes:
@@ -75,6 +78,28 @@ def check_regular(path: str | Path, error: type[ReprogramError] = ArtifactError,
     if limit is not None and size > limit:
         raise error(f"{path} has {size:,} bytes; at most {limit:,} are read.")
     return Path(path)
+
+
+def check_folder(folder: str | Path, error: type[ReprogramError] = ArtifactError) -> None:
+    """Refuse a folder with special files, or with text files beyond all measure, before a library opens what is in it.
+
+    For libraries that choose themselves which files they read; a link that leads nowhere is as good as no file.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for number, entry in enumerate(entries):
+                if number >= MOST_FILES:
+                    raise error(f"{folder} has more than {MOST_FILES:,} files.")
+                try:
+                    found = os.stat(entry.path)
+                except OSError:
+                    continue
+                if not stat.S_ISDIR(found.st_mode):
+                    _refuse_special(found.st_mode, entry.path, error)
+                    if Path(entry.name).suffix in TEXTS and found.st_size > LARGEST_TEXT:
+                        raise error(f"{entry.path} has {found.st_size:,} bytes; at most {LARGEST_TEXT:,} are read.")
+    except OSError as problem:
+        raise error(f"{folder} cannot be read: {problem.strerror or problem}.") from problem
 
 
 def _open_regular(path: str | Path, error: type[ReprogramError]) -> int:

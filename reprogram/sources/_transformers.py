@@ -1,4 +1,8 @@
-"""Load transformers models quietly, completely or not at all, and say in one sentence what is wrong."""
+"""Load transformers models quietly, completely or not at all, and say in one sentence what is wrong.
+
+A model folder may come from a stranger: code that lies in it never runs and is never asked about, special files in it are
+refused before transformers opens them, and a configuration may not order more memory than its weights fill.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,13 @@ import torch
 from torch import nn
 
 from reprogram.errors import SourceError
+from reprogram.files import check_folder
+
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack")
+MOST_TIMES = 16  # bytes of float32 parameters a byte of the weight files: 2 bits a parameter are the least that is known
+SLACK = 64 << 20  # bytes of buffers and tied weights that no file holds
+LARGEST_RANDOM = 2 << 30  # bytes of parameters that random weights may take where no file says how many there are
+MOST_LAYERS = 1000
 
 
 @contextmanager
@@ -27,6 +38,41 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def pretrained(auto: Any, where: str, **options: Any) -> Any:
+    """``auto.from_pretrained``: the one place where transformers is asked for what lies in a folder or on the hub."""
+    with quiet():
+        return auto.from_pretrained(where, **options, trust_remote_code=False)
+
+
+def check_config(auto: Any, config: Any, folder: Path | None, name: str) -> None:
+    """SourceError where ``config`` names code of the hub, or orders far more memory than the weights of ``folder`` fill.
+
+    An ``attn_implementation`` with a slash is a repository whose compiled code transformers would fetch and run, whatever
+    ``trust_remote_code`` says, where the package ``kernels`` is installed.
+    """
+    for part in (config, *(getattr(config, key, None) for key in getattr(config, "sub_configs", ()))):
+        for key in ("_attn_implementation", "_experts_implementation"):
+            if "/" in str(getattr(part, key, None)):
+                code = str(getattr(part, key))[:80]
+                raise SourceError(f"The configuration of {name} asks for code of the hub ({code}), which is never run.")
+    for key, value in config.to_dict().items():
+        deep = sum(v for v in value if isinstance(v, int)) if isinstance(value, list) else value
+        if ("layer" in key or "depth" in key) and isinstance(deep, int) and deep > MOST_LAYERS:
+            raise SourceError(f"The configuration of {name} has {key}={deep:,}; at most {MOST_LAYERS:,} are built.")
+    held = sum(f.stat().st_size for f in folder.iterdir() if f.suffix in WEIGHTS and f.is_file()) if folder else 0
+    most = MOST_TIMES * held + SLACK if held else LARGEST_RANDOM
+    try:
+        with torch.device("meta"), quiet():
+            model = auto.from_config(config, trust_remote_code=False)
+    except Exception:  # an architecture that needs real numbers while it is built; loading it says what else is wrong
+        return
+    planned = sum(p.numel() for p in model.parameters()) * 4
+    if folder is not None and planned > most:  # on the hub, size is a question of what was downloaded
+        raise SourceError(
+            f"The configuration of {name} orders {planned:,} bytes of parameters, but its weight files have {held:,}."
+        )
 
 
 @contextmanager
@@ -47,13 +93,13 @@ def load_config(name: str) -> Any:
 
     folder = Path(name)
     if folder.is_dir():
+        check_folder(folder, SourceError)
         if not (folder / "config.json").is_file():
             raise SourceError(f"The folder {name} holds no model: config.json is missing.")
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.exists() or not name.strip():
         raise SourceError(f"source.name={name} is not a model folder, and not a hub name such as microsoft/resnet-18.")
     try:
-        with quiet():
-            return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return pretrained(AutoConfig, name)
     except Exception as error:
         text = " ".join(str(error).split())[:160].rstrip(".")
         where = f"The folder {name} holds no readable model" if folder.is_dir() else f"'{name}' is not a local folder"
@@ -87,16 +133,20 @@ def load_whole(name: str, config: Any) -> nn.Module:
 
 def random_model(auto: Any, config: Any, seed: int) -> nn.Module:
     """The architecture of ``config`` with the weights that ``seed`` draws."""
+    check_config(auto, config, _folder(config._name_or_path), str(config._name_or_path) or "the model")
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
-        return auto.from_config(config)
+        return auto.from_config(config, trust_remote_code=False)
+
+
+def _folder(name: str) -> Path | None:
+    return Path(name) if name and Path(name).is_dir() else None
 
 
 def _load(auto: Any, name: str, config: Any, architecture: str) -> nn.Module:
+    check_config(auto, config, _folder(name), name)
     with _sentences(name, "The weights"):
-        model, report = auto.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-        )
+        model, report = pretrained(auto, name, config=config, dtype=torch.float32, output_loading_info=True)
     missing = sorted(report["missing_keys"])
     if missing and all("pooler" in key for key in missing):  # DINO checkpoints come without one
         model.pooler = None

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Length, NotEmpty, Seed
-from reprogram.sources._transformers import load_config, load_processor, load_whole, quiet, random_model
+from reprogram.sources._transformers import load_config, load_processor, load_whole, pretrained, random_model
 from reprogram.sources.efficientnet import imagenet_labels
 from reprogram.sources.pooling import pool_tokens, taps_by_layer
 from reprogram.sources.preprocessing import Preprocessing
@@ -116,8 +116,7 @@ def _tokenizer(name: NotEmpty) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return pretrained(AutoTokenizer, name)
     except Exception as error:  # OSError, ValueError, HTTP errors of several libraries
         raise SourceError(f"The tokenizer of {name} cannot be read: {' '.join(str(error).split())[:160]}.") from error
 

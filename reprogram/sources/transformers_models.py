@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError, SourceError, nearest
-from reprogram.sources._transformers import quiet, random_model
+from reprogram.files import check_folder
+from reprogram.sources._transformers import check_config, pretrained, random_model
 
 HEADS = {"encoder": "AutoModel", "masked_lm": "AutoModelForMaskedLM", "causal_lm": "AutoModelForCausalLM"}
 
@@ -39,17 +40,18 @@ class Checkpoint:
                     f"source.model={model} does not exist: a hub name, a folder or a .gguf file is needed."
                 )
             self.folder, self.where = path.parent, str(path.parent)
+        if self.folder is not None:
+            check_folder(self.folder, SourceError)
         if gguf is not None:
             self.options = {"gguf_file": gguf.name}
 
     def load(self, auto: Any, **more: Any) -> Any:
         """``auto.from_pretrained`` with its errors in one sentence."""
         try:
-            with quiet():
-                return auto.from_pretrained(self.where, **self.options, **more)
+            return pretrained(auto, self.where, **self.options, **more)
         except ImportError as error:
             raise SourceError(f"source.model={self.model} needs a package: {_first_line(error)}") from error
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # of several libraries, on files that may hold anything
             raise SourceError(f"source.model={self.model} cannot be loaded: {_first_line(error)}") from error
 
 
@@ -75,6 +77,7 @@ def load_network(checkpoint: Checkpoint, head: str, random_weights: int | None) 
     if random_weights is not None:
         network = random_model(auto, config, random_weights).float()
     else:
+        check_config(auto, config, checkpoint.folder, f"source.model={checkpoint.model}")
         network, info = checkpoint.load(auto, dtype=torch.float32, output_loading_info=True)
         missing = [key for key in info["missing_keys"] if "pooler" not in key]
         if missing:

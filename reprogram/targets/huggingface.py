@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(name, config)
+        loaded = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(name, config, **_no_code(datasets))
     except Exception as error:  # HTTP, parsing, and naming errors of several libraries
         text = " ".join(str(error).split())[:200].rstrip(".")
         raise DataError(f"target.name={name} cannot be loaded: {text}.") from error
@@ -177,6 +178,12 @@ def _load(name: str, config: str | None) -> dict[str, Any]:
         if not bars:
             datasets.enable_progress_bars()
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+
+
+def _no_code(datasets: Any) -> dict[str, Any]:
+    """Never the loading script of a dataset: an option of older releases, which newer ones do not know."""
+    known = inspect.signature(datasets.load_dataset).parameters
+    return {"trust_remote_code": False} if "trust_remote_code" in known else {}
 
 
 def _input_column(table: Any, given: str | None, label: str, name: str) -> str:
