@@ -3,7 +3,8 @@
 As in PEFT, the frozen model is named and never copied; ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` do
 what their namesakes do there. A program may come from a stranger, so that loading executes nothing: methods are chosen
 by name among ours, every value is checked against its type and every tensor against the shape that the method builds.
-Whatever is wrong ends in one :class:`ArtifactError` sentence.
+Whatever is wrong ends in one :class:`ArtifactError` sentence. Files are read by :mod:`reprogram.files`: regular ones alone,
+and never more bytes than are allowed.
 
 program.json::
 
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprogram import __version__
-from reprogram.errors import ArtifactError, ReprogramError
+from reprogram.errors import ArtifactError, ReprogramError, nearest
+from reprogram.files import read_bytes, read_json
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
 from reprogram.registry import find, names
 from reprogram.result import finite, write_atomically
@@ -40,6 +42,8 @@ LARGEST_JSON = 16 << 20  # bytes; names of 100,000 classes fit
 SLACK = 8 << 20  # bytes that a description may order beyond what its file holds
 LARGEST_TENSORS = 1 << 30  # bytes; a program is kilobytes, a kernel expansion megabytes
 LARGEST_SIDE = 20_000  # pixels of a target image
+LARGEST_COUNT = 20_000  # numbers in a configuration that no tensor of the file stands for; seeds may be larger
+LONGEST_LIST, LONGEST_TEXT = 1_000, 4_096  # in a configuration
 
 
 def save_pretrained(
@@ -84,14 +88,26 @@ def from_pretrained(
     source: the frozen model, where it is loaded already or where the program cannot name it (a module from Python);
     left out, it is loaded as the program says. Raises ArtifactError in one sentence if anything does not fit.
     """
+    try:
+        return _load(_locate(folder_or_hub_id), source).to(device)
+    except ArtifactError as error:
+        raise ArtifactError(f"{_one_line(error, 800)}.") from error
+    except (ReprogramError, MemoryError, RecursionError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # a stranger's values reach every line of the loading; that nothing else comes out of it is tested by mutations
+        raise ArtifactError(f"The program in {folder_or_hub_id} cannot be loaded: {_one_line(error)}.") from error
+
+
+def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
     from reprogram.model import ReprogrammedModel
 
-    folder = _locate(folder_or_hub_id)
     description = _read_description(folder / JSON_FILE)
     target = _target(description["target"], folder)
     source = source if source is not None else _load_source(description["source"], folder)
     _check_fingerprint(source, description["source"], folder)
     tensors = _read_tensors(folder / TENSOR_FILE, description["tensors"])
+    held = sum(t.numel() for t in tensors.values())
+    for part in ("input", "output"):
+        _check_amounts(description[part]["config"], held, f"{part} of {folder / JSON_FILE}")
 
     def build() -> ReprogrammedModel:
         where = folder / JSON_FILE
@@ -112,11 +128,20 @@ def from_pretrained(
         raise ArtifactError(
             f"The program in {folder} cannot be built for source '{source.name}': {_one_line(error)}."
         ) from error
-    return model.to(device)
+    for tap in model.output.taps():
+        if tap.layer not in source.spec.taps:
+            raise ArtifactError(
+                f"The program in {folder} reads the layer '{tap.layer}', which source '{source.name}' does not have; "
+                f"{nearest(tap.layer, source.spec.taps)}"
+            )
+    return model
 
 
 def describe_program(folder_or_hub_id: str | Path) -> dict[str, Any]:
-    """The content of ``program.json``, checked; nothing is built. Raises ArtifactError."""
+    """The content of ``program.json``, checked; nothing is built. Raises ArtifactError.
+
+    ``metrics`` are ``{name: {"value", "low", "high"}}`` with numbers or None, whatever shape they were kept in.
+    """
     return _read_description(_locate(folder_or_hub_id) / JSON_FILE)
 
 
@@ -150,9 +175,9 @@ def model_card(description: dict[str, Any]) -> str:
         ("Output mapping", f"{description['output']['name']} `{json.dumps(description['output']['config'])}`"),
         ("Size", f"{description['tensors']['bytes']:,} bytes"),
     ]
-    for name, metric in description["metrics"].items():
-        shown = metric.get("value") if isinstance(metric, dict) else metric
-        rows.append((name.replace("_", " "), f"{shown:.3f}" if isinstance(shown, float) else str(shown)))
+    for name, metric in _metrics(description["metrics"]).items():
+        between = "" if metric["low"] is None else f" ({metric['low']:.3f} to {metric['high']:.3f})"
+        rows.append((name.replace("_", " "), f"{metric['value']:.3f}{between}"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         "---\nlibrary_name: reprogram\ntags:\n- reprogram\n- model-reprogramming\n---\n"
@@ -194,15 +219,7 @@ def _locate(folder_or_hub_id: str | Path) -> Path:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_JSON:
-            raise ArtifactError(f"{path} has {size:,} bytes; at most {LARGEST_JSON:,} are read.")
-        description = json.loads(path.read_bytes(), parse_constant=_no_constant)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not valid JSON: {_one_line(error)}.") from error
+    description = read_json(path, LARGEST_JSON)
     if not isinstance(description, dict) or type(description.get("schema")) is not int:
         raise ArtifactError(f"{path} does not describe a program: 'schema' is missing.")
     if description["schema"] != SCHEMA:
@@ -214,7 +231,42 @@ def _read_description(path: Path) -> dict[str, Any]:
         for inner, allowed in keys.items():
             if inner not in part or not isinstance(part[inner], allowed) or isinstance(part[inner], bool):
                 raise ArtifactError(f"{path}: '{key}.{inner}' is missing or is not of the right type.")
-    return description
+            if isinstance(part[inner], str) and len(part[inner]) > LONGEST_TEXT:
+                raise ArtifactError(f"{path}: '{key}.{inner}' is longer than {LONGEST_TEXT:,} characters.")
+    return description | {"metrics": _metrics(description.get("metrics"))}
+
+
+def _metrics(found: Any) -> dict[str, dict[str, Any]]:
+    """Figures as they may be kept (a number, or an object with one) as ``{name: {"value", "low", "high"}}``."""
+    read = {}
+    for name, metric in found.items() if isinstance(found, dict) else ():
+        given = metric if isinstance(metric, dict) else {"value": metric}
+        figures = {key: given.get(key) if _is_number(given.get(key)) else None for key in ("value", "low", "high")}
+        if figures["value"] is not None:
+            if figures["low"] is None or figures["high"] is None:
+                figures |= {"low": None, "high": None}
+            read[name] = {key: None if value is None else float(value) for key, value in figures.items()}
+    return read
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # float() takes it
+
+
+def _check_amounts(config: Any, held: int, where: str, key: str = "config") -> None:
+    """Refuse numbers that no tensor stands for, and lists and texts beyond all use, before anything is built of them."""
+    if isinstance(config, dict | list):
+        if len(config) > LONGEST_LIST:
+            raise ArtifactError(f"The {where} has {len(config):,} entries in '{key}'; at most {LONGEST_LIST:,} are read.")
+        for name, value in config.items() if isinstance(config, dict) else ((key, value) for value in config):
+            _check_amounts(value, held, where, str(name)[:80])
+    elif isinstance(config, str) and len(config) > LONGEST_TEXT:
+        raise ArtifactError(f"The {where} has a text of {len(config):,} characters in '{key}'.")
+    elif isinstance(config, int) and key != "seed" and abs(config) > max(LARGEST_COUNT, held):
+        raise ArtifactError(
+            f"The {where} has {key}={config if abs(config) < 10**30 else 'a number of many digits'}, but the tensors of the "
+            f"program have {held:,} numbers."
+        )
 
 
 _TEXT = (str,)
@@ -225,10 +277,6 @@ _REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
     "output": {"name": _TEXT, "config": (dict,)},
     "tensors": {"sha256": _TEXT, "bytes": (int,)},
 }
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
@@ -262,6 +310,8 @@ def _load_source(data: dict[str, Any], folder: Path) -> SourceModel:
         loader = find("reprogram.sources", data["loader"], SourceModel)
         if not loader.named_in_programs:
             raise ArtifactError(f"source '{data['loader']}' is never loaded by name; pass it as source=MODEL")
+        if isinstance(labels := data["options"].get("labels"), str) and labels != "imagenet":
+            raise ArtifactError(f"source.labels={labels} names a file of this machine; pass the source as source=MODEL")
         return loader(**check_arguments(loader, data["options"], where))
     except ReprogramError as error:
         raise ArtifactError(f"The source of the program in {folder} cannot be loaded: {_one_line(error)}.") from error
@@ -314,13 +364,7 @@ def _state(part: Method) -> list[Tensor]:
 def _read_tensors(path: Path, stated: dict[str, Any]) -> dict[str, Tensor]:
     from safetensors.torch import load
 
-    try:
-        size = path.stat().st_size
-        if size > LARGEST_TENSORS:
-            raise ArtifactError(f"{path} has {size:,} bytes; at most {LARGEST_TENSORS:,} are read.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
+    data = read_bytes(path, LARGEST_TENSORS)
     if len(data) != stated["bytes"] or hashlib.sha256(data).hexdigest() != stated["sha256"]:
         raise ArtifactError(f"{path} is damaged, or belongs to another {JSON_FILE}: its digest differs.")
     try:
@@ -329,7 +373,8 @@ def _read_tensors(path: Path, stated: dict[str, Any]) -> dict[str, Tensor]:
         raise ArtifactError(f"{path} is not a safetensors file: {_one_line(error)}.") from error
 
 
-def _one_line(error: Exception) -> str:
-    """An error's first sentence on one line without its full stop, and never longer than a sentence is."""
+def _one_line(error: BaseException, longest: int = 300) -> str:
+    """An error's text on one line without its full stop, never longer than a sentence is, safe to show on a terminal."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return (text if len(text) <= 300 else text[:299] + "…").rstrip(".")
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return (text if len(text) <= longest else text[: longest - 1] + "…").rstrip(".")

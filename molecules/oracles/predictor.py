@@ -16,9 +16,11 @@ import torch
 from molecules import chemistry
 from molecules.oracles.base import MAXIMISE, Answer, Oracle
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.files import read_text
 from reprogram.model import ReprogrammedModel
 from reprogram.ranges import Share
 
+LARGEST_KNOWN = 256 << 20  # bytes
 KNOWN = "known_molecules.smi"  # beside a program: the molecules that it was trained on, one a line
 
 
@@ -101,4 +103,4 @@ def _known(folder: Path | None) -> list[str]:
     path = None if folder is None else folder / KNOWN
     if path is None or not path.exists():
         raise DataError(f"oracle.guard needs the training molecules in {path or KNOWN}, one SMILES a line.")
-    return path.read_text().split()
+    return read_text(path, LARGEST_KNOWN, DataError).split()

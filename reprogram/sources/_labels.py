@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from reprogram.errors import ConfigError
+from reprogram.files import read_text
+
+MOST_LABELS = 100_000
+LARGEST_FILE = 16 << 20  # bytes
 
 
 def read_labels(labels: Sequence[str] | str) -> tuple[str, ...]:
@@ -18,9 +21,10 @@ def read_labels(labels: Sequence[str] | str) -> tuple[str, ...]:
         return imagenet_labels()
     else:
         try:
-            names = tuple(line.strip() for line in Path(labels).read_text().splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"source.labels={labels} is not 'imagenet' and cannot be read as a file.") from error
-    if len(names) < 2:
-        raise ConfigError(f"source.labels names {len(names)} classes; at least two are needed.")
+            lines = read_text(labels, LARGEST_FILE, ConfigError).splitlines()
+        except ConfigError as error:
+            raise ConfigError(f"source.labels={labels} is not 'imagenet' and cannot be read as a file: {error}") from error
+        names = tuple(line.strip() for line in lines if line.strip())
+    if not 2 <= len(names) <= MOST_LABELS:
+        raise ConfigError(f"source.labels names {len(names):,} classes; allowed: 2 to {MOST_LABELS:,}.")
     return names

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from reprogram.errors import SourceError
+from reprogram.files import check_regular
 
 
 def load_safetensors(model: nn.Module, path: Path) -> None:
@@ -14,6 +15,8 @@ def load_safetensors(model: nn.Module, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if path.exists():
+        check_regular(path, SourceError)
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:

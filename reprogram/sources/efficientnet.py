@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
+from reprogram.files import check_regular
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Seed
 from reprogram.sources._safetensors import load_safetensors
 from reprogram.sources.pooling import pool_grid, taps_by_layer
 
+LARGEST_WEIGHTS = 256 << 20  # bytes; the largest of these networks has 25 MB
 SIDES = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 
 
@@ -144,6 +146,8 @@ def packaged_weights(name: str) -> Path:
 
 
 def _load_weights(net: nn.Module, path: Path) -> None:
+    if path.exists():
+        check_regular(path, SourceError, LARGEST_WEIGHTS)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(state)

@@ -10,11 +10,15 @@ from torch.nn import functional as F
 from reprogram.errors import ConfigError, SourceError, nearest
 from reprogram.interfaces import Tap
 
+LARGEST_GRID = 64  # a side; a program of a stranger could ask for any
+
 
 def pool_grid(activation: Tensor, pooling: str) -> Tensor:
     """[B, C, h, w] -> [B, C * g * g], average-pooled to a g x g grid; ``pooling`` is g as text."""
-    if not pooling.isdigit() or int(pooling) < 1:
-        raise ConfigError(f"An image layer is pooled to a grid such as '1' or '2', not '{pooling}'.")
+    if not (pooling.isascii() and pooling.isdigit() and len(pooling) < 5 and 1 <= int(pooling) <= LARGEST_GRID):
+        raise ConfigError(
+            f"An image layer is pooled to a grid such as '1' or '2' (at most {LARGEST_GRID}), not '{pooling[:40]}'."
+        )
     return F.adaptive_avg_pool2d(activation, int(pooling)).flatten(1)
 
 

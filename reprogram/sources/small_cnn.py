@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Range, Seed, Side
-from reprogram.sources._labels import read_labels
+from reprogram.sources._labels import MOST_LABELS, read_labels
 from reprogram.sources._safetensors import load_safetensors
+
+LARGEST_SIDE = 512  # pixels; the widest layer of ``plain`` then takes 67 MB
 
 
 class SmallCNN(SourceModel):
@@ -42,7 +44,16 @@ class SmallCNN(SourceModel):
             raise SourceError(f"source.architecture={architecture} is unknown; {nearest(architecture, ARCHITECTURES)}.")
         if size < 8:
             raise SourceError(f"source.size={size} is too small for three strides of 2; allowed: 8 or more.")
+        if size > LARGEST_SIDE or not 1 <= channels <= 4:
+            raise SourceError(
+                f"source.size={size} and source.channels={channels} are not possible; allowed: 8 to {LARGEST_SIDE} pixels "
+                "in 1 to 4 channels."
+            )
+        if isinstance(labels, int) and not 2 <= labels <= MOST_LABELS:
+            raise SourceError(f"source.labels={labels:,} is not possible; allowed: 2 to {MOST_LABELS:,} labels.")
         names = tuple(f"label {i}" for i in range(labels)) if isinstance(labels, int) else read_labels(labels)
+        if isinstance(labels, str):  # a kept program holds the names, not the path of a file of this machine
+            self.options = self.options | {"labels": list(names)}
         self.name, self.architecture = f"small_cnn ({architecture})", architecture
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -22,6 +22,8 @@ from reprogram.sources.token_pooling import pool_states
 from reprogram.sources.tokenizers import Tokenizer, load_tokenizer
 from reprogram.sources.transformers_models import Checkpoint, head_alone, load_network
 
+MOST_TOKENS = 1 << 18  # in one forward pass
+
 
 class TextSource(SourceModel):
     """A frozen language model with taps ``embeddings``, ``layer_1`` … ``layer_L``, pooled ``mean``, ``max``, ``spread``.
@@ -50,8 +52,8 @@ class TextSource(SourceModel):
     ) -> None:
         super().__init__()
         self.name = name or Path(model).name
-        if tokens_per_batch < 1:
-            raise ConfigError(f"source.tokens_per_batch={tokens_per_batch} must be at least 1.")
+        if not 1 <= tokens_per_batch <= MOST_TOKENS:
+            raise ConfigError(f"source.tokens_per_batch={tokens_per_batch} must be from 1 to {MOST_TOKENS:,}.")
         self.tokens_per_batch = tokens_per_batch
         checkpoint = Checkpoint(model)
         self.tokenizer: Tokenizer = load_tokenizer(checkpoint, tokenizer)

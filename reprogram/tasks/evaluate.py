@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,11 +79,22 @@ def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program
     """What the program reaches here, beside what it reached where it was made."""
     now, before = found.metrics[found.metric], kept["metrics"].get(found.metric)
     sentence = (
-        f"{Path(program).name} reaches {TITLES[found.metric]} {now['value']:.3f} "
-        f"({now['low']:.3f} to {now['high']:.3f}) on {len(target.test):,} examples of {target.info.name}"
+        f"{Path(program).name} reaches {TITLES[found.metric]} {_figure(now)} "
+        f"on {len(target.test):,} examples of {target.info.name}"
     )
-    if not isinstance(before, dict) or not isinstance(before.get("value"), float):
+    if before is None:
         return sentence + "."
-    was = f"it reached {before['value']:.3f} ({before['low']:.3f} to {before['high']:.3f}) where it was made"
+    sentence = f"{sentence}; it reached {_figure(before)} where it was made"
+    if None in (now["low"], now["high"], before["low"], before["high"]):
+        return sentence + "."
     apart = now["high"] < before["low"] or now["low"] > before["high"]
-    return f"{sentence}; {was}, {'and the intervals are apart' if apart else 'and the intervals overlap'}."
+    return f"{sentence}, {'and the intervals are apart' if apart else 'and the intervals overlap'}."
+
+
+def _figure(metric: Mapping[str, Any]) -> str:
+    """A value with its interval, where there is one."""
+    if metric["value"] is None:
+        return "a value that this test set does not define"
+    if metric["low"] is None or metric["high"] is None:
+        return f"{metric['value']:.3f}"
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from reprogram.errors import ArtifactError
+from reprogram.files import check_regular
 from reprogram.result import write_atomically
 
 NAME = "checkpoint.pt"
+LARGEST = 4 << 30  # bytes
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
@@ -26,6 +28,7 @@ def load(folder: Path) -> dict[str, Any] | None:
     path = folder / NAME
     if not path.exists():
         return None
+    check_regular(path, limit=LARGEST)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -139,7 +139,7 @@ CHANGES = {
     "a target": (lambda d: d["output"]["config"].update(_target_="os.system"), "no option '_target_'"),
     "wrong type": (lambda d: d["output"]["config"].update(average="2"), "'average' is '2', allowed: int"),
     "bool for int": (lambda d: d["output"]["config"].update(average=True), "'average' is 'True', allowed: int"),
-    "huge number": (lambda d: d["output"]["config"].update(width=10**9), "'width' is '1000000000', allowed: int"),
+    "huge number": (lambda d: d["output"]["config"].update(width=10**9), "width=1000000000, but the tensors"),
     "wrong value": (lambda d: d["output"]["config"].update(normalise="L3"), "'L3'; allowed: auto"),
     "one class twice": (lambda d: d["target"].update(classes=["a", "a", "b"]), "a name twice"),
     "classes as numbers": (lambda d: d["target"].update(classes=[1, 2, 3]), "list of names"),
@@ -160,7 +160,8 @@ def test_a_wrong_description_gets_its_sentence(copy, source, name):
 
 
 def test_a_huge_order_is_refused_before_memory_is_asked_for(copy, source, monkeypatch):
-    rewrite(copy, lambda d: d["output"]["config"].update(width=10_000_000))
+    rewrite(copy, lambda d: d["output"]["config"].update(width=20_000))
+    rewrite(copy, lambda d: d["target"].update(classes=[str(i) for i in range(1000)]))
     with pytest.raises(ArtifactError, match=r"describes .* bytes of tensors, but its file has"):
         from_pretrained(copy, source=source)
 

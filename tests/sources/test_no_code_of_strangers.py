@@ -105,7 +105,7 @@ def test_a_program_that_names_such_a_folder(folders, tmp_path, asked):
     made = ReprogrammedModel(TextSource(str(folders["text"])), Text(), Linear(), target)
     program = save_pretrained(made, tmp_path / "program")
     with_code(folders["text"], tmp_path / "witness", known=False)
-    with pytest.raises(ArtifactError, match="The source of the program in .* cannot be loaded"):
+    with pytest.raises(ArtifactError, match=r"The source of the program in .* cannot be loaded"):
         from_pretrained(program)
     assert not asked and not (tmp_path / "witness").exists()
 
@@ -131,7 +131,7 @@ def test_compiled_code_of_the_hub_is_refused_before_it_is_looked_for(folders, mo
     monkeypatch.setitem(sys.modules, "kernels", None)
     path = folders[kind] / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: "stranger/attention:forward"}))
-    with pytest.raises(SourceError, match="asks for code of the hub .*, which is never run"):
+    with pytest.raises(SourceError, match=r"asks for code of the hub .*, which is never run"):
         LOAD[kind](folders[kind], random_weights=random_weights)
 
 
