@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class _Reprogrammed(BaseEstimator):
             model = _build(source, self.input, self.output, info).to(self.device)
             training = copy.deepcopy(self.training) if self.training is not None else Training()
             self.history_ = fit(model, examples, training, int(self.random_state or 0))
+            for note in self.history_.notes:
+                warnings.warn(note, UserWarning, stacklevel=3)
         except ReprogramError as error:
             raise ValueError(str(error)) from error
         self.model_ = model

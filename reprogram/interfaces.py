@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,6 +53,7 @@ class Vocabulary:
     tokens: V token texts in id order. prefix / suffix: ids that the tokenizer puts around every string.
     encode: strings -> token ids without prefix and suffix. embeddings: the frozen input embeddings [V, D].
     mask: the token that a masked language model fills in; None for other models.
+    unread: strings -> (characters without a token that the model knows, all characters), spaces left out.
     """
 
     tokens: Sequence[str]
@@ -60,6 +62,7 @@ class Vocabulary:
     prefix: tuple[int, ...] = ()
     suffix: tuple[int, ...] = ()
     mask: int | None = None
+    unread: Callable[[Sequence[str]], list[tuple[int, int]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class SourceSpec:
 
     kind: ``"image"`` (pixels in [0, 1], [B, channels, h, w]; the source normalises) or ``"text"`` (list of strings,
         or a dict with ``inputs_embeds``/``input_ids`` [B, L, D]/[B, L], ``attention_mask`` [B, L], padding on the right,
-        and optionally ``answer_at`` [B], the position whose token logits are wanted).
+        and optionally ``answer_at`` [B], the position whose token logits are wanted; ``input_ids`` beside
+        ``inputs_embeds`` are what stands at each position as far as that is known).
     size: the side in pixels that it was trained at, or the longest token sequence it reads.
     taps: layers that can be read, first to last.
     answers: what :class:`SourceOutput` ``logits`` are: ``"logits"``, ``"log_probabilities"`` or ``"none"``
@@ -172,8 +176,25 @@ class SourceModel(nn.Module, ABC):
         """Stays in eval mode whatever the caller says: a BatchNorm that moves is a changed source."""
         return super().train(False)
 
+    def settings(self) -> dict[str, Any]:
+        """What changes the answers beside the weights, as JSON values: preprocessing, tokenizer, numbers of the model's
+        configuration. The default has none."""
+        return {}
+
     def fingerprint(self) -> str:
-        """SHA-256 over names, shapes and bytes of all parameters *and* buffers; the same before and after training."""
+        """SHA-256 over the weights and :meth:`settings`: two sources that may answer differently differ in it."""
+        settings = self.settings()
+        weights = self.weights_fingerprint()
+        if not settings:
+            return weights
+        told = json.dumps(settings, sort_keys=True)
+        return hashlib.sha256(f"{weights}\n{told}".encode()).hexdigest()
+
+    def weights_fingerprint(self) -> str:
+        """SHA-256 over names, shapes and bytes of all parameters *and* buffers; the same before and after training.
+
+        Programs of schema 1 that were kept before there were :meth:`settings` name their source by it.
+        """
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict(keep_vars=True).items()):
             raw = tensor.detach().cpu().contiguous()
@@ -277,6 +298,16 @@ class InputTransformation(Method, ABC):
     @abstractmethod
     def forward(self, batch: Any) -> list[Any]:
         """Target batch (images: float [B, C, H, W] in [0, 1]; strings: list[str]) -> source inputs, one a view."""
+
+    own_tokens: ClassVar[int] = 0  # that the source reads beside a string's own and those around every string
+
+    def tokenised(self, batch: Sequence[str]) -> list[list[str]]:
+        """What the source's tokenizer is to read, one list a view, before anything is cut."""
+        return [view for view in self(batch) if isinstance(view, list)]
+
+    def cut(self, batch: Sequence[str]) -> int:
+        """How many strings are shortened here and never reach the source's tokenizer whole."""
+        return 0
 
     def beside(self, batch: Any) -> dict[Tap, Tensor]:
         """Plain features of the batch that stand beside the source's taps, {Tap(name, "beside"): [B, F]}.

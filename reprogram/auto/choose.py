@@ -25,6 +25,7 @@ from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, Tar
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.ranges import Checked, Range
+from reprogram.sources.reading import reading_notes
 from reprogram.training import checkpoint
 
 FAR = 3.0  # standard errors behind after one fold that end a candidate
@@ -83,6 +84,7 @@ class _Search:
         self.scored: dict[str, Tensor] = {}  # candidate -> held-out logits [F, N, T]
         self.pool: dict[str, list[SourceOutput]] = {}
         self.notes: list[str] = []
+        self.reading: dict[str, list[str]] = {}  # what the source cannot read through an atom
         self.forecasts: list[Forecast] = []
         self.passes = PassCosts()
         self.folder = context.dir / "checkpoint" / "auto"
@@ -150,6 +152,7 @@ class _Search:
             reader.build(source.spec, info)
         check_budget(source, self.target, candidate, list(readers.values()))
         for key, reader in readers.items():
+            self.reading[key] = reading_notes(source, reader, self.target.train)
             with self.passes.measured(candidate.source, new[key]):
                 self.pool[key] = source_outputs(source, self.target.train, info, reader, self.taps[candidate.source])
         return [output for key in candidate.keys() for output in self.pool[key]]  # noqa: SIM118
@@ -189,8 +192,8 @@ class _Search:
         except BudgetSpent as error:
             row |= {"status": "skipped", "why": str(error)}
             return
-        except (ReprogramError, torch.linalg.LinAlgError) as error:
-            row |= {"status": "failed", "why": str(error)}
+        except (ReprogramError, RuntimeError, ValueError, ArithmeticError) as error:  # of the source, or of linear algebra
+            row |= {"status": "failed", "why": " ".join(str(error).split())[:300] or type(error).__name__}
             return
         row["fold_seconds"] = (time.monotonic() - read) / len(folds)
         row["seconds"] += time.monotonic() - started
@@ -329,6 +332,8 @@ class _Search:
         candidate = by_name[winner]
         model = self.refit(candidate)
         rows = [{"candidate": name} | row for name, row in self.rows.items()]
+        notes = [note for key in candidate.keys() for note in self.reading.get(key, [])]  # noqa: SIM118
+        self.notes += dict.fromkeys(notes)
         seconds = time.monotonic() - self.started
         return Choice(model, candidate, estimate, rows, self.notes, self.forecasts, seconds)
 

@@ -84,6 +84,9 @@ class CachedSource(SourceModel):
     def fingerprint(self) -> str:
         return self.source.fingerprint()
 
+    def weights_fingerprint(self) -> str:
+        return self.source.weights_fingerprint()
+
     def parameter_count(self) -> int:
         return self.source.parameter_count()
 

@@ -18,6 +18,12 @@ def vocabulary_of(spec: SourceSpec, method: str) -> Vocabulary:
     return spec.vocabulary
 
 
+def cut(rows: Sequence[Sequence[int]], vocabulary: Vocabulary, longest: int) -> int:
+    """How many rows :func:`embed` shortens."""
+    around = len(vocabulary.prefix) + len(vocabulary.suffix) + (vocabulary.mask is not None)
+    return sum(len(row) + around > longest for row in rows)
+
+
 def embed(
     rows: Sequence[Sequence[int]], table: Tensor, vocabulary: Vocabulary, longest: int, front: Tensor | None = None
 ) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
-from reprogram.inputs._tokens import embed, vocabulary_of
+from reprogram.inputs._tokens import cut, embed, vocabulary_of
 from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import TargetTokens
 
@@ -37,6 +37,12 @@ class DenseTokenMap(InputTransformation):
     def table(self) -> Tensor:
         """Embeddings of the target tokens, [T, D]."""
         return self.theta @ self._vocabulary.embeddings()
+
+    def tokenised(self, batch: Sequence[str]) -> list[list[str]]:
+        return []  # the target's own tokens are read, whatever the source's tokenizer would make of the strings
+
+    def cut(self, batch: Sequence[str]) -> int:
+        return cut([self._target.encode(text) for text in batch], self._vocabulary, self._longest)
 
     def forward(self, batch: Sequence[str]) -> list[dict[str, Tensor]]:
         rows = [self._target.encode(text) for text in batch]

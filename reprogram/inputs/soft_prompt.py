@@ -38,6 +38,13 @@ class SoftPrompt(InputTransformation):
         ids = (start * self.length)[: self.length]
         self.prompt = nn.Parameter(self._vocabulary.embeddings()[ids].detach().clone())
 
+    @property
+    def own_tokens(self) -> int:  # type: ignore[override]
+        return self.length + (self._vocabulary.mask is not None)
+
+    def tokenised(self, batch: Sequence[str]) -> list[list[str]]:
+        return [[spaced(text, self.tokens) for text in batch]]
+
     def forward(self, batch: Sequence[str]) -> list[dict[str, Tensor]]:
         rows = self._vocabulary.encode([spaced(text, self.tokens) for text in batch])
         used = sorted({i for row in rows for i in row})

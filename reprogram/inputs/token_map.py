@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
 from reprogram.inputs._sparse_coding import matching_pursuit, preselect
-from reprogram.inputs._tokens import embed, vocabulary_of
+from reprogram.inputs._tokens import cut, embed, vocabulary_of
 from reprogram.inputs.dense_token_map import compositions, first_sources, readable
 from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
 from reprogram.notation import TargetTokens
@@ -68,6 +68,12 @@ class TokenMap(InputTransformation):
         ids = self.ids.clamp(0, len(frozen) - 1)  # a program from a stranger may name any number
         return torch.einsum("tk,tkd->td", self.weights, frozen[ids].float())
 
+    def tokenised(self, batch: Sequence[str]) -> list[list[str]]:
+        return []  # the target's own tokens are read, whatever the source's tokenizer would make of the strings
+
+    def cut(self, batch: Sequence[str]) -> int:
+        return cut([self._target.encode(text) for text in batch], self._vocabulary, self._longest)
+
     def forward(self, batch: Sequence[str]) -> list[dict[str, Tensor]]:
         table = self.table()
         if self.training and torch.is_grad_enabled():
@@ -77,6 +83,10 @@ class TokenMap(InputTransformation):
                 self.project()
                 table = self.table()
             table = table + self.dense - self.dense.detach()
+        elif self.training:  # a search that sees losses only moves V_T and must see what comes of it
+            self.project()
+            self._stale = True
+            table = self.table()
         return [embed([self._target.encode(text) for text in batch], table, self._vocabulary, self._longest)]
 
     def train(self, mode: bool = True) -> TokenMap:

@@ -6,6 +6,7 @@ refused before transformers opens them, and a configuration may not order more m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,22 @@ def load_processor(name: str) -> dict[str, Any] | None:
             return ImageProcessingMixin.get_image_processor_dict(name)[0]
     except OSError:
         return None
+
+
+NOT_ANSWERS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "_commit_hash", "use_cache"}
+
+
+def settings_of(name: str, **options: Any) -> dict[str, Any]:
+    """What the model's ``config.json`` says, without what does not change an answer.
+
+    The file itself and not what transformers makes of it, which grows defaults from release to release.
+    """
+    from transformers import PreTrainedConfig
+
+    with _sentences(name, "The configuration"):
+        found = PreTrainedConfig.get_config_dict(name, **options)[0]
+    kept = {key: value for key, value in found.items() if key not in NOT_ANSWERS}
+    return json.loads(json.dumps(kept, default=str, sort_keys=True))
 
 
 def load_model(name: str, config: Any) -> nn.Module:

@@ -1,14 +1,16 @@
 """Any transformers encoder, masked or causal language model, frozen, by hub name, folder or GGUF file.
 
 Strings are tokenised without padding and batched by length; padding is always on the right and masked, so neither a
-missing padding token nor a tokenizer's own padding side matters. What is too long for the model is cut and counted.
+missing padding token nor a tokenizer's own padding side matters. What is too long for the model is cut, which
+:mod:`reprogram.sources.reading` counts before a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -16,11 +18,20 @@ from torch import Tensor
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap, Vocabulary
 from reprogram.ranges import NotEmpty, Range, Seed
+from reprogram.sources._transformers import settings_of
+from reprogram.sources.input_embeddings import InputEmbeddings, fed_by, positions
 from reprogram.sources.length_buckets import length_buckets
 from reprogram.sources.pooling import taps_by_layer
 from reprogram.sources.token_pooling import pool_states
 from reprogram.sources.tokenizers import Tokenizer, load_tokenizer
-from reprogram.sources.transformers_models import Checkpoint, head_alone, load_network
+from reprogram.sources.transformers_models import (
+    Checkpoint,
+    HeadAlone,
+    first_line,
+    is_causal,
+    load_config,
+    load_network,
+)
 
 MOST_TOKENS = 1 << 18  # in one forward pass
 
@@ -56,23 +67,35 @@ class TextSource(SourceModel):
             raise ConfigError(f"source.tokens_per_batch={tokens_per_batch} must be from 1 to {MOST_TOKENS:,}.")
         self.tokens_per_batch = tokens_per_batch
         checkpoint = Checkpoint(model)
-        self.tokenizer: Tokenizer = load_tokenizer(checkpoint, tokenizer)
+        self._configuration = settings_of(checkpoint.where, **checkpoint.options)
+        causal = is_causal(load_config(checkpoint), head)
+        self.tokenizer: Tokenizer = load_tokenizer(checkpoint, tokenizer, causal)
         self.head, self.network = load_network(checkpoint, head, random_weights)
-        self._token_logits = None if self.head == "encoder" else head_alone(self.network)
         self.max_length = self._longest(max_length)
-        self._cut: set[str] = set()
-        self.spec = self._describe()
         self.freeze()
+        self._embeddings = InputEmbeddings(self.network, self.name)
+        try:
+            self._layers = self._probe()
+            self._token_logits = self._head()
+        except SourceError:
+            raise
+        except Exception as error:  # of an architecture that wants something else than ids and a mask
+            kind = self.network.config.model_type
+            raise SourceError(f"{self.name} ({kind}) cannot read a string: {first_line(error)}") from error
+        self.spec = self._describe()
+
+    def settings(self) -> dict[str, Any]:
+        """How strings become tokens and where the answer is read: beside the weights, what changes it."""
+        return {
+            "model": self._configuration,
+            "tokenizer": self.tokenizer.digest(),
+            "head": self.head,
+            "max_length": self.max_length,
+        }
 
     def _longest(self, wanted: int | None) -> int:
         """The least of what the user wants, what the model has positions for and what its tokenizer was made for."""
-        config = self.network.config
-        positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 20
-        if getattr(config, "position_embedding_type", "absolute") != "absolute":
-            positions = 1 << 20
-        elif config.model_type in ("roberta", "camembert", "xlm-roberta", "esm"):
-            positions -= config.pad_token_id + 1  # their first positions stand for padding
-        limit = min(positions, self.tokenizer.max_length)
+        limit = min(positions(self.network), self.tokenizer.max_length)
         room = len(self.tokenizer.prefix) + len(self.tokenizer.suffix) + 1
         if wanted is not None and not room <= wanted <= limit:
             raise ConfigError(
@@ -80,39 +103,68 @@ class TextSource(SourceModel):
             )
         return min(wanted or limit, limit)
 
+    @torch.no_grad()
+    def _probe(self) -> int:
+        """How many of the hidden states have a place for each token; also whether the model sees padding."""
+        self._sees_padding = False
+        row = [*self.tokenizer.prefix, self._embeddings.ordinary(self.tokenizer), *self.tokenizer.suffix]
+        row = (row * 3)[: min(3, self.max_length)] if len(row) < 3 else row
+        ids, mask = torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long)
+        alone = self._body({"input_ids": ids, "attention_mask": mask}, hidden=True)
+        self._width = int(alone.last_hidden_state.shape[-1])
+        states = alone.hidden_states or ()
+        padding = torch.full((1, 2), self.tokenizer.padding)
+        beside = {"input_ids": torch.cat([ids, padding], 1), "attention_mask": torch.cat([mask, padding * 0], 1)}
+        if len(row) + 2 <= self.max_length:
+            padded = self._body(beside, hidden=False).last_hidden_state[:, : len(row)]
+            self._sees_padding = not torch.allclose(padded, alone.last_hidden_state, rtol=1e-3, atol=1e-4)
+        whole = [state.ndim == 3 and state.shape[:2] == ids.shape for state in states]
+        return whole.index(False) if False in whole else len(whole)
+
+    @torch.no_grad()
+    def _head(self) -> Callable[[Tensor], Tensor] | None:
+        """States [B, 1, D] -> token logits [B, 1, V] by the head alone; None without a head. SourceError where the head
+        needs more than the states that it is given."""
+        if self.head == "encoder":
+            return None
+        alone: Callable[[Tensor], Tensor] = HeadAlone(self.network)
+        ids = torch.tensor([[*self.tokenizer.prefix, self._embeddings.ordinary(self.tokenizer), *self.tokenizer.suffix]])
+        mask = torch.ones_like(ids)
+        states = self._body({"input_ids": ids, "attention_mask": mask}, hidden=False).last_hidden_state
+        whole = self.network(input_ids=ids, attention_mask=mask).logits
+        try:
+            if torch.allclose(alone(states), whole, rtol=1e-3, atol=1e-3):
+                return alone
+        except Exception:  # a head that asks its body for something else
+            pass
+        raise SourceError(
+            f"The language-model head of {self.name} ({self.network.config.model_type}) cannot be read on its own; "
+            "use source.head=encoder."
+        )
+
     def _describe(self) -> SourceSpec:
-        config = self.network.config
-        width = self.network.get_input_embeddings().weight.shape[1]
         tokens = self.tokenizer.tokens
         vocabulary = Vocabulary(
             tokens=tokens,
             encode=self.tokenizer.encode,
-            embeddings=lambda: self.network.get_input_embeddings().weight,
+            embeddings=self._embeddings.table,
             prefix=self.tokenizer.prefix,
             suffix=self.tokenizer.suffix,
             mask=self.tokenizer.mask if self.head == "masked_lm" else None,
+            unread=self.tokenizer.unread,
         )
+        layers = ("embeddings", *(f"layer_{i}" for i in range(1, self._layers)))
         return SourceSpec(
             kind="text",
             size=self.max_length,
             labels=() if self.head == "encoder" else tuple(tokens),
             channels=0,
-            feature_size=config.hidden_size,
-            taps=("embeddings", *(f"layer_{i + 1}" for i in range(config.num_hidden_layers))),
+            feature_size=self._width,
+            taps=layers if self._layers else (),
             answers="none" if self.head == "encoder" else "logits",
-            embedding_size=width,
+            embedding_size=self._embeddings.width,
             vocabulary=vocabulary,
         )
-
-    @property
-    def truncated(self) -> int:
-        """How many different strings were longer than the model reads."""
-        return len(self._cut)
-
-    def notes(self) -> list[str]:
-        if not self._cut:
-            return []
-        return [f"{self.truncated} strings are longer than the {self.max_length} tokens that {self.name} reads: cut."]
 
     def answer(self, source_input: Sequence[str] | Mapping[str, Tensor], taps: Sequence[Tap] = ()) -> SourceOutput:
         """Strings, or a dict of ``inputs_embeds`` [B, L, D] or ``input_ids`` [B, L] with ``attention_mask`` [B, L]
@@ -122,7 +174,9 @@ class TextSource(SourceModel):
         lengths = padded["attention_mask"].sum(1).tolist()
         if not lengths:
             raise SourceError(f"{self.name} was given no strings.")
-        buckets = length_buckets(lengths, self.tokens_per_batch)
+        if "inputs_embeds" in padded:
+            self._embeddings.check(self.tokenizer, lambda part: self._body(part, hidden=False).last_hidden_state)
+        buckets = length_buckets(lengths, self.tokens_per_batch, equal=self._sees_padding)
         parts = [self._forward(padded, rows, lengths[rows[-1]], taps) for rows in buckets]
         order = torch.tensor([row for rows in buckets for row in rows]).argsort().to(parts[0].logits.device)
         return SourceOutput(
@@ -133,33 +187,42 @@ class TextSource(SourceModel):
 
     def tokenise(self, strings: Sequence[str]) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask`` [B, L], cut to ``max_length`` with the specials kept."""
-        around = len(self.tokenizer.prefix) + len(self.tokenizer.suffix)
-        rows = []
-        for text, ids in zip(strings, self.tokenizer.encode(strings), strict=True):
-            if len(ids) + around > self.max_length:
-                self._cut.add(text)
-                ids = ids[: self.max_length - around]
-            # a string without a token on a model without specials still needs one position
-            rows.append([*self.tokenizer.prefix, *ids, *self.tokenizer.suffix] or [self.tokenizer.padding])
+        room = self.max_length - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
+        # a string without a token on a model without specials still needs one position
+        rows = [
+            [*self.tokenizer.prefix, *ids[:room], *self.tokenizer.suffix] or [self.tokenizer.padding]
+            for ids in self.tokenizer.encode(strings)
+        ]
         width = max(map(len, rows), default=0)
         padded = [row + [self.tokenizer.padding] * (width - len(row)) for row in rows]
-        device = self.network.get_input_embeddings().weight.device
+        device = self._embeddings.device
         lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = torch.arange(width, device=device) < lengths.unsqueeze(1)
         return {"input_ids": torch.tensor(padded, dtype=torch.long, device=device), "attention_mask": mask.long()}
+
+    def _body(self, part: Mapping[str, Tensor], hidden: bool) -> Any:
+        """The model below its head on one batch of ids, or of embeddings that stand in their place."""
+        ids, mask = part["input_ids"], part["attention_mask"]
+        extra = {"use_cache": False} if self.head == "causal_lm" else {}
+        body = self.network.base_model
+        embeddings = part.get("inputs_embeds")
+        with nullcontext() if embeddings is None else fed_by(self._embeddings.module, ids, embeddings):
+            return body(input_ids=ids, attention_mask=mask, output_hidden_states=hidden, **extra)
 
     def _forward(self, padded: Mapping[str, Tensor], rows: list[int], width: int, taps: Sequence[Tap]) -> SourceOutput:
         """One batch of about equally long strings, padding beyond the longest of them left out."""
         part = {key: value[rows][:, :width] for key, value in padded.items() if key != "answer_at"}
         mask = part["attention_mask"]
-        extra = {"use_cache": False} if self.head == "causal_lm" else {}
-        out = self.network.base_model(**part, output_hidden_states=bool(taps), **extra)
+        answer_at = padded["answer_at"][rows] if "answer_at" in padded else None
+        at = self._position(part, mask, answer_at)
+        if "input_ids" not in part:
+            part["input_ids"] = self._embeddings.stand_ins(mask, self.tokenizer, answer_at)
+        out = self._body(part, hidden=bool(taps))
         last = out.last_hidden_state
         named = dict(zip(self.spec.taps, out.hidden_states or (), strict=False))
         read = {tap: pool_states(named[tap.layer], mask, tap.pooling).float() for tap in taps}
         if self._token_logits is None:
             return SourceOutput(last.new_zeros(len(rows), 0), pool_states(last, mask, "mean").float(), read)
-        at = self._position(part, mask, padded["answer_at"][rows] if "answer_at" in padded else None)
         state = last[torch.arange(len(rows), device=last.device), at]
         pooled = pool_states(last, mask, "mean") if self.head == "masked_lm" else state
         logits = self._token_logits(state.unsqueeze(1)).squeeze(1)[:, : len(self.spec.labels)]

@@ -13,6 +13,7 @@ from reprogram.errors import ConfigError, SourceError, nearest
 from reprogram.files import check_folder
 from reprogram.sources._transformers import check_config, pretrained, random_model
 
+DISCRIMINATORS = ("electra", "funnel")  # trained to tell replaced tokens, so that "ForPreTraining" fills in no mask
 HEADS = {"encoder": "AutoModel", "masked_lm": "AutoModelForMaskedLM", "causal_lm": "AutoModelForCausalLM"}
 
 
@@ -50,12 +51,12 @@ class Checkpoint:
         try:
             return pretrained(auto, self.where, **self.options, **more)
         except ImportError as error:
-            raise SourceError(f"source.model={self.model} needs a package: {_first_line(error)}") from error
-        except Exception as error:  # of several libraries, on files that may hold anything
-            raise SourceError(f"source.model={self.model} cannot be loaded: {_first_line(error)}") from error
+            raise SourceError(f"source.model={self.model} needs a package: {first_line(error)}") from error
+        except Exception as error:  # what a stranger's files make several libraries raise
+            raise SourceError(f"source.model={self.model} cannot be loaded: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") + "." if lines else f"{type(error).__name__}."
 
@@ -64,34 +65,92 @@ def load_network(checkpoint: Checkpoint, head: str, random_weights: int | None) 
     """The head that was chosen (``auto`` resolved) and the network in float32, evaluation mode.
 
     Every weight that the answer depends on must be in the checkpoint: a head that transformers would quietly fill with
-    random numbers is an error. The unused pooler of encoders is dropped for the same reason.
+    random numbers is an error. The unused pooler of encoders is dropped for the same reason. Of an encoder-decoder (T5,
+    BART) the encoder is loaded.
     """
-    import transformers
-
-    config = checkpoint.load(transformers.AutoConfig)
-    if head == "auto":
-        head = _saved_as(config)
+    config = load_config(checkpoint)
+    saved = _saved_as(config)
+    asked, head = head, saved if head == "auto" else head
     if head not in HEADS:
         raise ConfigError(f"source.head={head} is not a head; {nearest(head, ['auto', *HEADS])}")
+    if head != "encoder" and _has_decoder(config):
+        raise SourceError(
+            f"source.model={checkpoint.model} is an encoder-decoder ({config.model_type}), of which only the encoder is "
+            f"read; use source.head=encoder instead of {head}."
+        )
+    if head == "causal_lm" and saved == "masked_lm" or head == "masked_lm" and saved == "causal_lm":
+        raise SourceError(
+            f"source.model={checkpoint.model} was saved as {saved}, so it has no weights for source.head={head}; "
+            f"use source.head={saved} or encoder."
+        )
+    network, missing = _network(checkpoint, config, head, random_weights)
+    if missing and asked == "auto" and head != "encoder":  # saved without its head
+        head = "encoder"
+        network, missing = _network(checkpoint, config, head, random_weights)
+    if missing:
+        instead = [other for other in dict.fromkeys((saved, "encoder")) if other != head]
+        advice = f"use source.head={instead[0]}" if instead else "the checkpoint is not whole"
+        raise SourceError(
+            f"source.model={checkpoint.model} has no weights for source.head={head} ('{missing[0]}' and "
+            f"{len(missing) - 1} more are missing); {advice}."
+        )
+    if hasattr(network.base_model, "pooler"):
+        network.base_model.pooler = nn.Identity()  # not None, which some would call
+    return head, network.eval()
+
+
+def load_config(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's configuration."""
+    import transformers
+
+    return checkpoint.load(transformers.AutoConfig)
+
+
+def is_causal(config: Any, head: str) -> bool:
+    """Will ``head`` be read as a model that goes from left to right?"""
+    return (_saved_as(config) if head == "auto" else head) == "causal_lm"
+
+
+def _network(checkpoint: Checkpoint, config: Any, head: str, random_weights: int | None) -> tuple[Any, list[str]]:
+    """The network in float32, and the weights that its answer needs and the checkpoint lacks."""
+    import transformers
+
     auto = getattr(transformers, HEADS[head])
+    if head == "encoder" and _text_encoder(config):
+        auto = transformers.AutoModelForTextEncoding
+    missing: list[str] = []
     if random_weights is not None:
         network = random_model(auto, config, random_weights).float()
     else:
         check_config(auto, config, checkpoint.folder, f"source.model={checkpoint.model}")
         network, info = checkpoint.load(auto, dtype=torch.float32, output_loading_info=True)
-        missing = [key for key in info["missing_keys"] if "pooler" not in key]
-        if missing:
-            raise SourceError(
-                f"source.model={checkpoint.model} has no weights for source.head={head} ('{missing[0]}' and "
-                f"{len(missing) - 1} more are missing); use source.head={_saved_as(config)}."
-            )
-    if hasattr(network.base_model, "pooler"):
-        network.base_model.pooler = None
-    return head, network.eval()
+        missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if _has_decoder(config):
+        whole, network = network, network.get_encoder()
+        if network is whole:
+            raise SourceError(f"source.model={checkpoint.model} ({config.model_type}) has no encoder that reads text.")
+        missing = [key for key in missing if "decoder" not in key]
+    return network, missing
+
+
+def _text_encoder(config: Any) -> bool:
+    """T5 and its kin have an encoder class of their own, as which checkpoints are saved too."""
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+    found: Any = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    return found is not None and found.__name__.endswith("EncoderModel")
+
+
+def _has_decoder(config: Any) -> bool:
+    return bool(getattr(config, "is_encoder_decoder", False)) or _text_encoder(config)
 
 
 def _saved_as(config: Any) -> str:
     saved = " ".join(getattr(config, "architectures", None) or ())
+    if _has_decoder(config) or config.model_type in DISCRIMINATORS and "ForPreTraining" in saved:
+        return "encoder"
+    if config.model_type == "xlnet":  # reads a token's own place too, unless it is hidden by a permutation
+        return "encoder"
     if "ForMaskedLM" in saved or "ForPreTraining" in saved:
         return "masked_lm"
     if "ForCausalLM" in saved or "LMHeadModel" in saved or config.model_type in ("llama", "gpt2", "qwen2"):
@@ -99,21 +158,39 @@ def _saved_as(config: Any) -> str:
     return "encoder"
 
 
+class _Answer(dict[str, Any]):
+    """The states alone, whichever way a head asks for them; whatever else it asks for is None."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.get("last_hidden_state") if key in (0, "last_hidden_state") else () if isinstance(key, slice) else None
+
+
 class _Given(nn.Module):
     """Stands where a language model's body was: answers the states that it is given."""
 
+    @property
+    def decoder(self) -> _Given:  # OPT's head asks the decoder inside its body
+        return self
+
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
+        return _Answer(last_hidden_state=inputs_embeds)
 
 
-def head_alone(network: Any) -> Any:
+class HeadAlone:
     """The language model without its body: states [B, 1, D] -> token logits [B, 1, V].
 
     Shares every weight with ``network``. A vocabulary-sized product for one position a string instead of for all.
     """
-    alone = copy.copy(network)
-    alone._modules = dict(network._modules)
-    alone._modules[network.base_model_prefix] = _Given()
-    return lambda states: alone(inputs_embeds=states).logits
+
+    def __init__(self, network: Any) -> None:
+        self.network = copy.copy(network)
+        self.network._modules = dict(network._modules)
+        self.network._modules[network.base_model_prefix] = _Given()
+
+    def __call__(self, states: Tensor) -> Tensor:
+        return self.network(inputs_embeds=states).logits

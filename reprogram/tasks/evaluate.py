@@ -21,6 +21,7 @@ from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
+from reprogram.sources.reading import reading_notes
 from reprogram.tasks.reprogram import describe, load_hooks, show, spent, start
 from reprogram.training.loop import History
 
@@ -36,6 +37,7 @@ def run(config: DictConfig) -> None:
     kept = describe_program(config.program)
     model = from_pretrained(config.program, source=_source(config, kept), device=context.device)
     target = fitted(whole_target(config), model.target, config.task.examples)
+    target.notes.extend(reading_notes(model.source, model.input, target.test, "test", refuse=False))
     hooks = load_hooks(config)
     for hook in hooks:
         hook.on_source(context, model.source, target)

@@ -49,6 +49,7 @@ def train_named(
     behind = make_output(("ridge_taps", {})) if config.get("output") is None else instantiate(config.output)
     model = ReprogrammedModel(source, before, behind, target.info).to(run.device)
     history = training.fit(model, target.train, run, hooks)
+    target.notes.extend(history.notes)
     return Found(model, history, _last_value(history))
 
 

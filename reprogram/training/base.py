@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from reprogram.errors import ConfigError
 from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.model import ReprogrammedModel, concatenate, pick
 from reprogram.ranges import Checked
@@ -87,8 +86,9 @@ class Problem:
         per_view = []
         for position in range(len(views[0])):
             same = [candidate[position] for candidate in views]
-            if not isinstance(same[0], Tensor):
-                raise ConfigError("Zeroth-order training needs a source that reads images.")
+            if not isinstance(same[0], Tensor):  # strings, or embeddings of them, of different lengths
+                per_view.append([self.model.ask(view) for view in same])
+                continue
             whole = self.model.ask(torch.cat(same))
             size = len(same[0])
             rows = [torch.arange(i * size, (i + 1) * size) for i in range(len(same))]

@@ -25,6 +25,7 @@ from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.progress import progress
 from reprogram.ranges import Amount, Checked, Count, NotNegative, Share, Side
+from reprogram.sources.reading import reading_notes
 from reprogram.training import adversarial, checkpoint, precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
@@ -39,6 +40,7 @@ class History:
 
     precision: that gradient steps ran the source in.
     search: what :class:`~reprogram.training.guard.Guard` judged of a search that sees losses only; empty for others.
+    notes: what the source cannot read of the training strings, one plain sentence each.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -47,6 +49,7 @@ class History:
     ended: str = "all epochs done"
     precision: str = "float32"
     search: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def examples_per_second(self) -> float | None:
@@ -134,6 +137,7 @@ class _Fit:
                 f"training.adversarial needs a program that is trained by steps; input={model.input.name} with "
                 f"output={model.output.name} has nothing to train."
             )
+        self.history.notes = reading_notes(model.source, model.input, self.examples)
         self.first_pass()
         if trainable(model) and settings.epochs:
             try:
