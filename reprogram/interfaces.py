@@ -134,6 +134,7 @@ class SourceModel(nn.Module, ABC):
     spec: SourceSpec
     differentiable: bool = True
     named_in_programs: ClassVar[bool] = True  # may a saved program, which can come from a stranger, load it by name?
+    loading_notes: tuple[str, ...] = ()  # what had to be guessed when it was loaded, a plain sentence each
     queries_each: int = 1  # questions that one input takes
     options: dict[str, Any]  # the arguments that this source was made with, kept by __new__
 

@@ -40,6 +40,7 @@ class CachedSource(SourceModel):
         self.source = source
         self.name, self.spec, self.differentiable = source.name, source.spec, source.differentiable
         self.queries_each = source.queries_each
+        self.loading_notes = source.loading_notes
         self.limit, self.bytes = int(limit_mb * 2**20), 0
         self.asked = self.spared = 0  # inputs that the source had to read, and that it did not
         self._kept: dict[bytes, SourceOutput] = {}

@@ -7,16 +7,19 @@ refused before transformers opens them, and a configuration may not order more m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from reprogram.errors import SourceError
 from reprogram.files import check_folder
+from reprogram.sources.preprocessing import Preprocessing
 
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack")
 MOST_TIMES = 16  # bytes of float32 parameters a byte of the weight files: 2 bits a parameter are the least that is known
@@ -108,7 +111,46 @@ def load_config(name: str) -> Any:
         raise SourceError(f"{where}{hub}: {text}.") from error
 
 
-def load_processor(name: str) -> dict[str, Any] | None:
+def load_preprocessing(name: str, config: Any, **given: Sequence[float] | None) -> Preprocessing | None:
+    """How the model reads pixels: as transformers' own image processor does it, else as timm or the files say.
+
+    config: of the model, or of its image tower. given: ``mean`` and ``std`` of the user, which go before whatever the
+    files say. None where the model comes without any word about it.
+    """
+    raw = _processor_values(name)
+    side = getattr(config, "image_size", None)
+    side = side if isinstance(side, int) or not side else int(side[0])
+    default_size = side or 224
+    timm = next((c["pretrained_cfg"] for c in (raw or {}, config.to_dict()) if isinstance(c.get("pretrained_cfg"), dict)), {})
+    stated = {key: value for key, value in (raw or {}).items() if value is not None}
+    if given.get("mean") is not None and given.get("std") is not None:
+        values = stated | {"do_normalize": True, "image_mean": given["mean"], "image_std": given["std"]}
+        return Preprocessing.of(values, default_size)
+    if timm and "image_mean" not in stated:
+        return Preprocessing.of_timm(timm, default_size)
+    if raw is None:
+        return None
+    processor = _processor(name)
+    if processor is None:
+        return Preprocessing.of(raw, default_size)
+    defaults = processor.to_dict()
+    if side and not {"size", "crop_size"} & stated.keys():  # the model knows better than the class of its processor
+        defaults = {key: value for key, value in defaults.items() if key not in ("size", "crop_size")}
+    preprocessing = Preprocessing.of(defaults | stated, default_size)
+    if raw.get("image_mean", 0) is None or raw.get("image_std", 0) is None:  # null, at which transformers fails
+        kind = type(processor)
+        defaults |= {key: getattr(kind, key, None) for key in ("image_mean", "image_std")}
+        found = Preprocessing.of(defaults | stated, default_size)
+        note = f"{name} has null where its normalisation stands; that of {kind.__name__} was taken."
+        return replace(found, notes=found.notes or (note,)) if defaults.get("do_normalize") else found
+    try:
+        with quiet():
+            return preprocessing.as_measured(_plain_processor(processor), int(getattr(config, "num_channels", 3)))
+    except Exception:  # a processor that wants something else than an image
+        return preprocessing
+
+
+def _processor_values(name: str) -> dict[str, Any] | None:
     """The content of ``preprocessor_config.json``; None where the model comes without one."""
     from transformers.image_processing_base import ImageProcessingMixin
 
@@ -117,6 +159,30 @@ def load_processor(name: str) -> dict[str, Any] | None:
             return ImageProcessingMixin.get_image_processor_dict(name)[0]
     except OSError:
         return None
+
+
+def _processor(name: str) -> Any:
+    """The model's image processor, with the defaults of its class; None where its files name no class that is known."""
+    from transformers import AutoImageProcessor
+    from transformers import __version__ as version
+
+    way = {"use_fast": False} if version.startswith("4.") else {"backend": "pil"}  # torchvision is not asked for
+    try:
+        with quiet():
+            return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **way)
+    except Exception:  # unknown classes, missing packages: whatever several libraries raise
+        return None
+
+
+def _plain_processor(processor: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """uint8 [H, W, C] -> float [C, H, W] by the processor, in the size that the image has."""
+
+    def process(image: np.ndarray) -> np.ndarray:
+        kept = {"do_resize": False, "do_center_crop": False, "do_pad": False}
+        made = processor(image, return_tensors="np", input_data_format="channels_last", **kept)
+        return np.asarray(made["pixel_values"][0], float)
+
+    return process
 
 
 NOT_ANSWERS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "_commit_hash", "use_cache"}
@@ -193,7 +259,7 @@ def image_class(name: str, config: Any) -> tuple[Any, str]:
     backbone: Any = MODEL_MAPPING.get(kind, None)
     backbone = backbone[0] if isinstance(backbone, tuple) else backbone
     if config.model_type in ("clip", "siglip"):
-        raise SourceError(f"{name} is a {config.model_type} model; use source=clip for CLIP with text prompts.")
+        raise SourceError(f"{name} is a {config.model_type} model; use source=clip, which reads labels from text prompts.")
     if getattr(backbone, "main_input_name", "") != "pixel_values":
         raise SourceError(f"{name} is '{config.model_type}' ({architecture}), not an image model.")
     return AutoModel, architecture

@@ -1,32 +1,39 @@
-"""CLIP with text prompts as source labels (Radford et al. 2021, arXiv 2103.00020).
+"""CLIP (Radford et al. 2021, arXiv 2103.00020) and SigLIP (Zhai et al. 2023, arXiv 2303.15343), prompts as source labels.
 
 Each label is put into the prompt templates, the text encoder reads them once, and what is left is a frozen image
-classifier: logits = exp(logit_scale) · cos(image, mean text of the label). Zero-shot accuracy depends on the templates
+classifier: logits = exp(logit_scale) · cos(image, mean text of the label), plus SigLIP's bias. Zero-shot accuracy depends on the templates
 and on the names, so that both are part of the source's options and its fingerprint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Length, NotEmpty, Seed
-from reprogram.sources._transformers import load_config, load_processor, load_whole, pretrained, random_model
+from reprogram.sources._transformers import (
+    load_config,
+    load_preprocessing,
+    load_whole,
+    pretrained,
+    random_model,
+    settings_of,
+)
 from reprogram.sources.efficientnet import imagenet_labels
 from reprogram.sources.pooling import pool_tokens, taps_by_layer
-from reprogram.sources.preprocessing import Preprocessing
 
 TEXT_BATCH = 256  # prompts read at once
 
 
 class CLIPSource(SourceModel):
-    """A frozen CLIP image tower with one row of text features a label.
+    """A frozen CLIP or SigLIP image tower with one row of text features a label.
 
     name: hub name (``openai/clip-vit-base-patch32``) or local folder.
     labels: source label names; None takes the 1,000 ImageNet names.
@@ -47,25 +54,31 @@ class CLIPSource(SourceModel):
 
         super().__init__()
         self.name = name
-        names = tuple(labels) if labels is not None else imagenet_labels()
+        names = tuple(labels) if labels is not None else _imagenet()
         prompts = list(templates) if templates is not None else ["This is a photo of a {}."]
         _check_prompts(names, prompts)
         config = load_config(name)
-        if config.model_type != "clip":
-            raise SourceError(f"{name} is '{config.model_type}', not a CLIP model; use source=huggingface for it.")
+        if config.model_type not in ("clip", "siglip"):
+            raise SourceError(
+                f"{name} is '{config.model_type}', not a CLIP or SigLIP model; use source=huggingface for image models."
+            )
         model: Any = (
             load_whole(name, config) if random_weights is None else random_model(AutoModel, config, random_weights)
         )
-        self.vision, self.projection = model.vision_model, model.visual_projection
+        self.vision = model.vision_model
+        self.projection = getattr(model, "visual_projection", None) or nn.Identity()  # SigLIP has none
         self.text_features: Tensor
         self.scale: Tensor
-        self.register_buffer("text_features", _text_features(model, _tokenizer(name), names, prompts))
+        self.register_buffer("text_features", _text_features(model, name, names, prompts))
         self.register_buffer("scale", model.logit_scale.detach().exp().reshape(1))
+        self.bias: Tensor | None
+        self.register_buffer("bias", model.logit_bias.detach().reshape(1) if config.model_type == "siglip" else None)
+        self._configuration = settings_of(name)
         vision = config.vision_config
-        processor = load_processor(name)
-        if processor is None:
-            raise SourceError(f"{name} has no preprocessor_config.json, which says how CLIP reads pixels.")
-        self.preprocessing = Preprocessing.of(processor, vision.image_size)
+        preprocessing = load_preprocessing(name, vision)
+        if preprocessing is None:
+            raise SourceError(f"{name} has no preprocessor_config.json, which says how it reads pixels.")
+        self.preprocessing, self.loading_notes = preprocessing, preprocessing.notes
         self.patch = int(vision.patch_size)
         self.freeze()
         self.spec = SourceSpec(
@@ -73,9 +86,13 @@ class CLIPSource(SourceModel):
             size=self.preprocessing.size,
             labels=names,
             channels=int(vision.num_channels),
-            feature_size=int(config.projection_dim),
+            feature_size=int(vision.hidden_size if config.model_type == "siglip" else config.projection_dim),
             taps=tuple(f"block_{i + 1}" for i in range(vision.num_hidden_layers)),
         )
+
+    def settings(self) -> dict[str, Any]:
+        """Configuration and preprocessing; what the prompts say is in the text features."""
+        return {"model": self._configuration, "preprocessing": self.preprocessing.settings()}
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         """Pixels in [0, 1], [B, C, h, w], any h and w -> S logits, D features, taps."""
@@ -89,6 +106,7 @@ class CLIPSource(SourceModel):
         )
         features = self.projection(raw.pooler_output)
         logits = self.scale * F.normalize(features, dim=1) @ self.text_features.T
+        logits = logits if self.bias is None else logits + self.bias
         grid = (height // self.patch, width // self.patch)
         read = {
             tap: pool_tokens(raw.hidden_states[int(layer.removeprefix("block_"))], grid, tap.pooling)
@@ -102,9 +120,19 @@ class CLIPSource(SourceModel):
         return CLIPSource(**{**self.options, "random_weights": seed})
 
 
+def _imagenet() -> tuple[str, ...]:
+    """The 1,000 ImageNet names, each of them once."""
+    names = list(imagenet_labels())
+    for column, name in ((134, "crane bird"), (517, "construction crane")):
+        names[column] = name if names[column] == "crane" else names[column]
+    return tuple(names)
+
+
 def _check_prompts(names: Sequence[str], templates: Sequence[str]) -> None:
-    if not names or len(set(names)) != len(names):
+    if not names:
         raise ConfigError("source.labels of CLIP must be different names, at least one.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"source.labels of CLIP must be different names; '{twice[0]}' stands there more than once.")
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"source.templates: '{template}' must contain {{}} once, where the label goes.")
@@ -122,18 +150,48 @@ def _tokenizer(name: NotEmpty) -> Any:
 
 
 @torch.no_grad()
-def _text_features(model: Any, tokenizer: Any, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+def _text_features(model: Any, name: str, names: Sequence[str], templates: Sequence[str]) -> Tensor:
     """[S, D], unit length: the mean over templates of each label's normalised text features."""
     model.eval()
+    tokenizer = _tokenizer(name)
+    projection = getattr(model, "text_projection", None) or nn.Identity()
     total: Tensor | float = 0.0
-    longest = model.config.text_config.max_position_embeddings
     for template in templates:
         rows = []
-        for start in range(0, len(names), TEXT_BATCH):
-            texts = [template.format(name) for name in names[start : start + TEXT_BATCH]]
-            tokens = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-            pooled = model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
-            rows.append(F.normalize(model.text_projection(pooled), dim=1))
+        for part in _tokens(model, tokenizer, name, [template.format(label) for label in names], names):
+            rows.append(F.normalize(projection(model.text_model(**part).pooler_output), dim=1))
         total = total + torch.cat(rows)
     assert isinstance(total, Tensor)
     return F.normalize(total, dim=1)
+
+
+def _tokens(
+    model: Any, tokenizer: Any, name: str, texts: Sequence[str], labels: Sequence[str]
+) -> Iterator[dict[str, Tensor]]:
+    """Batches of prompts as the text tower was trained to read them. SourceError where it reads two labels as the same.
+
+    SigLIP was trained on prompts filled up to its whole length and looks at all of it; CLIP looks at the prompt alone.
+    """
+    config = model.config.text_config
+    longest = min(config.max_position_embeddings, int(tokenizer.model_max_length))
+    siglip = model.config.model_type == "siglip"
+    seen: dict[tuple[int, ...], str] = {}
+    for start in range(0, len(texts), TEXT_BATCH):
+        tokens = tokenizer(
+            list(texts[start : start + TEXT_BATCH]),
+            padding="max_length" if siglip else True,
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
+        )
+        if tokens.input_ids.numel() == 0 or int(tokens.input_ids.max()) >= config.vocab_size:
+            raise SourceError(f"The tokenizer of {name} is not that of its text tower ({config.vocab_size:,} tokens).")
+        for label, row in zip(labels[start:], tokens.input_ids.tolist(), strict=False):
+            other = seen.setdefault(tuple(row), label)
+            if other != label:
+                raise SourceError(
+                    f"{name} reads '{other}' and '{label}' as the same tokens: its tokenizer files (tokenizer.json, or "
+                    "vocab.json and merges.txt) are missing or do not fit, or the prompt is longer than it reads."
+                )
+        mask = {} if siglip else {"attention_mask": tokens.attention_mask}
+        yield {"input_ids": tokens.input_ids} | mask

@@ -16,9 +16,15 @@ from torch import Tensor, nn
 from reprogram.errors import SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Length, NotEmpty, Positive, Seed
-from reprogram.sources._transformers import image_class, load_config, load_model, load_processor, random_model
+from reprogram.sources._transformers import (
+    image_class,
+    load_config,
+    load_model,
+    load_preprocessing,
+    random_model,
+    settings_of,
+)
 from reprogram.sources.pooling import pool_grid, pool_tokens, taps_by_layer
-from reprogram.sources.preprocessing import Preprocessing
 
 SMALLEST_SIDE = 32  # pixels; smaller images are enlarged, because strides would leave nothing of them
 ANY_SIZE = {  # architectures without position embeddings of a fixed number
@@ -48,25 +54,31 @@ class HuggingFaceImageModel(SourceModel):
         super().__init__()
         self.name = name
         config = load_config(name)
-        processor = load_processor(name)
-        if mean is not None and std is not None:
-            processor = {**(processor or {}), "image_mean": mean, "image_std": std}
-        if processor is None:
+        preprocessing = load_preprocessing(name, config, mean=mean, std=std)
+        if preprocessing is None:
             raise SourceError(f"{name} has no preprocessor_config.json; give source.mean and source.std.")
         self.model = (
             load_model(name, config)
             if random_weights is None
             else random_model(image_class(name, config)[0], config, random_weights)
         )
-        self.processor = processor
-        self.preprocessing = Preprocessing.of(processor, getattr(config, "image_size", None) or 224)
+        self.preprocessing = preprocessing
+        self.loading_notes = preprocessing.notes
+        self._configuration = settings_of(name)
         self.classifier_name = _classifier_name(self.model, config.num_labels)
         self.patch = _patch(config)
+        side = getattr(config, "image_size", None) or preprocessing.size
+        self.side = int(side if isinstance(side, int) else side[0])  # that it has position embeddings and windows for
         parameters = inspect.signature(self.model.forward).parameters
         self.interpolates = "interpolate_pos_encoding" in parameters
         self.any_size = self.interpolates or config.model_type in ANY_SIZE
         self.freeze()
+        self._as_loaded = _plain_attributes(self.model)
         self.spec = self._probe(config)
+
+    def settings(self) -> dict[str, Any]:
+        """Configuration and preprocessing: beside the weights, what changes an answer."""
+        return {"model": self._configuration, "preprocessing": self.preprocessing.settings()}
 
     def _probe(self, config: Any) -> SourceSpec:
         """What the model reads and answers, from one grey image."""
@@ -78,11 +90,12 @@ class HuggingFaceImageModel(SourceModel):
             if not torch.equal(features, self._run(grey, hidden=False)[1]):
                 raise SourceError(f"{self.name} gives two answers to one image; a source must be deterministic.")
         has_head = self.classifier_name is not None
+        names = config.id2label or {}
         depth = len(raw.hidden_states) - 1 if raw.get("hidden_states") is not None else 0
         return SourceSpec(
             kind="image",
             size=size,
-            labels=tuple(str(config.id2label[i]) for i in range(config.num_labels)) if has_head else (),
+            labels=tuple(str(names.get(i, f"LABEL_{i}")) for i in range(config.num_labels)) if has_head else (),
             channels=channels,
             feature_size=features.shape[1],
             taps=tuple(f"block_{i + 1}" for i in range(depth)),
@@ -112,7 +125,7 @@ class HuggingFaceImageModel(SourceModel):
         multiple = self.patch[0] if self.interpolates else 1
         pixels = self.preprocessing.fit(pixels, smallest=least if self.any_size else None, multiple=multiple)
         size = tuple(pixels.shape[-2:])
-        resized = self.interpolates and size != (self.preprocessing.size,) * 2
+        resized = self.interpolates and size != (self.side,) * 2
         options = {"interpolate_pos_encoding": True} if resized else {}
         seen: list[Tensor] = []
         handle = None
@@ -121,9 +134,18 @@ class HuggingFaceImageModel(SourceModel):
             handle = head.register_forward_pre_hook(lambda _module, arguments: seen.append(arguments[0]))
         try:
             raw = self.model(self.preprocessing(pixels), output_hidden_states=hidden, return_dict=True, **options)
+        except (RuntimeError, ValueError, IndexError) as error:
+            if size == (self.side,) * 2 or isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            raise SourceError(
+                f"{self.name} cannot read images of {size[0]} x {size[1]} pixels, only its own {self.side}; "
+                "use that as input.size, or input.sizes."
+            ) from error
         finally:
             if handle is not None:
                 handle.remove()
+            if size != (self.side,) * 2:  # Swin changes its windows for good when it reads another size
+                _restore(self._as_loaded)
         raw.height, raw.width = size
         return raw, _as_features(seen[0] if seen else _pooled(raw))
 
@@ -131,6 +153,20 @@ class HuggingFaceImageModel(SourceModel):
         """Hidden state ``index`` (0 is the embedding) as [B, C, h, w] where the model offers that, else [B, N, D]."""
         maps = raw.get("reshaped_hidden_states")
         return maps[index] if maps is not None else raw.hidden_states[index]
+
+
+def _plain_attributes(model: nn.Module) -> list[tuple[nn.Module, dict[str, Any]]]:
+    """Numbers and names that modules keep beside their weights, as they are now."""
+    kept = []
+    for module in model.modules():
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str | tuple) and k != "training"}
+        kept.append((module, plain))
+    return kept
+
+
+def _restore(kept: list[tuple[nn.Module, dict[str, Any]]]) -> None:
+    for module, plain in kept:
+        vars(module).update(plain)
 
 
 def _as_features(tensor: Tensor) -> Tensor:

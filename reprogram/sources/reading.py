@@ -38,22 +38,23 @@ class Reading:
 def reading_notes(
     source: SourceModel, input: InputTransformation, examples: Examples, what: str = "training", refuse: bool = True
 ) -> list[str]:
-    """Plain sentences about what ``source`` cannot read of ``examples`` through ``input``; none for other than strings.
+    """Plain sentences about what ``source`` cannot read of ``examples`` (strings) through ``input``, after what had to be
+    guessed when it was loaded.
 
     what: which examples they are. refuse: raise SourceError where more than a quarter of the strings is not read in any
     view; without it, that is a note too.
     """
     vocabulary = source.spec.vocabulary
+    notes = list(source.loading_notes)
     if source.spec.kind != "text" or vocabulary is None or not len(examples):
-        return []
+        return notes
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MOST)).astype(int))
     batch = examples.batch(rows)
     if not isinstance(batch, Sequence):
-        return []
+        return notes
     views = input.tokenised(batch)
     found = [read(view, vocabulary, source.spec.size - input.own_tokens) for view in views]
     best = min(found, key=lambda reading: reading.unreadable, default=None)
-    notes = []
     if best is not None and best.unreadable > REFUSED:
         count = int((best.unread > UNREADABLE).sum())
         sentence = (

@@ -78,7 +78,7 @@ def load_network(checkpoint: Checkpoint, head: str, random_weights: int | None) 
             f"source.model={checkpoint.model} is an encoder-decoder ({config.model_type}), of which only the encoder is "
             f"read; use source.head=encoder instead of {head}."
         )
-    if head == "causal_lm" and saved == "masked_lm" or head == "masked_lm" and saved == "causal_lm":
+    if (head == "causal_lm" and saved == "masked_lm") or (head == "masked_lm" and saved == "causal_lm"):
         raise SourceError(
             f"source.model={checkpoint.model} was saved as {saved}, so it has no weights for source.head={head}; "
             f"use source.head={saved} or encoder."
@@ -147,7 +147,7 @@ def _has_decoder(config: Any) -> bool:
 
 def _saved_as(config: Any) -> str:
     saved = " ".join(getattr(config, "architectures", None) or ())
-    if _has_decoder(config) or config.model_type in DISCRIMINATORS and "ForPreTraining" in saved:
+    if _has_decoder(config) or (config.model_type in DISCRIMINATORS and "ForPreTraining" in saved):
         return "encoder"
     if config.model_type == "xlnet":  # reads a token's own place too, unless it is hidden by a permutation
         return "encoder"

@@ -90,5 +90,5 @@ def test_the_wrong_loader_says_which_is_right(folder, tmp_path):
         HuggingFaceImageModel(folder)
     config = transformers.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     transformers.ViTModel(config).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match="not a CLIP model; use source=huggingface"):
+    with pytest.raises(SourceError, match="not a CLIP or SigLIP model; use source=huggingface"):
         CLIPSource(str(tmp_path), labels=["cat"])
