@@ -5,12 +5,10 @@ Nothing here knows a method. Inputs, sources and outputs meet only in :mod:`repr
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, Self
@@ -19,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprogram.fingerprint import of_tensors, with_settings
+from reprogram.plain import is_json, plain
 from reprogram.typecheck import check_call
 
 
@@ -184,24 +184,14 @@ class SourceModel(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights and :meth:`settings`: two sources that may answer differently differ in it."""
-        settings = self.settings()
-        weights = self.weights_fingerprint()
-        if not settings:
-            return weights
-        told = json.dumps(settings, sort_keys=True)
-        return hashlib.sha256(f"{weights}\n{told}".encode()).hexdigest()
+        return with_settings(self.weights_fingerprint(), self.settings())
 
     def weights_fingerprint(self) -> str:
         """SHA-256 over names, shapes and bytes of all parameters *and* buffers; the same before and after training.
 
         Programs of schema 1 that were kept before there were :meth:`settings` name their source by it.
         """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict(keep_vars=True).items()):
-            raw = tensor.detach().cpu().contiguous()
-            digest.update(f"{name}:{tuple(raw.shape)}:{raw.dtype}".encode())
-            digest.update(raw.reshape(-1).view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
-        return digest.hexdigest()
+        return of_tensors(self.state_dict(keep_vars=True))
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
@@ -267,24 +257,6 @@ class Method(nn.Module):
     def trainable(self) -> int:
         """Number of values that gradient training changes."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
-
-def is_json(value: Any) -> bool:
-    """Can JSON hold the value as it is?"""
-    if isinstance(value, dict):
-        return all(map(is_json, value.values()))
-    if isinstance(value, list):
-        return all(map(is_json, value))
-    return value is None or isinstance(value, str | bool | int | float)
-
-
-def plain(value: Any) -> Any:
-    """Mappings and sequences of any class as dict and list, the way JSON has them."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(v) for v in value]
-    return value
 
 
 @dataclass(eq=False)

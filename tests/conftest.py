@@ -102,6 +102,12 @@ def save_gpt2(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def save_words():
+    """save_words(folder, specials=True): the tokenizer of :data:`WORDS`, as transformers saves it."""
+    return save_tokenizer
+
+
+@pytest.fixture(scope="session")
 def text_models(tmp_path_factory):
     """Folders of tiny frozen language models: ``text_models("bert" | "masked" | "gpt2")``."""
 

@@ -14,9 +14,10 @@ from reprogram.auto.bias import Estimate, corrected
 from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
 from reprogram.auto.costs import Atom, PassCosts, check_budget
 from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
+from reprogram.auto.failures import FAILURES, failed
 from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
 from reprogram.auto.rule import Rule
-from reprogram.errors import BudgetSpent, ConfigError, ReprogramError, SourceError
+from reprogram.errors import BudgetSpent, ConfigError, SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.evaluation.metrics import headline
 from reprogram.full_precision import full_precision
@@ -84,7 +85,7 @@ class _Search:
         self.scored: dict[str, Tensor] = {}  # candidate -> held-out logits [F, N, T]
         self.pool: dict[str, list[SourceOutput]] = {}
         self.notes: list[str] = []
-        self.reading: dict[str, list[str]] = {}  # what the source cannot read through an atom
+        self.reading: dict[str, list[str]] = {}  # notes on what the source cannot read through an atom
         self.forecasts: list[Forecast] = []
         self.passes = PassCosts()
         self.folder = context.dir / "checkpoint" / "auto"
@@ -192,8 +193,8 @@ class _Search:
         except BudgetSpent as error:
             row |= {"status": "skipped", "why": str(error)}
             return
-        except (ReprogramError, RuntimeError, ValueError, ArithmeticError) as error:  # of the source, or of linear algebra
-            row |= {"status": "failed", "why": " ".join(str(error).split())[:300] or type(error).__name__}
+        except FAILURES as error:
+            row |= failed(error)
             return
         row["fold_seconds"] = (time.monotonic() - read) / len(folds)
         row["seconds"] += time.monotonic() - started
@@ -243,7 +244,7 @@ class _Search:
             return []
         try:
             passes = len(self.outputs(joined))
-        except BudgetSpent:
+        except FAILURES:
             return []
         names = [self.label(c) for c in members]
         predicted = [probabilities(self.scored[n], self.labels, self.target.info) for n in names]
@@ -276,7 +277,11 @@ class _Search:
                 why = f"a trial of about {cost:.0f} s did not fit into the time left"
                 self.rows[name] = {"kind": "program", "status": "skipped", "why": why}
                 continue
-            found = forecast(prompt, source, self.target, folds.validation[0], self.context.seed, self.folder)
+            try:
+                found = forecast(prompt, source, self.target, folds.validation[0], self.context.seed, self.folder)
+            except FAILURES as error:  # such as a source that does not read the size of the trial
+                self.rows[name] = {"kind": "program"} | failed(error)
+                continue
             self.forecasts.append(found)
             gain = f"a trial changed the held-out squared error from {found.before:.3f} to {found.after:.3f}"
             self.rows[name] = {"kind": "program", "status": "skipped", "why": f"{gain}: no gain predicted"}
@@ -332,8 +337,7 @@ class _Search:
         candidate = by_name[winner]
         model = self.refit(candidate)
         rows = [{"candidate": name} | row for name, row in self.rows.items()]
-        notes = [note for key in candidate.keys() for note in self.reading.get(key, [])]  # noqa: SIM118
-        self.notes += dict.fromkeys(notes)
+        self.notes += dict.fromkeys(n for key in candidate.keys() for n in self.reading.get(key, ()))  # noqa: SIM118
         seconds = time.monotonic() - self.started
         return Choice(model, candidate, estimate, rows, self.notes, self.forecasts, seconds)
 

@@ -31,7 +31,7 @@ class DecoderPrompt(InputTransformation):
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.slots < 0:
             raise ConfigError(f"input.slots={self.slots} must be 0 or more.")
-        if spec.kind != "text" or spec.embedding_size is None:
+        if spec.kind != "text" or spec.embedding_size is None or spec.vocabulary is not None:
             raise ConfigError("input=decoder_prompt needs an encoder-decoder that reads text, such as annalog.")
         generator = torch.Generator().manual_seed(0)
         start = self.spread * torch.randn(self.slots, spec.embedding_size, generator=generator)

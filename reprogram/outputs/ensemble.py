@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
-from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo, plain
+from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
+from reprogram.plain import plain
 from reprogram.registry import find
 from reprogram.typecheck import check_arguments
 

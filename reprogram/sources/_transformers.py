@@ -121,7 +121,7 @@ def load_preprocessing(name: str, config: Any, **given: Sequence[float] | None) 
     side = getattr(config, "image_size", None)
     side = side if isinstance(side, int) or not side else int(side[0])
     default_size = side or 224
-    timm = next((c["pretrained_cfg"] for c in (raw or {}, config.to_dict()) if isinstance(c.get("pretrained_cfg"), dict)), {})
+    timm = _pretrained_cfg(raw) or _pretrained_cfg(config.to_dict())
     stated = {key: value for key, value in (raw or {}).items() if value is not None}
     if given.get("mean") is not None and given.get("std") is not None:
         values = stated | {"do_normalize": True, "image_mean": given["mean"], "image_std": given["std"]}
@@ -148,6 +148,12 @@ def load_preprocessing(name: str, config: Any, **given: Sequence[float] | None) 
             return preprocessing.as_measured(_plain_processor(processor), int(getattr(config, "num_channels", 3)))
     except Exception:  # a processor that wants something else than an image
         return preprocessing
+
+
+def _pretrained_cfg(values: dict[str, Any] | None) -> dict[str, Any]:
+    """timm's word about preprocessing, which it keeps in the model's own configuration."""
+    found = (values or {}).get("pretrained_cfg")
+    return found if isinstance(found, dict) else {}
 
 
 def _processor_values(name: str) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""CLIP (Radford et al. 2021, arXiv 2103.00020) and SigLIP (Zhai et al. 2023, arXiv 2303.15343), prompts as source labels.
+"""CLIP (Radford et al. 2021, arXiv 2103.00020) and SigLIP (Zhai et al. 2023, arXiv 2303.15343): prompts as labels.
 
 Each label is put into the prompt templates, the text encoder reads them once, and what is left is a frozen image
-classifier: logits = exp(logit_scale) · cos(image, mean text of the label), plus SigLIP's bias. Zero-shot accuracy depends on the templates
-and on the names, so that both are part of the source's options and its fingerprint.
+classifier: logits = exp(logit_scale) · cos(image, mean text of the label), plus SigLIP's bias. Zero-shot
+accuracy depends on the templates and on the names, so that both are part of the source's options and its fingerprint.
 """
 
 from __future__ import annotations

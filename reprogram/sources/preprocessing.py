@@ -36,7 +36,8 @@ class Preprocessing:
         size = size if isinstance(size, Mapping) else {"height": size}
         normalises = processor.get("do_normalize", True)
         notes: tuple[str, ...] = ()
-        mean, std = processor.get("image_mean"), processor.get("image_std")
+        mean: Any = processor.get("image_mean")
+        std: Any = processor.get("image_std")
         if normalises and (mean is None or std is None):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
             notes = (

@@ -171,6 +171,8 @@ class TextSource(SourceModel):
         (padding on the right) -> logits [B, S], features [B, D] and taps, in the order of the input."""
         taps_by_layer(taps, self.spec.taps)
         padded = source_input if isinstance(source_input, Mapping) else self.tokenise(source_input)
+        if "attention_mask" not in padded or not {"input_ids", "inputs_embeds"} & padded.keys():
+            raise SourceError(f"{self.name} reads strings, or embeddings with their attention mask; found {sorted(padded)}.")
         lengths = padded["attention_mask"].sum(1).tolist()
         if not lengths:
             raise SourceError(f"{self.name} was given no strings.")

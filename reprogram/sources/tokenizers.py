@@ -26,6 +26,7 @@ SPECIALS = {  # the roles of special tokens, and the names that they have in voc
 LARGEST_PATTERN = 20_000  # tokens of a vocabulary without word pieces that are looked for by one pattern
 PROBES = ("a", "A", "C", "the film was good.", "CC(=O)Nc1ccc(O)cc1Cl", "MKTAYIAKQR", "M K T A", "Größe, naïve 北京 42!")
 
+Encode = Callable[[Sequence[str]], list[list[int]]]
 Unread = Callable[[Sequence[str]], list[tuple[int, int]]]
 
 
@@ -37,7 +38,7 @@ class Tokenizer:
     """
 
     tokens: Sequence[str]
-    encode: Callable[[Sequence[str]], list[list[int]]]
+    encode: Encode
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     padding: int
@@ -80,11 +81,12 @@ def _reduced(own: Any, kind: str, around: bool = True) -> Tokenizer:
     tokens = _tokens(own)
     vocabulary = own.get_vocab()
 
-    def encode(strings: Sequence[str]) -> list[list[int]]:
+    def by_itself(strings: Sequence[str]) -> list[list[int]]:
         if not len(strings):
             return []
         return own(list(strings), add_special_tokens=False, truncation=False)["input_ids"]
 
+    encode: Encode = by_itself
     prefix, suffix = _around(own, tokens) if around else ((), ())
     unread = _unread_characters(own) if getattr(own, "is_fast", False) else _unread_tokens(encode, own.unk_token_id)
     if kind == "smiles":
@@ -122,7 +124,8 @@ def _bare(checkpoint: Checkpoint, kind: str, causal: bool) -> Tokenizer:
         from transformers import BertTokenizer
 
         lower = not any(character.isupper() for token in plain for character in token if not _named(token))
-        own = BertTokenizer(vocab=vocabulary, do_lower_case=lower, **{r: n for r, n in names.items() if n})
+        named: Any = {role: name for role, name in names.items() if name}
+        own = BertTokenizer(vocab=vocabulary, do_lower_case=lower, **named)
         return _reduced(own, kind, around=not causal)
     ids = {role: None if name is None else vocabulary[name] for role, name in names.items()}
     split = smiles_tokens if kind == "smiles" else _longest_tokens(vocabulary, checkpoint.model)
@@ -160,7 +163,7 @@ def _longest_tokens(vocabulary: dict[str, int], model: str) -> Callable[[str], l
 
 def _looked_up(
     split: Callable[[str], list[str]], vocabulary: dict[str, int], unknown: int | None
-) -> tuple[Callable[[Sequence[str]], list[list[int]]], Unread]:
+) -> tuple[Encode, Unread]:
     """Encode and unread of strings that are split first; without an unknown token, what is not known is left out."""
 
     def encode(strings: Sequence[str]) -> list[list[int]]:
@@ -198,7 +201,7 @@ def _unread_characters(own: Any) -> Unread:
     return unread
 
 
-def _unread_tokens(encode: Callable[[Sequence[str]], list[list[int]]], unknown: int | None) -> Unread:
+def _unread_tokens(encode: Encode, unknown: int | None) -> Unread:
     """Without offsets: the share of unknown tokens is taken for that of characters."""
 
     def unread(strings: Sequence[str]) -> list[tuple[int, int]]:

@@ -94,8 +94,8 @@ def load_network(checkpoint: Checkpoint, head: str, random_weights: int | None) 
             f"source.model={checkpoint.model} has no weights for source.head={head} ('{missing[0]}' and "
             f"{len(missing) - 1} more are missing); {advice}."
         )
-    if hasattr(network.base_model, "pooler"):
-        network.base_model.pooler = nn.Identity()  # not None, which some would call
+    if getattr(network.base_model, "pooler", None) is not None:
+        network.base_model.pooler = nn.Identity()  # not None, which SqueezeBERT would call
     return head, network.eval()
 
 
@@ -118,6 +118,7 @@ def _network(checkpoint: Checkpoint, config: Any, head: str, random_weights: int
     auto = getattr(transformers, HEADS[head])
     if head == "encoder" and _text_encoder(config):
         auto = transformers.AutoModelForTextEncoding
+    network: Any
     missing: list[str] = []
     if random_weights is not None:
         network = random_model(auto, config, random_weights).float()

@@ -58,7 +58,8 @@ class Guard:
     def queries(self) -> int:
         """Inputs that one judgement asks for, an upper bound of what it costs."""
         count = len(self.examples) if self.refits else len(self.held)
-        views = len(self.model.input(self.examples.batch(np.arange(1)).to(self.model.device)))
+        one = self.examples.batch(np.arange(1))
+        views = len(self.model.input(one.to(self.model.device) if isinstance(one, Tensor) else one))
         return count * views * self.model.source.queries_each
 
     def searching(self) -> Any:
