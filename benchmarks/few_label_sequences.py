@@ -37,7 +37,6 @@ from reprogram.progress import track
 from reprogram.sources.minilm import MiniLM
 from reprogram.targets.amp import amp
 from reprogram.targets.base import draw, hold_out
-from reprogram.targets.splits import hold_out_groups
 
 POOLINGS = ("mean", "max", "spread")
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -217,11 +216,8 @@ def measure(data: Data, scores: np.ndarray, test: np.ndarray) -> dict[str, float
 
 def divide(data: Data, split: str, seed: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
     """(labelled rows, test rows). Fewer labels of the same seed are drawn anew, stratified."""
-    if split == "scaffold":
-        assert data.groups is not None
-        train, test = hold_out_groups(data.groups(data.strings), 0.2, seed)
-    else:
-        train, test = hold_out(data.labels, 0.2, seed)
+    groups = data.groups(data.strings) if split == "scaffold" and data.groups is not None else None
+    train, test = hold_out(data.labels, 0.2, seed, groups)
     return train[draw(data.labels[train], seed, total=labels)], test
 
 

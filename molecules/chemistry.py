@@ -40,6 +40,15 @@ def canonical(smiles: str) -> str | None:
     return Chem.MolToSmiles(mol) if mol is not None and mol.GetNumAtoms() else None
 
 
+def from_block(block: str) -> str | None:
+    """Canonical SMILES of a mol block (V2000 or V3000, as in an SDF file), or None if RDKit cannot read it."""
+    try:
+        mol = Chem.MolFromMolBlock(block)
+    except (ValueError, RuntimeError):
+        return None
+    return Chem.MolToSmiles(mol) if mol is not None and mol.GetNumAtoms() else None
+
+
 def smarts(pattern: str, key: str = "SMARTS") -> Mol:
     """A substructure query; a pattern that does not parse is named in full."""
     query = _smarts(pattern)

@@ -7,61 +7,29 @@ canonical SMILES of the same molecules. The strings as written are kept beside (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from molecules.attribution import pictures
-from molecules.chemistry import canonical, clean, scaffold
+from molecules.chemistry import canonical, clean, from_block, scaffold
 from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
 from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetTask
 from reprogram.ranges import Seed, Shots, TestSize
-from reprogram.targets.strings import Reader, Reading, string_task
+from reprogram.targets.strings import Reader, Reading, StringTarget
 
 SALTS = ("keep", "strip")
 
 
-def molecules_csv(
-    path: str,
-    input_column: str,
-    label_column: str | Sequence[str],
-    labels: Shots = None,
-    shots: Shots = None,
-    split: str = "stratified",
-    salts: str = "keep",
-    problem: str = "auto",
-    test_size: TestSize = 0.2,
-    test_path: str | None = None,
-    allow_overlap: bool = False,
-    split_seed: Seed = 0,
-    seed: Seed = 0,
-    name: str | None = None,
-    delimiter: str | None = None,
-) -> TargetTask:
-    """A SMILES column and one or several label columns. ``split``: ``stratified`` or ``scaffold`` (Bemis–Murcko).
+@StringTarget
+def molecules_csv(salts: str = "keep") -> Reader:
+    """A column of SMILES (or mol blocks: ``structure`` of an .sdf) and one or several label columns.
 
-    salts: ``keep`` reads all parts of a molecule and reports how many have several, ``strip`` keeps the largest organic
-    part, neutralised.
+    split: ``stratified`` or ``scaffold`` (Bemis–Murcko). salts: ``keep`` reads all parts of a molecule and reports how many
+    have several, ``strip`` keeps the largest organic part, neutralised.
     """
-    return string_task(
-        molecule_reader(salts),
-        path,
-        input_column,
-        label_column,
-        labels=labels,
-        shots=shots,
-        split=split,
-        problem=problem,
-        test_size=test_size,
-        test_path=test_path,
-        allow_overlap=allow_overlap,
-        split_seed=split_seed,
-        seed=seed,
-        name=name,
-        delimiter=delimiter,
-    )
+    return molecule_reader(salts)
 
 
 def molecule_reader(salts: str = "keep") -> Reader:
@@ -70,6 +38,10 @@ def molecule_reader(salts: str = "keep") -> Reader:
         raise ConfigError(f"target.salts={salts} is not known; {nearest(salts, SALTS)}")
 
     def read(cell: str) -> Reading:
+        if "\n" in cell and "M  END" in cell:
+            cell = from_block(cell) or ""
+            if not cell:
+                return Reading(problem="have a structure that RDKit cannot read")
         words = cell.split()
         if not words:
             return Reading(problem="have an empty SMILES")

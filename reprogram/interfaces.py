@@ -350,6 +350,8 @@ class TargetTask:
 
     train_rows / test_rows: where each example stands in the user's file (what ``predictions.csv`` shows).
     notes: what was skipped or repaired on the way in, one plain sentence each.
+    train_columns / test_columns: the user's own further columns of each example (ids, notes), carried to
+        ``predictions.csv``: name -> [N].
     """
 
     info: TargetInfo
@@ -359,6 +361,8 @@ class TargetTask:
     test_rows: Sequence[Any] = ()
     split: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    train_columns: dict[str, Sequence[str]] = field(default_factory=dict)
+    test_columns: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def applicability(self) -> dict[str, np.ndarray]:
         """Columns of ``predictions.csv`` that say how near each test example is to what was learned from: name -> [N]."""

@@ -38,11 +38,14 @@ def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> T
         raise ConfigError(f"task.examples={examples} is unknown; allowed: test, all")
     train, test = (NewData.of([part], new, program) for part in (target.train, target.test))
     rows: Sequence[Any] = target.test_rows
+    columns = target.test_columns
     if examples == "all":
         test = NewData.of([target.train, target.test], new, program)
         rows = [*target.train_rows, *target.test_rows]
+        columns = {name: [*target.train_columns[name], *cells] for name, cells in columns.items() if name in target.train_columns}
     split = target.split | {"examples": examples, "test_size": len(test)}
-    return replace(target, info=replace(program, name=new.name), train=train, test=test, test_rows=rows, split=split)
+    info = replace(program, name=new.name)
+    return replace(target, info=info, train=train, test=test, test_rows=rows, test_columns=columns, split=split)
 
 
 @dataclass

@@ -19,7 +19,8 @@ BETWEEN = "|"  # between the labels of one multi-label example
 def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> Path:
     """``row,label,prediction`` and ``p:CLASS`` a class; regression: ``row,label,prediction``. Returns the path.
 
-    Then the target's own columns on how near an example is to the training labels, such as ``nearest_tanimoto``.
+    Then the target's own columns on how near an example is to the training labels, such as ``nearest_tanimoto``, and the
+    further columns of the user's table as they are (``file:NAME`` where the name is taken), the one that names rows first.
 
     Multi-label rows name the tasks that are true, separated by ``|``; a label that is missing is left out.
     """
@@ -31,11 +32,14 @@ def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> P
     answers = predictions(scores, problem)
     columns = [] if problem == "regression" else [f"p:{name}" for name in classes]
     near = target.applicability()
-    writer.writerow(["row", "label", "prediction", *columns, *near])
+    ours = ["row", "label", "prediction", *columns, *near]
+    own = target.test_columns
+    writer.writerow([*ours, *(f"file:{name}" if name in ours else name for name in own)])
     for index, row in enumerate(rows):
         known, answer = (named(values[index], target.info) for values in (target.test.labels, answers))
         chances = [] if problem == "regression" else [f"{p:.6g}" for p in scores[index]]
-        writer.writerow([row, known, answer, *chances, *(f"{values[index]:.4g}" for values in near.values())])
+        carried = [cells[index] for cells in own.values()]
+        writer.writerow([row, known, answer, *chances, *(f"{values[index]:.4g}" for values in near.values()), *carried])
     write_atomically(path, text.getvalue())
     return path
 

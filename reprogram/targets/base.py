@@ -1,4 +1,4 @@
-"""Labelled examples in memory, and drawing few of them: stratified, by seed, with every class kept in its column."""
+"""Labelled examples in memory, with every class kept in its column."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.errors import ConfigError, DataError
+from reprogram.errors import DataError
 from reprogram.interfaces import Examples, Featuriser, TargetTask
+from reprogram.targets.splits import draw, hold_out
+
+__all__ = ["ArrayExamples", "ImageTask", "Pixels", "StringExamples", "check_classes", "draw", "hold_out"]
 
 
 @dataclass
@@ -62,61 +65,6 @@ class ImageTask(TargetTask):
         return {"raw_input": Pixels()}
 
 
-def draw(
-    labels: np.ndarray, seed: int, shots: int | None = None, total: int | None = None, classes: Sequence[str] = ()
-) -> np.ndarray:
-    """Rows of a few-label subset, in random order: ``total`` stratified, else ``shots`` a class, else all.
-
-    labels: int [N]. ``classes`` names them in errors. ``total`` goes before ``shots``; it keeps class proportions but at
-    least one example of each class that exists. Regression or multilabel labels are drawn uniformly. Raises ConfigError
-    or DataError.
-    """
-    rng = np.random.default_rng(seed)
-    shots = shots if total is None else None
-    for key, value in (("target.shots", shots), ("target.labels", total)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{key}={value} must be at least 1.")
-    if total is not None and total > len(labels):
-        raise DataError(f"target.labels={total} asks for more examples than the {len(labels)} there are to train on.")
-    if shots is None and total is None:
-        return rng.permutation(len(labels))
-    if labels.ndim > 1 or not np.issubdtype(labels.dtype, np.integer):
-        if total is None:
-            raise ConfigError("target.shots needs classes; give target.labels (in all) for this target.")
-        return rng.permutation(len(labels))[:total]
-    present, counts = np.unique(labels, return_counts=True)
-    if shots is not None:
-        poorest = int(counts.argmin())
-        if counts[poorest] < shots:
-            name = classes[present[poorest]] if len(classes) else present[poorest]
-            raise DataError(
-                f"target.shots={shots} asks for more examples than class '{name}' has ({counts[poorest]}); "
-                f"choose target.shots={counts[poorest]} or fewer."
-            )
-        quota = np.full(len(present), shots)
-    else:
-        assert total is not None
-        quota = _proportional(counts, total)
-    picked = [rng.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(present, quota, strict=True)]
-    return rng.permutation(np.concatenate(picked))
-
-
-def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
-    """Largest-remainder shares of ``total``, at least one for each class while ``total`` allows it."""
-    share = counts / counts.sum() * total
-    quota = np.floor(share).astype(int)
-    if total >= len(counts):
-        quota = np.maximum(quota, 1)
-    order = np.argsort(-(share - np.floor(share)), kind="stable")
-    while quota.sum() < total:
-        for i in order:
-            if quota.sum() < total and quota[i] < counts[i]:
-                quota[i] += 1
-    while quota.sum() > total:
-        quota[quota.argmax()] -= 1
-    return quota
-
-
 def check_classes(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
     """At least two classes with examples, every label in range. ``where`` names the data in the sentence."""
     if len(labels) == 0:
@@ -127,18 +75,3 @@ def check_classes(labels: np.ndarray, classes: Sequence[str], where: str) -> Non
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"{where} has only the class '{classes[present[0]]}'; at least two classes are needed.")
-
-
-def hold_out(labels: np.ndarray, test_size: int | float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified (train rows, test rows). ``test_size``: examples if >= 1, else a share."""
-    from sklearn.model_selection import train_test_split
-
-    size = int(test_size) if test_size >= 1 else float(test_size)
-    if isinstance(size, int) and size >= len(labels):
-        raise ConfigError(f"target.test_size={size} leaves nothing to train on: there are {len(labels)} examples.")
-    classes = labels if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer) else None
-    try:
-        train, test = train_test_split(np.arange(len(labels)), test_size=size, random_state=seed, stratify=classes)
-    except ValueError:  # a class with a single example cannot be stratified
-        train, test = train_test_split(np.arange(len(labels)), test_size=size, random_state=seed)
-    return train, test

@@ -1,56 +1,21 @@
-"""Proteins, peptides, DNA or RNA from a CSV file: one-letter codes, checked against their alphabet."""
+"""Proteins, peptides, DNA or RNA from a table: one-letter codes, checked against their alphabet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
-from reprogram.interfaces import TargetTask
-from reprogram.ranges import PositiveShare, Seed, Shots, TestSize
+from reprogram.ranges import PositiveShare
 from reprogram.targets.splits import identity, identity_clusters
-from reprogram.targets.strings import Reader, Reading, string_task
+from reprogram.targets.strings import Reader, Reading, StringTarget
 
 ALPHABETS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT", "rna": "ACGU"}
 AMBIGUOUS = {"protein": "BJOUXZ", "dna": "NRYKMSWBDHV", "rna": "NRYKMSWBDHV"}  # IUPAC: real letters, not of one meaning
 
 
-def sequences_csv(
-    path: str,
-    input_column: str,
-    label_column: str | Sequence[str],
-    alphabet: str = "protein",
-    labels: Shots = None,
-    shots: Shots = None,
-    split: str = "stratified",
-    identity_threshold: PositiveShare = 0.6,
-    problem: str = "auto",
-    test_size: TestSize = 0.2,
-    test_path: str | None = None,
-    allow_overlap: bool = False,
-    split_seed: Seed = 0,
-    seed: Seed = 0,
-    name: str | None = None,
-    delimiter: str | None = None,
-) -> TargetTask:
+@StringTarget
+def sequences_csv(alphabet: str = "protein", identity_threshold: PositiveShare = 0.6) -> Reader:
     """``split=identity``: no test sequence has ``identity_threshold`` or more in common with a training sequence."""
-    return string_task(
-        sequence_reader(alphabet, identity_threshold),
-        path,
-        input_column,
-        label_column,
-        labels=labels,
-        shots=shots,
-        split=split,
-        problem=problem,
-        test_size=test_size,
-        test_path=test_path,
-        allow_overlap=allow_overlap,
-        split_seed=split_seed,
-        seed=seed,
-        name=name,
-        delimiter=delimiter,
-    )
+    return sequence_reader(alphabet, identity_threshold)
 
 
 def sequence_reader(alphabet: str, threshold: float) -> Reader:

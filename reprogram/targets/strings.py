@@ -1,23 +1,28 @@
 """From a table of strings and labels to a target: duplicates, conflicts, split, few labels. Shared by all string targets.
 
 What a domain adds is a way to read one string (:class:`Reader`): what it is in its one spelling, or why it cannot be
-read; which examples belong together in a split; and its plain features.
+read; which examples belong together in a split; and its plain features. :class:`StringTarget` makes a target of it.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, get_type_hints
 
 import numpy as np
 from torch import nn
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Featuriser, TargetInfo, TargetTask
-from reprogram.targets.base import StringExamples, check_classes, draw, hold_out
-from reprogram.targets.splits import hold_out_groups
-from reprogram.targets.tables import Labels, Table, named, read_labels, read_table
+from reprogram.ranges import Seed, Shots, TestSize
+from reprogram.targets.base import StringExamples, check_classes
+from reprogram.targets.censored import estimate_beyond
+from reprogram.targets.merging import merge
+from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
+from reprogram.targets.tables import Labels, Table, TableOptions, named, read_labels, read_table
+from reprogram.targets.unlabelled import StringInputs
 
 
 @dataclass
@@ -85,101 +90,215 @@ def plain_text(cell: str) -> Reading:
     return Reading(" ".join(cell.split()), "" if cell.strip() else "is empty")
 
 
-def string_task(
-    reader: Reader,
-    path: str,
-    input_column: str,
-    label_column: str | Sequence[str],
-    *,
-    labels: int | None = None,
-    shots: int | None = None,
-    split: str = "stratified",
-    test_size: int | float = 0.2,
-    test_path: str | None = None,
-    allow_overlap: bool = False,
-    problem: str = "auto",
-    split_seed: int = 0,
-    seed: int = 0,
-    name: str | None = None,
-    delimiter: str | None = None,
-) -> TargetTask:
-    """Read, clean, split and draw. Raises ConfigError or DataError in one sentence.
+@dataclass(frozen=True, kw_only=True)
+class StringOptions(TableOptions):
+    """What a user can say about a target of strings, beside how its table is read.
 
     labels / shots: training labels in all, or a class; None for all. split: ``stratified`` or one of the reader's groups.
     test_path: a table of its own for testing instead of a split; strings that are in both are refused unless
-    ``allow_overlap``. problem: ``auto``, ``classification``, ``multilabel``, ``regression``.
+    ``allow_overlap``. problem: ``auto``, ``classification``, ``multilabel``, ``regression``. name: in the report.
     """
-    table = read_table(path, delimiter)
-    train = _load(reader, table, input_column, label_column, problem)
-    notes = list(train.notes)
-    if test_path is None:
-        rows, held_out = _split(reader, train, split, test_size, split_seed)
+
+    labels: Shots = None
+    shots: Shots = None
+    split: str = "stratified"
+    problem: str = "auto"
+    test_size: TestSize = 0.2
+    test_path: str | None = None
+    allow_overlap: bool = False
+    split_seed: Seed = 0
+    seed: Seed = 0
+    name: str | None = None
+
+
+class StringTarget:
+    """A target made of a domain's reader: ``target(path, input_column, label_column, labels=64, …)``.
+
+    ``read_with`` is a function from the domain's own options to its :class:`Reader`; every other option is a field of
+    :class:`StringOptions`. :meth:`inputs` reads the same files without labels, as a stream.
+    """
+
+    def __init__(self, read_with: Callable[..., Reader]) -> None:
+        self.read_with = read_with
+        self.__name__, self.__module__ = read_with.__name__, read_with.__module__
+        self.__doc__ = read_with.__doc__
+        own = list(inspect.signature(read_with).parameters.values())
+        self._own = {p.name for p in own}
+        hints = get_type_hints(read_with, include_extras=True) | get_type_hints(StringOptions, include_extras=True)
+        given = {"path": str, "input_column": str, "label_column": str | Sequence[str]}
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        named_first = [inspect.Parameter(name, kind) for name in given]
+        defaults = {f.name: f.default for f in fields(StringOptions) if f.default is not MISSING}
+        others = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        self.__signature__ = inspect.Signature([*named_first, *own, *others])
+        self.__annotations__ = given | {name: hints[name] for name in [*self._own, *defaults]}
+
+    def __call__(self, path: str, input_column: str, label_column: str | Sequence[str], **options: Any) -> StringTask:
+        reader, rest = self._split(options)
+        return string_task(reader, path, input_column, label_column, StringOptions(**rest))
+
+    def inputs(self, path: str, input_column: str, **options: Any) -> StringInputs:
+        """Every row of a table without labels, in order; options on labels and splits are ignored."""
+        reader, rest = self._split(options)
+        known = {f.name for f in fields(TableOptions)}
+        table = TableOptions(**{name: value for name, value in rest.items() if name in known})
+        return StringInputs.of(reader, path, input_column, table)
+
+    def _split(self, options: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
+        allowed = self._own | {f.name for f in fields(StringOptions)}
+        for name in options:
+            if name not in allowed:
+                raise ConfigError(f"There is no option 'target.{name}'; {nearest(name, allowed)}.")
+        own = {name: value for name, value in options.items() if name in self._own}
+        return self.read_with(**own), {name: value for name, value in options.items() if name not in self._own}
+
+
+def string_task(
+    reader: Reader, path: str, input_column: str, label_column: str | Sequence[str], options: StringOptions
+) -> StringTask:
+    """Read, clean, split and draw. Raises ConfigError or DataError in one sentence."""
+    names = [label_column] if isinstance(label_column, str) else list(label_column)
+    table = read_table(path, options=options, wanted=[input_column, *names])
+    train = _load(reader, table, input_column, names, options.problem)
+    notes, split = list(train.notes), options.split
+    if options.test_path is None:
+        rows, held_out = _split(reader, train, options)
         test = train
+        notes += what_the_split_did(train.labels.values, held_out, train.labels.classes)
     else:
-        other = read_table(test_path, delimiter, key="target.test_path")
-        test = _same_classes(train, _load(reader, other, input_column, label_column, train.labels.problem))
+        other = read_table(
+            options.test_path, options=options, wanted=[input_column, *names], key="target.test_path"
+        )
+        test = _load(reader, other, input_column, names, known=train.labels)
         notes += test.notes
         rows, held_out = np.arange(len(train.strings)), np.arange(len(test.strings))
-        _refuse_overlap(train, test, path, test_path, allow_overlap, notes)
+        _refuse_overlap(train, test, path, options, notes)
         split = "test_path"
+    held_out = _measured(test, held_out, notes)
     values = train.labels.values
-    picked = rows[draw(values[rows], seed, shots=shots, total=labels, classes=train.labels.classes)]
+    chosen = draw(values[rows], options.seed, options.shots, options.labels, train.labels.classes)
+    notes += fewer_than_asked(values[rows], options.shots, options.labels, train.labels.classes)
+    picked = rows[chosen]
     if train.labels.problem == "classification":
         check_classes(values[picked], train.labels.classes, f"{path} after the split")
-    info = TargetInfo(name or table.path.stem, reader.kind, train.labels.problem, train.labels.classes)
+    info = TargetInfo(options.name or table.path.stem, reader.kind, train.labels.problem, train.labels.classes)
+    described = {"how": split, "seed": options.split_seed, "test_size": len(held_out)}
+    return _task(reader, info, (train, picked), (test, held_out), described | {"available_for_training": len(rows)}, notes)
+
+
+def _task(
+    reader: Reader,
+    info: TargetInfo,
+    learned: tuple[_Loaded, np.ndarray],
+    tested: tuple[_Loaded, np.ndarray],
+    split: dict[str, Any],
+    notes: list[str],
+) -> StringTask:
+    (train, picked), (test, held_out) = learned, tested
+    strings, values = [train.strings[i] for i in picked], train.labels.values[picked]
+    if train.labels.sides is not None:
+        values = estimate_beyond(values, train.labels.sides[picked], strings, reader.featurisers.values())
+    truth = test.labels.values[held_out]
+    if test.labels.sides is not None:
+        truth = np.where(test.labels.sides[held_out] != 0, np.nan, truth)
     task = StringTask(
         info,
-        StringExamples([train.strings[i] for i in picked], values[picked]),
-        StringExamples([test.strings[i] for i in held_out], test.labels.values[held_out]),
+        StringExamples(strings, values),
+        StringExamples([test.strings[i] for i in held_out], truth),
         [train.rows[i] for i in picked],
         [test.rows[i] for i in held_out],
-        {"how": split, "seed": split_seed, "test_size": len(held_out), "available_for_training": len(rows)},
+        split,
         notes,
-        reader,
+        train_columns={name: [cells[i] for i in picked] for name, cells in train.columns.items()},
+        test_columns={name: [cells[i] for i in held_out] for name, cells in test.columns.items()},
+        reader=reader,
     )
     if any(a != b for a, b in zip(train.strings, train.cells)):
         task.written = (
-            StringExamples([train.cells[i] for i in picked], values[picked]),
-            StringExamples([test.cells[i] for i in held_out], test.labels.values[held_out]),
+            StringExamples([train.cells[i] for i in picked], values),
+            StringExamples([test.cells[i] for i in held_out], truth),
         )
     return task
 
 
 @dataclass
 class _Loaded:
-    """Readable, different, labelled strings of one table; ``cells`` as written in the file."""
+    """Readable, different, labelled strings of one table; ``cells`` as written in the file, ``columns`` the user's own."""
 
     strings: list[str]
     cells: list[str]
     rows: list[int]
     labels: Labels
     notes: list[str]
+    columns: dict[str, list[str]]
 
 
-def _load(reader: Reader, table: Table, input_column: str, label_column: str | Sequence[str], problem: str) -> _Loaded:
+def _load(
+    reader: Reader,
+    table: Table,
+    input_column: str,
+    label_columns: list[str],
+    problem: str = "auto",
+    known: Labels | None = None,
+) -> _Loaded:
     cells = table.column(input_column, "target.input_column")
-    labels = read_labels(table, label_column, problem)
+    labels = read_labels(table, label_columns, problem, known=known)
     readings = [reader.read(cell) for cell in cells]
-    notes = [*table.notes, *_what_was_wrong(readings, table.rows)]
-    if labels.unlabelled.any():
-        notes.append(named([table.rows[i] for i in np.flatnonzero(labels.unlabelled)], "have no label: left out"))
+    notes = [*table.notes, *_what_was_wrong(readings, table.rows), *labels.notes]
+    told = np.zeros(len(cells), dtype=bool) if labels.explained is None else labels.explained
+    if (labels.unlabelled & ~told).any():
+        notes.append(named([table.rows[i] for i in np.flatnonzero(labels.unlabelled & ~told)], "have no label: left out"))
     good = [i for i, r in enumerate(readings) if not r.problem and not labels.unlabelled[i]]
     if not good:
         raise DataError(f"No row of {table.path} can be used: {notes[-1]}")
-    kept, merged = _merge([readings[i].text for i in good], labels.values[good], [table.rows[i] for i in good], notes)
+    kept, remaining, said = merge(
+        [readings[i].text for i in good], _only(labels, good), [table.rows[i] for i in good], table.options.conflicts
+    )
+    notes += said
     chosen = [good[i] for i in kept]
     if not chosen:
         raise DataError(f"No row of {table.path} can be used: {notes[-1]}")
-    remaining = Labels(labels.problem, labels.classes, merged, np.zeros(len(chosen), dtype=bool))
-    if labels.problem == "classification":
-        check_classes(merged, labels.classes, str(table.path))
+    if labels.problem == "classification" and known is None:
+        check_classes(remaining.values, labels.classes, str(table.path))
     return _Loaded(
         [readings[i].text for i in chosen],
         [cells[i] for i in chosen],
         [table.rows[i] for i in chosen],
         remaining,
         notes,
+        _own_columns(table, input_column, label_columns, readings, chosen),
     )
+
+
+def _only(labels: Labels, rows: list[int]) -> Labels:
+    sides = None if labels.sides is None else labels.sides[rows]
+    return Labels(labels.problem, labels.classes, labels.values[rows], labels.unlabelled[rows], sides)
+
+
+def _own_columns(
+    table: Table, input_column: str, label_columns: list[str], readings: list[Reading], chosen: list[int]
+) -> dict[str, list[str]]:
+    """The user's columns other than labels, the one that names the rows first; a mol block becomes its string."""
+    own = table.id_column([input_column, *label_columns])
+    names = [n for n in table.columns if n not in label_columns and n != own]
+    columns = {name: [table.columns[name][i] for i in chosen] for name in ([own] if own else []) + names}
+    if any("\n" in cell for cell in columns[input_column]):
+        columns[input_column] = [readings[i].text for i in chosen]
+    return columns
+
+
+def _measured(test: _Loaded, held_out: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Test rows without those that are bounds only: an error against a bound is no error."""
+    if test.labels.sides is None:
+        return held_out
+    bounds = (test.labels.sides[held_out] != 0) | np.isnan(test.labels.values[held_out])
+    only_bounds = bounds.all(1)
+    if only_bounds.any():
+        notes.append(f"{int(only_bounds.sum())} held-out rows are bounds and are not tested on.")
+    if only_bounds.all():
+        raise DataError("Every held-out row is a bound; give target.censored=value, or a larger target.test_size=.")
+    return held_out[~only_bounds]
 
 
 def _what_was_wrong(readings: list[Reading], rows: list[int]) -> list[str]:
@@ -194,68 +313,21 @@ def _what_was_wrong(readings: list[Reading], rows: list[int]) -> list[str]:
     return notes
 
 
-def _merge(strings: list[str], values: np.ndarray, rows: list[int], notes: list[str]) -> tuple[list[int], np.ndarray]:
-    """Each string once. Classes that disagree: the string is left out; answers of a multi-label target that disagree
-    become unknown; numbers are averaged."""
-    places: dict[str, list[int]] = {}
-    for i, text in enumerate(strings):
-        places.setdefault(text, []).append(i)
-    kept, merged, repeated, conflicts = [], [], 0, []
-    for found in places.values():
-        group = values[found]
-        known = group[~np.isnan(group).all(1)] if group.ndim > 1 else group
-        differ = len(np.unique(known, axis=0)) > 1
-        repeated += len(found) - 1
-        if differ and values.ndim == 1:
-            conflicts.append(" and ".join(str(rows[i]) for i in found[:3]))
-            continue
-        kept.append(found[0])
-        merged.append(_agree(group, bool(np.isin(values[~np.isnan(values)], (0, 1)).all())) if differ else known[0])
-    if repeated:
-        notes.append(f"{repeated} rows repeat an earlier one and were merged with it.")
-    if conflicts:
-        notes.append(
-            named(conflicts, "are the same but disagree on the class: all left out").replace("rows", "groups", 1)
-        )
-    return kept, np.asarray(merged, dtype=values.dtype).reshape(len(kept), *values.shape[1:])
+def _split(reader: Reader, data: _Loaded, options: StringOptions) -> tuple[np.ndarray, np.ndarray]:
+    if options.split != "stratified" and options.split not in reader.groups:
+        allowed = ["stratified", *reader.groups]
+        raise ConfigError(f"target.split={options.split} is not known here; {nearest(options.split, allowed)}")
+    groups = None if options.split == "stratified" else reader.groups[options.split](data.strings)
+    return hold_out(data.labels.values, options.test_size, options.split_seed, groups)
 
 
-def _agree(group: np.ndarray, binary: bool) -> np.ndarray:
-    """[T] of rows [n, T] of one string: the mean of what is known; a 0/1 answer that disagrees becomes NaN."""
-    known = ~np.isnan(group)
-    mean = np.where(known, group, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
-    return np.where((mean > 0) & (mean < 1), np.nan, mean) if binary else mean
-
-
-def _split(
-    reader: Reader, data: _Loaded, split: str, test_size: int | float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    if split == "stratified":
-        return hold_out(data.labels.values, test_size, seed)
-    if split not in reader.groups:
-        raise ConfigError(f"target.split={split} is not known here; {nearest(split, ['stratified', *reader.groups])}")
-    return hold_out_groups(reader.groups[split](data.strings), test_size, seed)
-
-
-def _same_classes(train: _Loaded, test: _Loaded) -> _Loaded:
-    """Test labels in the columns of the training classes; DataError for a class that training never saw."""
-    if train.labels.problem != "classification":
-        return test
-    unknown = [c for c in test.labels.classes if c not in train.labels.classes]
-    if unknown:
-        raise DataError(f"target.test_path has the class '{unknown[0]}', which target.path has not.")
-    index = np.array([train.labels.classes.index(c) for c in test.labels.classes])
-    test.labels = Labels("classification", train.labels.classes, index[test.labels.values], test.labels.unlabelled)
-    return test
-
-
-def _refuse_overlap(train: _Loaded, test: _Loaded, path: str, test_path: str, allowed: bool, notes: list[str]) -> None:
+def _refuse_overlap(train: _Loaded, test: _Loaded, path: str, options: StringOptions, notes: list[str]) -> None:
     known = dict(zip(train.strings, train.rows))
     both = [(known[s], row) for s, row in zip(test.strings, test.rows) if s in known]
-    if both and not allowed:
+    if both and not options.allow_overlap:
         first, second = both[0]
         raise DataError(
-            f"{len(both)} examples are in both {path} and {test_path}, such as row {first} and row {second}; "
+            f"{len(both)} examples are in both {path} and {options.test_path}, such as row {first} and row {second}; "
             "remove them, or give target.allow_overlap=true."
         )
     if both:

@@ -22,6 +22,7 @@ from torch import Tensor
 from reprogram.errors import BudgetSpent
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
 from reprogram.model import READ_AT_ONCE, ReprogrammedModel, pick
+from reprogram.targets.splits import are_classes, take
 from reprogram.training import brier
 from reprogram.training.base import fit_mapping
 
@@ -30,13 +31,12 @@ HELD_OUT = 0.3  # share of each class's labels
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
     """Bool [N]: 30% of each class and at least one, none of a class of one; without classes 30% of all."""
-    classed = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-    groups = [np.flatnonzero(labels == c) for c in np.unique(labels)] if classed else [np.arange(len(labels))]
-    rng = np.random.default_rng([seed, 0x6A])
+    strata = labels if are_classes(labels) else np.zeros(len(labels), int)
+    present, sizes = np.unique(strata, return_counts=True)
+    counts = {int(c): max(1, round(HELD_OUT * size)) for c, size in zip(present, sizes, strict=True) if size > 1}
     held = np.zeros(len(labels), bool)
-    for rows in groups:
-        if len(rows) > 1:
-            held[rng.permutation(rows)[: max(1, round(HELD_OUT * len(rows)))]] = True
+    for rows in take(strata, counts, np.random.default_rng([seed, 0x6A])):
+        held[rows] = True
     return held
 
 

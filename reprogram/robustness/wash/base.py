@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reprogram.errors import DataError
 from reprogram.ranges import Checked
 from reprogram.robustness.unfrozen import accuracy
+from reprogram.targets.splits import take
 
 TOLERANCE = 0.02  # held-out clean accuracy that washing may cost
 
@@ -30,13 +31,13 @@ class CleanSet:
     @classmethod
     def of(cls, images: Tensor, labels: Tensor, seed: int = 0, share: float = 0.2) -> CleanSet:
         """Raises DataError where a class has too few examples for both parts."""
-        rng = np.random.default_rng(seed)
-        held = []
-        for label in labels.unique().tolist():
-            rows = np.flatnonzero(labels.cpu().numpy() == label)
-            if len(rows) < 2:
-                raise DataError(f"The clean set has {len(rows)} example of label {label}; washing needs two or more.")
-            held.append(rng.permutation(rows)[: max(1, round(share * len(rows)))])
+        known = labels.cpu().numpy()
+        counts = {}
+        for label, size in zip(*np.unique(known, return_counts=True), strict=True):
+            if size < 2:
+                raise DataError(f"The clean set has {size} example of label {label}; washing needs two or more.")
+            counts[int(label)] = max(1, round(share * size))
+        held = take(known, counts, np.random.default_rng(seed))
         chosen = torch.zeros(len(labels), dtype=torch.bool)
         chosen[torch.as_tensor(np.concatenate(held))] = True
         return cls(images[~chosen], labels[~chosen], images[chosen], labels[chosen])

@@ -1,0 +1,22 @@
+"""Tables from the user, of any kind: rows as a stream, columns of text, label columns as numbers.
+
+``rows(path, options)`` is the one reader of table files: labelled targets and predictions without labels stand on it.
+"""
+
+from reprogram.targets.tables.labels import Labels, read_labels
+from reprogram.targets.tables.options import TableOptions
+from reprogram.targets.tables.rows import Row, Rows, rows
+from reprogram.targets.tables.table import Table, is_missing, named, read_table
+
+__all__ = [
+    "Labels",
+    "Row",
+    "Rows",
+    "Table",
+    "TableOptions",
+    "is_missing",
+    "named",
+    "read_labels",
+    "read_table",
+    "rows",
+]

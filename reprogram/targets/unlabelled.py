@@ -1,0 +1,108 @@
+"""Inputs without labels, as a stream: what ``task=predict`` reads. Every row keeps its place, also one that cannot be read.
+
+The same ``target=`` choices open them: ``open_inputs(config.target)`` reads what ``target=csv target.path=NEW.csv`` names,
+and ignores label columns. Nothing is merged, split or left out, and the memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.targets.tables import Row, Rows, TableOptions, rows
+from reprogram.targets.tables.table import looks_like_an_id
+
+if TYPE_CHECKING:
+    from reprogram.targets.strings import Reader
+
+
+class Input(NamedTuple):
+    """One input. row: as the user's file numbers it, or the file below the folder. content: a string in the domain's one
+    spelling, or pixels uint8 [C, H, W]; None where ``problem`` says why it cannot be read. columns: the user's own."""
+
+    row: Any
+    content: Any
+    problem: str
+    columns: dict[str, str]
+
+
+class Inputs(Protocol):
+    """Can be iterated any number of times, in the same order. columns: names of the user's own columns."""
+
+    kind: str
+    columns: list[str]
+    notes: list[str]
+
+    def __iter__(self) -> Iterator[Input]: ...
+
+
+@dataclass
+class StringInputs:
+    """Rows of a table. kind: of :class:`reprogram.interfaces.TargetInfo`. columns: all of the file's, the id first."""
+
+    reader: Reader
+    rows: Rows
+    input_column: str
+    columns: list[str]
+
+    @classmethod
+    def of(cls, reader: Reader, path: str, input_column: str, options: TableOptions) -> StringInputs:
+        """Raises DataError where the file or the column is not there."""
+        found = rows(path, options, wanted=[input_column])
+        for key, name in (("input_column", input_column), ("id_column", options.id_column)):
+            if name is not None and name not in found.header:
+                raise DataError(f"target.{key}={name}: {found.path} has no such column; {nearest(name, found.header)}.")
+        own = options.id_column or next((n for n in found.header if n != input_column and looks_like_an_id(n)), None)
+        return cls(reader, found, input_column, sorted(found.header, key=lambda name: name != own))
+
+    @property
+    def kind(self) -> str:
+        return self.reader.kind
+
+    @property
+    def notes(self) -> list[str]:
+        return self.rows.notes
+
+    def __iter__(self) -> Iterator[Input]:
+        for row in self.rows:
+            yield self._read(row)
+
+    def _read(self, row: Row) -> Input:
+        cells = {name: row.cells[name] for name in self.columns}
+        if row.problem:
+            return Input(row.number, None, _of_one(row.problem), cells)
+        reading = self.reader.read(cells[self.input_column])
+        if "\n" in cells[self.input_column]:  # a mol block
+            cells[self.input_column] = reading.text
+        return Input(row.number, None if reading.problem else reading.text, _of_one(reading.problem), cells)
+
+
+def _of_one(problem: str) -> str:
+    """Problems are told of rows (``have an empty SMILES``); this is the one of a row."""
+    return re.sub(r"^have\b", "has", problem)
+
+
+def open_inputs(target: Mapping[str, Any]) -> Any:
+    """The inputs that a composed ``target`` configuration names. Raises ConfigError where it has none without labels."""
+    from hydra.utils import get_object
+
+    function = get_object(str(target["_target_"]))
+    if not hasattr(function, "inputs"):
+        raise ConfigError(f"{target['_target_']} has no inputs without labels; use target=csv, image_folder or the like.")
+    ignored = ("_target_", "label_column")
+    given = {k: v for k, v in target.items() if k not in ignored}
+    for key, value in given.items():
+        if value == "???":
+            raise ConfigError(f"target.{key} must be given, as in target.{key}=VALUE.")
+    return function.inputs(**given)
+
+
+def chunks(inputs: Inputs, size: int, skip: int = 0) -> Iterator[list[Input]]:
+    """Lists of ``size`` inputs, the last one shorter, after the first ``skip``: how a run goes on where it stopped."""
+    stream = islice(inputs, skip, None)
+    while chunk := list(islice(stream, size)):
+        yield chunk
