@@ -52,7 +52,7 @@ def given(tmp_path_factory):
     for name in "ab":
         (root / "images" / name).mkdir(parents=True)
         for i in range(4):
-            Image.new("RGB", (8, 8), (i, 90, 200)).save(root / "images" / name / f"{i}.png")
+            Image.new("RGB", (8, 8), (i, ord(name), 200)).save(root / "images" / name / f"{i}.png")
     features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["a", "b"]))
     rows = {"text": [f"text {i}" for i in range(10)], "label": [0, 1] * 5}
     datasets.Dataset.from_dict(rows, features).save_to_disk(root / "dataset")

@@ -8,7 +8,9 @@ import numpy as np
 
 from reprogram.errors import DataError
 from reprogram.interfaces import TargetInfo, TargetTask
-from reprogram.targets.base import ArrayExamples, ImageTask, check_classes, draw, hold_out
+from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
+from reprogram.targets.leaks import contents, not_tested
+from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
 
 
 def as_images(images: np.ndarray) -> np.ndarray:
@@ -48,22 +50,30 @@ def from_arrays(
 ) -> TargetTask:
     """A target from arrays; without ``test`` a stratified part (``test_size``, fixed by ``split_seed``) is held out.
 
-    The few labels are drawn by ``seed`` from what is left, so that every seed meets the same test set.
+    The few labels are drawn by ``seed`` from what is left, so that every seed meets the same test set. An image that is in
+    the test too is not learned from.
     """
     images, labels = as_images(images), np.asarray(labels)
     if len(images) != len(labels):
         raise DataError(f"There are {len(images)} images but {len(labels)} labels.")
     names = tuple(classes) if classes is not None else tuple(str(c) for c in range(int(labels.max()) + 1))
     check_classes(labels, names, f"target {name}")
-    rows = np.arange(len(labels))
+    rows, notes = np.arange(len(labels)), list[str]()
     if test is None:
         train_rows, test_rows = hold_out(labels, test_size, split_seed)
         held_out = ArrayExamples(images[test_rows], labels[test_rows])
         split = {"kind": "stratified", "test_size": len(test_rows), "seed": split_seed}
+        notes += what_the_split_did(labels, test_rows, names)
     else:
         train_rows, test_rows = rows, np.arange(len(test[1]))
         held_out = ArrayExamples(as_images(test[0]), np.asarray(test[1]))
         split = {"kind": "given", "test_size": len(test_rows)}
+    new = not_tested(contents(ArrayExamples(images[train_rows], labels[train_rows])), contents(held_out))
+    if not new.all():
+        notes.append(f"{int((~new).sum())} training images are test images too: not learned from.")
+        train_rows = train_rows[new]
+        check_classes(labels[train_rows], names, f"target {name} without its test images")
+    notes += fewer_than_asked(labels[train_rows], shots, total, names)
     chosen = train_rows[draw(labels[train_rows], seed, shots, total, names)]
     return ImageTask(
         TargetInfo(name, "image", "classification", names, tuple(images.shape[1:])),
@@ -72,4 +82,5 @@ def from_arrays(
         train_rows=chosen.tolist(),
         test_rows=test_rows.tolist(),
         split=split,
+        notes=notes,
     )

@@ -11,8 +11,20 @@ import numpy as np
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.ranges import Seed, Shots, Side, TestSize
-from reprogram.targets.base import ArrayExamples, ImageTask, StringExamples, check_classes, draw, hold_out
-from reprogram.targets.images import MOST_BAD, Shape, common_shape, read_each, read_header, read_image, too_many
+from reprogram.targets.base import ArrayExamples, ImageTask, StringExamples, check_classes
+from reprogram.targets.images import (
+    MOST_BAD,
+    Shape,
+    White,
+    common_shape,
+    read_each,
+    read_facts,
+    read_image,
+    too_many,
+    white_of,
+)
+from reprogram.targets.leaks import contents, not_tested
+from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
 
 
 def huggingface(
@@ -33,7 +45,8 @@ def huggingface(
 
     input_column, label_column: null takes the only image (else text) column and the only class-label column.
     test_split: null, or a split that the dataset does not have, holds out ``test_size`` of the training split.
-    shots, labels, size: as for ``image_folder``. Rows that cannot be read are skipped, counted and named.
+    shots, labels, size: as for ``image_folder``. Rows that cannot be read are skipped, counted and named. A training example
+    that is in the test too is not learned from.
     """
     splits = _load(name, config)
     if train_split not in splits:
@@ -52,15 +65,15 @@ def huggingface(
     else:
         check_classes(train_labels, classes, f"target {name}")
         kept, held = hold_out(train_labels, test_size, split_seed)
+        reader.notes += what_the_split_did(train_labels, held, classes)
         test, test_labels, test_rows = train, train_labels[held], train_rows[held]
         train_labels, train_rows = train_labels[kept], train_rows[kept]
         split = {"kind": "stratified", "seed": split_seed}
     check_classes(train_labels, classes, f"target {name}")
-    chosen = draw(train_labels, seed, shots, labels, classes)
-    train_rows, train_labels = train_rows[chosen], train_labels[chosen]
-    shape = reader.shape(train, train_rows, size) if reader.is_image(train) else None
-    train_rows, train_examples = reader.examples(train, train_rows, train_labels, shape)
+    first = train_rows[draw(train_labels, seed, shots, labels, classes)]
+    shape = reader.shape(train, first, size) if reader.is_image(train) else None
     test_rows, test_examples = reader.examples(test, test_rows, test_labels, shape)
+    train_rows, train_examples = reader.draw(train, (train_rows, train_labels), shape, test_examples, (seed, shots, labels))
     info = TargetInfo(
         Path(name).name,
         "image" if shape is not None else "text",
@@ -86,6 +99,7 @@ class _Reader:
     def __init__(self, name: str, column: str, label: str, classes: tuple[str, ...]) -> None:
         self.name, self.column, self.label, self.classes = name, column, label, classes
         self.notes: list[str] = []
+        self.white = White()
 
     def is_image(self, table: Any) -> bool:
         return type(table.features[self.column]).__name__ == "Image"
@@ -114,11 +128,42 @@ class _Reader:
         return [None if item is None else item.get("bytes") or item.get("path") for item in raw]
 
     def shape(self, table: Any, rows: np.ndarray, size: Side | None) -> Shape:
-        headers, _ = read_each(_given(read_header), self.encoded(table, rows), "looking at images")
-        readable = [header for header in headers if header is not None]
+        facts, _ = read_each(_given(read_facts), self.encoded(table, rows), "looking at images")
+        readable = [found for found in facts if found is not None]
+        self.white = white_of(readable)
+        if any(found.peak is not None for found in readable):
+            shown = self.white.real or self.white.whole
+            self.notes.append(f"Grey images of more than 8 bits: the value {shown:g} is white.")
         if not readable:
             raise DataError(f"No image in column '{self.column}' of {self.name} can be read.")
-        return common_shape(readable, size)
+        return common_shape([found.header for found in readable], size)
+
+    def draw(
+        self,
+        table: Any,
+        known: tuple[np.ndarray, np.ndarray],
+        shape: Shape | None,
+        test: Examples,
+        drawing: tuple[int, int | None, int | None],
+    ) -> tuple[np.ndarray, Examples]:
+        """(row numbers, examples) of the few labels; what is in the test too is left out, and others are drawn."""
+        (rows, labels), (seed, shots, total), tested, left_out = known, drawing, contents(test), 0
+        before = list(self.notes)
+        while True:
+            self.notes[:] = before
+            check_classes(labels, self.classes, f"target {self.name} without its test examples")
+            chosen = draw(labels, seed, shots, total, self.classes)
+            found, examples = self.examples(table, rows[chosen], labels[chosen], shape)
+            new = not_tested(contents(examples), tested)
+            if new.all():
+                break
+            left_out += int((~new).sum())
+            kept = ~np.isin(rows, found[~new])
+            rows, labels = rows[kept], labels[kept]
+        if left_out:
+            self.notes.append(f"{left_out} training examples are in the test too: not learned from.")
+        self.notes += fewer_than_asked(labels, shots, total, self.classes)
+        return found, examples
 
     def examples(
         self, table: Any, rows: np.ndarray, labels: np.ndarray, shape: Shape | None
@@ -133,7 +178,7 @@ class _Reader:
             return rows[good], StringExamples([texts[int(i)] for i in good], labels[good])
         wanted = shape
         images, bad = read_each(
-            _given(lambda item: read_image(item, wanted)), self.encoded(table, rows), "reading images"
+            _given(lambda item: read_image(item, wanted, self.white)), self.encoded(table, rows), "reading images"
         )
         good = self._good(rows, bad)
         return rows[good], ArrayExamples(np.stack([images[int(i)] for i in good]), labels[good])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,63 +13,89 @@ import numpy as np
 from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.ranges import Seed, Shots, Side, TestSize
-from reprogram.targets.base import ArrayExamples, ImageTask, check_classes, draw, hold_out
+from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
+from reprogram.targets.folders import Files, Found, find
 from reprogram.targets.images import (
     IN_MEMORY,
     MOST_BAD,
-    SUFFIXES,
-    Header,
+    Facts,
     ImageFiles,
     Shape,
+    White,
     common_shape,
     read_each,
-    read_header,
+    read_facts,
     read_image,
     too_many,
+    white_of,
 )
+from reprogram.targets.leaks import file_hash, merged, near_pairs, picture_hash
+from reprogram.targets.options import takes
+from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
+from reprogram.targets.unlabelled import ImageInputs
 
-TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 
-
-def image_folder(
-    root: str,
-    shots: Shots = 16,
-    labels: Shots = None,
-    seed: Seed = 0,
-    size: Side | None = None,
-    test_size: TestSize = 0.2,
-    split_seed: Seed = 0,
-) -> TargetTask:
-    """A target from image files. Class names are folder names, in alphabetical order.
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """What a user can say about a target of images.
 
     shots, labels: labelled examples a class, or in all; both null takes every training image.
     size: side in pixels that images become (scaled, cut in the middle); null keeps small images that all have one size.
+    white: the value that is white in grey files of more than 8 bits; ``auto``: of 1, 255, 1023, 4095, 16383 and 65535 the
+        least that no image of the set goes beyond.
     test_size, split_seed: what is held out where there is no test folder.
+    allow_overlap: the same picture may be in the training and in the test folder.
+    """
+
+    shots: Shots = 16
+    labels: Shots = None
+    seed: Seed = 0
+    size: Side | None = None
+    white: str | int | float = "auto"
+    test_size: TestSize = 0.2
+    split_seed: Seed = 0
+    allow_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ConfigError(f"target.size={self.size} must be at least 1 pixel.")
+        given_white(self.white)
+
+
+def given_white(value: str | int | float) -> float | None:
+    """None for ``auto``."""
+    if value == "auto":
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 65535:
+        raise ConfigError(f"target.white={value} is not known; allowed: auto, or a number from 1 to 65535.")
+    return number
+
+
+@takes(ImageOptions)
+def image_folder(root: str, **options: Any) -> TargetTask:
+    """A target from image files. Class names are folder names, in alphabetical order; see :class:`ImageOptions`.
+
     Files that cannot be read are skipped, counted and named in the notes; more than 5 % of them raise DataError.
     """
-    if size is not None and size < 1:
-        raise ConfigError(f"target.size={size} must be at least 1 pixel.")
+    given = ImageOptions(**options)
     folder = Path(root).expanduser()
-    train, test, classes = _find(folder)
-    reader = _Reader(folder, len(train.files) + len(test.files))
-    headers = reader.headers([*train.files, *test.files])
-    train, test = train.only(headers), test.only(headers)
-    if not train.files:
-        raise DataError(f"target.root={root} has no readable image.")
-    shape = common_shape(list(headers.values()), size)
-    if test.files:
-        split: dict[str, Any] = {"kind": "folders"}
-    else:
-        check_classes(train.labels, classes, f"target.root={root}")
-        train_rows, test_rows = hold_out(train.labels, test_size, split_seed)
-        train, test = train.rows(train_rows), train.rows(test_rows)
-        split = {"kind": "stratified", "seed": split_seed}
+    found = find(folder)
+    reader = _Reader(folder, len(found.train.files) + len(found.test.files))
+    shape, notes = _prepare(reader, found, given)
+    classes = found.classes
+    train, test, split = _parts(reader, found, given, notes)
     check_classes(train.labels, classes, f"target.root={root}")
-    chosen, train_examples = _draw_readable(reader, train, shape, (seed, shots, labels, classes))
     test_kept, test_examples = reader.decode(test, shape, "reading test images")
     if not len(test_examples):
         raise DataError(f"target.root={root} has no readable test image.")
-    notes = [*reader.notes(), *_absent(classes, chosen, test_kept)]
+    chosen, train_examples = _draw_readable(reader, train, shape, given, classes)
+    notes += [*reader.notes(), *reader.leaks(given, bool(found.test.files))]
+    notes += [*fewer_than_asked(train.labels, given.shots, given.labels, classes), *_absent(classes, chosen, test_kept)]
+    notes += reader.near(chosen, train_examples, test_kept, test_examples)
     return ImageTask(
         TargetInfo(folder.resolve().name, "image", "classification", classes, tuple(shape)),
         train_examples,
@@ -82,52 +107,145 @@ def image_folder(
     )
 
 
-@dataclass
-class _Files:
-    """Files and their labels [N]."""
+def _inputs(root: str, size: int | None = None, white: str | int | float = "auto", **_: Any) -> ImageInputs:
+    """All pictures below a folder, in order, without labels; options on labels and splits are ignored."""
+    return ImageInputs(Path(root).expanduser(), given_white(white))
 
-    files: list[Path]
-    labels: np.ndarray
 
-    def rows(self, rows: np.ndarray) -> _Files:
-        return _Files([self.files[int(row)] for row in rows], self.labels[rows])
+image_folder.inputs = _inputs  # type: ignore[attr-defined]
 
-    def only(self, readable: Any) -> _Files:
-        return self.rows(np.array([i for i, file in enumerate(self.files) if file in readable], dtype=int))
 
-    def names(self, folder: Path) -> list[str]:
-        return [file.relative_to(folder).as_posix() for file in self.files]
+def _prepare(reader: _Reader, found: Found, given: ImageOptions) -> tuple[Shape, list[str]]:
+    """The shape that images become, and notes on what was found; files that are no images are left out of ``found``."""
+    facts = reader.facts([*found.train.files, *found.test.files])
+    found.train, found.test = found.train.only(facts), found.test.only(facts)
+    if not found.train.files:
+        raise DataError(f"target.root={reader.folder} has no readable image.")
+    notes = [*found.notes, *reader.set_white(list(facts.values()), given.white)]
+    several = sum(f.frames for f in facts.values())
+    if several:
+        notes.append(f"{several} files hold several pictures: one of each is read (the first; of DICOM the middle one).")
+    return common_shape([f.header for f in facts.values()], given.size), notes
+
+
+def _parts(reader: _Reader, found: Found, given: ImageOptions, notes: list[str]) -> tuple[Files, Files, dict[str, Any]]:
+    """(files to draw from, files to test on, how they were split). The same file is never on both sides."""
+    if found.test.files:
+        reader.refuse_the_same(found, given.allow_overlap, notes)
+        return found.train, found.test, {"kind": "folders"}
+    check_classes(found.train.labels, found.classes, f"target.root={reader.folder}")
+    files = reader.merge(found.train, found.classes, notes)
+    train_rows, test_rows = hold_out(files.labels, given.test_size, given.split_seed)
+    notes += what_the_split_did(files.labels, test_rows, found.classes)
+    return files.rows(train_rows), files.rows(test_rows), {"kind": "stratified", "seed": given.split_seed}
 
 
 @dataclass
 class _Reader:
-    """Reads files, and remembers those that cannot be read."""
+    """Reads files, and remembers those that cannot be read and what the readable ones show.
+
+    pictures: hash of the pixels of each decoded file. left_out: training files whose picture is in the test, by test file.
+    """
 
     folder: Path
     total: int
     bad: dict[Path, str] = field(default_factory=dict)
+    white: White | None = None
+    pictures: dict[Path, str] = field(default_factory=dict)
+    tested: dict[str, Path] = field(default_factory=dict)
+    left_out: dict[Path, Path] = field(default_factory=dict)
 
-    def headers(self, files: Sequence[Path]) -> dict[Path, Header]:
-        found, bad = read_each(read_header, files, "looking at images")
+    def facts(self, files: Sequence[Path]) -> dict[Path, Facts]:
+        found, bad = read_each(read_facts, files, "looking at images")
         self._remember({files[i]: reason for i, reason in bad.items()}, len(files))
-        return {file: header for file, header in zip(files, found, strict=True) if header is not None}
+        return {file: facts for file, facts in zip(files, found, strict=True) if facts is not None}
 
-    def decode(self, files: _Files, shape: Shape, description: str) -> tuple[_Files, Examples]:
+    def set_white(self, facts: list[Facts], given: str | int | float) -> list[str]:
+        """Decide what is white in files of more than 8 bits; the note says so."""
+        deep = [f for f in facts if f.peak is not None]
+        number = given_white(given)
+        self.white = white_of(facts) if number is None else White(number, number)
+        if not deep or number is not None:
+            return []
+        named = []
+        for real, white in ((False, self.white.whole), (True, self.white.real)):
+            peaks = [f.peak or 0.0 for f in deep if f.real == real]
+            if peaks:
+                kind = "floating-point" if real else "16-bit"
+                named.append(f"{len(peaks)} {kind} grey images reach {max(peaks):.6g}, so white is {white:g}")
+        return [f"{'; '.join(named)}; give target.white={self.white.real or self.white.whole:g} for further images of this kind."]
+
+    def hashes(self, files: Files) -> list[str]:
+        found, bad = read_each(file_hash, files.files, "comparing images")
+        return [f"unreadable {i}" if i in bad else value for i, value in enumerate(found)]
+
+    def merge(self, files: Files, classes: Sequence[str], notes: list[str]) -> Files:
+        """Each file once; the same file in two classes is left out of both."""
+        rows, repeated, conflicts = merged(self.hashes(files), files.labels)
+        if repeated:
+            notes.append(f"{repeated} image files repeat an earlier one and were merged with it.")
+        if conflicts:
+            named = "; ".join(" and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3])
+            notes.append(f"{len(conflicts)} pictures are in several classes: all left out ({named}).")
+        return files.rows(rows)
+
+    def refuse_the_same(self, found: Found, allowed: bool, notes: list[str]) -> None:
+        """DataError where a file of the training folder is in the test folder."""
+        ours = dict(zip(self.hashes(found.train), found.train.names(self.folder)))
+        theirs = zip(self.hashes(found.test), found.test.names(self.folder))
+        both = [(ours[value], name) for value, name in theirs if value in ours and not value.startswith("unreadable")]
+        if both and not allowed:
+            raise DataError(_in_both(len(both), *both[0]))
+        if both:
+            notes.append(f"{len(both)} test images are also training images, as target.allow_overlap=true allows.")
+
+    def decode(self, files: Files, shape: Shape, description: str, train: bool = False) -> tuple[Files, Examples]:
         """Readable files and their pixels, in memory where they fit there."""
         keep = len(files.files) * int(np.prod(shape)) <= IN_MEMORY
 
         def read(file: Path) -> Any:
-            pixels = read_image(file, shape)
+            pixels = read_image(file, shape, self.white)
+            self.pictures[file] = picture_hash(pixels)
             return pixels if keep else True
 
         pixels, bad = read_each(read, files.files, description)
         self._remember({files.files[i]: reason for i, reason in bad.items()}, len(files.files))
         good = np.array([i for i in range(len(files.files)) if i not in bad], dtype=int)
         files = files.rows(good)
+        if not train:
+            self.tested |= {self.pictures[file]: file for file in files.files}
         if not keep:
-            return files, ImageFiles(files.files, files.labels, shape)
+            return files, ImageFiles(files.files, files.labels, shape, self.white)
         stacked = np.stack([pixels[i] for i in good]) if len(good) else np.empty((0, *shape), np.uint8)
         return files, ArrayExamples(stacked, files.labels)
+
+    def the_same(self, files: Files) -> dict[Path, Path]:
+        """Decoded training files whose pixels are those of a test file, in other bytes."""
+        hashes = {file: self.pictures[file] for file in files.files}
+        return {file: self.tested[value] for file, value in hashes.items() if value in self.tested}
+
+    def leaks(self, given: ImageOptions, folders: bool) -> list[str]:
+        """A note on training pictures that are in the test too; DataError where the user made the two folders."""
+        if not self.left_out:
+            return []
+        file, other = next(iter(sorted(self.left_out.items())))
+        names = [path.relative_to(self.folder).as_posix() for path in (file, other)]
+        count = len(self.left_out)
+        if folders and not given.allow_overlap:
+            raise DataError(_in_both(count, *names))
+        done = "as target.allow_overlap=true allows" if folders else "not learned from"
+        return [f"{count} training images have the same pixels as test images, such as {names[0]} and {names[1]}: {done}."]
+
+    def near(self, train: Files, learned: Examples, test: Files, tested: Examples) -> list[str]:
+        """A note on pictures that look nearly the same on both sides."""
+        if not isinstance(learned, ArrayExamples) or not isinstance(tested, ArrayExamples):
+            return []
+        pairs = [(a, b) for a, b in near_pairs(learned.images, tested.images) if train.files[a] not in self.left_out]
+        if not pairs:
+            return []
+        named = "; ".join(f"{train.names(self.folder)[a]} and {test.names(self.folder)[b]}" for a, b in pairs[:3])
+        count = len({b for _, b in pairs})
+        return [f"{count} test images look nearly the same as training images: {named}. Measured figures may be too good."]
 
     def _remember(self, bad: dict[Path, str], looked_at: int) -> None:
         self.bad |= bad
@@ -147,58 +265,34 @@ class _Reader:
         return "; ".join(names[:shown]) + (f"; and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def _draw_readable(reader: _Reader, files: _Files, shape: Shape, drawing: Any) -> tuple[_Files, Examples]:
-    """Draw the few labels among files that can be decoded: a damaged file that is drawn is left out, and drawn again."""
-    seed, shots, total, classes = drawing
+def _in_both(count: int, train: str, test: str) -> str:
+    are = "1 picture is" if count == 1 else f"{count} pictures are"
+    return (
+        f"{are} in both the training and the test folder, such as {train} and {test}; "
+        "remove them, or give target.allow_overlap=true."
+    )
+
+
+def _draw_readable(
+    reader: _Reader, files: Files, shape: Shape, given: ImageOptions, classes: tuple[str, ...]
+) -> tuple[Files, Examples]:
+    """Draw the few labels among files that can be decoded and are not tested on: others are left out, and drawn again."""
     while True:
-        chosen = files.rows(draw(files.labels, seed, shots, total, classes))
-        readable, examples = reader.decode(chosen, shape, "reading training images")
-        if len(readable.files) == len(chosen.files) or (shots is None and total is None):
+        chosen = files.rows(draw(files.labels, given.seed, given.shots, given.labels, classes))
+        readable, examples = reader.decode(chosen, shape, "reading training images", train=True)
+        same = reader.the_same(readable)
+        reader.left_out |= same
+        if len(readable.files) == len(chosen.files) and (not same or given.allow_overlap):
             return readable, examples
-        files = files.rows(np.array([i for i, file in enumerate(files.files) if file not in reader.bad], dtype=int))
+        unusable = set(reader.bad) | (set() if given.allow_overlap else set(reader.left_out))
+        files = files.rows(np.array([i for i, file in enumerate(files.files) if file not in unusable], dtype=int))
+        if given.shots is None and given.labels is None:
+            kept = np.array([i for i, file in enumerate(readable.files) if file not in unusable], dtype=int)
+            return readable.rows(kept), examples.subset(kept)
+        check_classes(files.labels, classes, f"target.root={reader.folder} without unreadable and tested images")
 
 
-def _find(folder: Path) -> tuple[_Files, _Files, tuple[str, ...]]:
-    """(training files, test files, class names); test files are empty where one folder holds both."""
-    if not folder.exists():
-        raise DataError(f"target.root={folder} does not exist.")
-    if not folder.is_dir():
-        raise DataError(f"target.root={folder} is a file; it must be a folder with one folder a class.")
-    inside = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    train = next((inside[name] for name in TRAIN if name in inside), None)
-    test = next((inside[name] for name in TEST if name in inside), None)
-    if train is not None and test is None and len(inside) == 1:
-        folder, train = train, None
-    roots = [folder] if train is None or test is None else [train, test]
-    found = [_by_class(root) for root in roots]
-    classes = tuple(sorted(set().union(*found)))
-    if not classes:
-        raise DataError(f"target.root={folder} holds no images; one folder a class, with files such as {SUFFIXES[0]}.")
-    listed = [_listed(by_class, classes) for by_class in found]
-    return listed[0], listed[1] if len(listed) == 2 else _Files([], np.empty(0, np.int64)), classes
-
-
-def _by_class(root: Path) -> dict[str, list[Path]]:
-    """Image files under each class folder, at any depth, sorted; folders without any are no class."""
-    found = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = [
-            Path(where) / name
-            for where, _folders, names in os.walk(folder)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-        if files:
-            found[folder.name] = sorted(files)
-    return found
-
-
-def _listed(by_class: dict[str, list[Path]], classes: Sequence[str]) -> _Files:
-    pairs = [(file, column) for column, name in enumerate(classes) for file in by_class.get(name, [])]
-    return _Files([file for file, _ in pairs], np.array([column for _, column in pairs], dtype=np.int64))
-
-
-def _absent(classes: Sequence[str], train: _Files, test: _Files) -> list[str]:
+def _absent(classes: Sequence[str], train: Files, test: Files) -> list[str]:
     """A class without examples keeps its column, and is told."""
     notes = []
     for files, which in ((train, "training"), (test, "test")):

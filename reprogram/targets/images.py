@@ -1,18 +1,18 @@
 """Image files as pixels: every mode right, EXIF orientation honoured, huge ones without filling the memory.
 
-What usually goes wrong, and what is done here: 16-bit grey is scaled (PIL's own ``convert`` cuts it off at 255);
-palettes are looked up; transparent pixels lie on white; CMYK is converted; a photo taken sideways is turned upright.
+What usually goes wrong, and what is done here: 16-bit grey is scaled (PIL's own ``convert`` cuts it off at 255), by the
+white that the whole set shows, for 12 bits in a 16-bit file would turn black; palettes are looked up; transparent pixels lie on white; CMYK is converted; a photo taken sideways is turned upright.
 """
 
 from __future__ import annotations
 
-import io
 import os
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +23,20 @@ from torch import Tensor
 from reprogram.errors import DataError
 from reprogram.interfaces import Examples
 from reprogram.progress import progress
+from reprogram.targets.image_formats import (
+    LARGEST_PIXELS,
+    SUFFIXES,
+    ImageSource,
+    dicom_header,
+    is_dicom,
+    open_picture,
+    reason,
+)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+__all__ = ["SUFFIXES", "Header", "ImageFiles", "ImageSource", "Shape", "White", "common_shape", "read_header", "read_image"]
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-LARGEST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)  # of one image; more is a decompression bomb
+LARGE = 1 << 24  # pixels; larger images are decoded one at a time, so that readers side by side do not fill the memory
+WHITES = (1, 255, 1023, 4095, 16383, 65535)  # what files of 1, 8, 10, 12, 14 and 16 bits have as white
 KEPT_AS_IS = 256  # images that all have one size up to this side keep it; others become DEFAULT_SIDE
 DEFAULT_SIDE = 224
 LARGEST_FACTOR = 32  # PIL's reduce() rounds visibly beyond
@@ -38,7 +48,7 @@ READERS = min(4, os.cpu_count() or 1)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-ImageSource = Path | str | bytes | Image.Image
+_ALONE = threading.Lock()
 
 
 class Shape(NamedTuple):
@@ -57,34 +67,93 @@ class Header(NamedTuple):
     width: int
 
 
+class White(NamedTuple):
+    """The value that is white in grey images of more than 8 bits: of whole numbers, and of floating-point ones."""
+
+    whole: float = 65535.0
+    real: float | None = None  # None: 1.0, 255.0 or 65535.0, as each image asks for
+
+
+class Facts(NamedTuple):
+    """What is known of a file before it is used: its header; the largest grey value beyond 8 bits, and whether it is a
+    floating-point one; whether it has several frames."""
+
+    header: Header
+    peak: float | None = None
+    real: bool = False
+    frames: bool = False
+
+
 def read_header(source: ImageSource) -> Header:
     """Raises DataError where the file is no image, or claims more pixels than anybody's image has."""
-    with _opened(source) as image:
-        width, height = image.size
-        if width * height > LARGEST_PIXELS:
-            raise DataError(f"it claims {width} x {height} pixels, more than {LARGEST_PIXELS:,}")
-        if _turned(image):
-            width, height = height, width
-        return Header(image.mode in GREY_MODES, height, width)
+    if is_dicom(source):
+        grey, height, width, _ = dicom_header(source)
+        return _bounded(Header(grey, height, width))
+    with open_picture(source) as image:
+        return _header(image)
 
 
-def read_image(source: ImageSource, shape: Shape) -> np.ndarray:
+def read_facts(source: ImageSource) -> Facts:
+    """The header and more; only grey images of more than 8 bits are decoded for it."""
+    if is_dicom(source):
+        return Facts(read_header(source), frames=dicom_header(source)[3] > 1)
+    with open_picture(source) as image:
+        header, frames = _header(image), bool(getattr(image, "is_animated", False))
+        if not _is_deep(image):
+            return Facts(header, frames=frames)
+        try:
+            with _alone(header):
+                return Facts(header, float(np.nanmax(np.asarray(image))), image.mode == "F", frames)
+        except Exception as error:  # as in read_image
+            raise DataError(reason(error)) from error
+
+
+def white_of(facts: Sequence[Facts]) -> White:
+    """The white of a set of images: the least one of :data:`WHITES` that no image goes beyond."""
+    whites: list[float | None] = [None, None]
+    for real in (False, True):
+        peaks = [f.peak for f in facts if f.peak is not None and f.real == real]
+        if peaks:
+            whites[real] = float(next((white for white in WHITES if white >= max(peaks)), WHITES[-1]))
+    return White(65535.0 if whites[0] is None else whites[0], whites[1])
+
+
+def read_image(source: ImageSource, shape: Shape, white: White | None = None) -> np.ndarray:
     """uint8 [C, H, W]: upright, in 8 bits, scaled over ``shape`` and cut to it in the middle. DataError if unreadable."""
-    read_header(source)
-    with _opened(source) as image:
+    header = read_header(source)
+    with _alone(header), open_picture(source) as image:
         try:
             if image.format == "JPEG":  # decodes at a half, quarter, eighth where that is enough
                 side = max(shape.height, shape.width)
                 image.draft(None, (side, side))
-            pixels = _eight_bits(ImageOps.exif_transpose(_reduced(image, shape)), shape.channels)
+            upright = ImageOps.exif_transpose(_reduced(image, shape, white or White()))
+            pixels = _eight_bits(upright, shape.channels, white or White())
             if pixels.size != (shape.width, shape.height):
                 pixels = ImageOps.fit(pixels, (shape.width, shape.height), method=Image.Resampling.BILINEAR)
         except DataError:
             raise
         except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, … on damaged files
-            raise DataError(_reason(error)) from error
+            raise DataError(reason(error)) from error
     array = np.asarray(pixels, dtype=np.uint8)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _alone(header: Header) -> AbstractContextManager[Any]:
+    return _ALONE if header.height * header.width > LARGE else nullcontext()
+
+
+def _header(image: Image.Image) -> Header:
+    width, height = image.size
+    _bounded(Header(True, height, width))
+    if _turned(image):
+        width, height = height, width
+    return Header(image.mode in GREY_MODES, height, width)
+
+
+def _bounded(header: Header) -> Header:
+    if header.width * header.height > LARGEST_PIXELS:
+        raise DataError(f"it claims {header.width} x {header.height} pixels, more than {LARGEST_PIXELS:,}")
+    return header
 
 
 def common_shape(headers: Sequence[Header], size: int | None) -> Shape:
@@ -103,15 +172,15 @@ class ImageFiles(Examples):
     files: Sequence[ImageSource]
     labels: np.ndarray
     shape: Shape
+    white: White | None = None
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
-        return (
-            torch.from_numpy(np.stack([read_image(self.files[int(row)], self.shape) for row in rows])).float() / 255.0
-        )
+        pixels = [read_image(self.files[int(row)], self.shape, self.white) for row in rows]
+        return torch.from_numpy(np.stack(pixels)).float() / 255.0
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> ImageFiles:
         rows = np.asarray(rows, dtype=int)
-        return ImageFiles([self.files[int(row)] for row in rows], self.labels[rows], self.shape)
+        return ImageFiles([self.files[int(row)] for row in rows], self.labels[rows], self.shape, self.white)
 
 
 def read_each(
@@ -139,17 +208,6 @@ def too_many(bad: int, of: int) -> bool:
     return bad > max(1, MOST_BAD * of)
 
 
-def _opened(source: ImageSource) -> Image.Image:
-    if isinstance(source, Image.Image):
-        return source.copy()
-    try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except Image.DecompressionBombError as error:
-        raise DataError(f"it claims more pixels than {LARGEST_PIXELS:,}") from error
-    except Exception as error:  # as above
-        raise DataError(_reason(error)) from error
-
-
 def _turned(image: Image.Image) -> bool:
     """Does EXIF turn it by 90 degrees? Asked only where a header has EXIF: PNG would be decoded for the answer."""
     if "exif" not in image.info and image.format != "TIFF":
@@ -157,45 +215,55 @@ def _turned(image: Image.Image) -> bool:
     try:
         return image.getexif().get(0x0112, 1) >= 5
     except Exception as error:  # as in read_image
-        raise DataError(_reason(error)) from error
+        raise DataError(reason(error)) from error
 
 
-def _reduced(image: Image.Image, shape: Shape) -> Image.Image:
+def _reduced(image: Image.Image, shape: Shape, white: White) -> Image.Image:
     """A giant image averaged by a whole factor, still at least twice as large as needed: saves memory, not quality."""
     factor = min(min(image.size) // (2 * max(shape.height, shape.width)), LARGEST_FACTOR)
-    if factor < 2 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+    if factor < 2:
+        return image
+    exif = image.getexif()
+    if _is_deep(image):
+        image = _scaled_grey(image, white)
+    elif image.mode in ("1", "P", "PA"):
+        image = image.convert("L" if image.mode == "1" else "RGBA" if _see_through(image) else "RGB")
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") or "transparency" in image.info:
         return image
     reduced = image.reduce(factor)
-    reduced.getexif().update(image.getexif())  # the orientation is read from here
+    reduced.getexif().update(exif)  # the orientation is read from here
     return reduced
 
 
-def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    """Grey of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _see_through(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info
+
+
+def _eight_bits(image: Image.Image, channels: int, white: White) -> Image.Image:
     """``L`` or ``RGB``, whatever the mode was."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _scaled_grey(image)
-    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+    if _is_deep(image):
+        image = _scaled_grey(image, white)
+    if _see_through(image):
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _scaled_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point grey to 8 bits: 65535, 255.0 or 1.0 becomes white."""
-    values = np.asarray(image).astype(np.float64)
+def _scaled_grey(image: Image.Image, white: White) -> Image.Image:
+    """16-bit, 32-bit and floating-point grey to 8 bits: ``white`` and what is beyond it becomes 255."""
+    values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(low + high) or low < 0 or high > 65535:
         raise DataError(f"its grey values run from {low:.4g} to {high:.4g}; allowed: 0 to 65535, or 0.0 to 1.0")
     if image.mode == "F":
-        white = 1.0 if high <= 1.0 else 255.0 if high <= 255.0 else 65535.0
+        top = white.real or (1.0 if high <= 1.0 else 255.0 if high <= 255.0 else 65535.0)
     else:
-        white = 65535.0
-    return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "it is not an image"
-    return " ".join(str(error).split())[:120] or type(error).__name__
+        top = white.whole
+    scaled = values.astype(np.float32)
+    scaled *= 255.0 / top
+    return Image.fromarray(np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8))

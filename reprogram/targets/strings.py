@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -20,6 +20,7 @@ from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.base import StringExamples, check_classes
 from reprogram.targets.censored import estimate_beyond
 from reprogram.targets.merging import merge
+from reprogram.targets.options import show
 from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
 from reprogram.targets.tables import Labels, Table, TableOptions, named, read_labels, read_table
 from reprogram.targets.unlabelled import StringInputs
@@ -122,17 +123,12 @@ class StringTarget:
         self.read_with = read_with
         self.__name__, self.__module__ = read_with.__name__, read_with.__module__
         self.__doc__ = read_with.__doc__
+        first = {"path": str, "input_column": str, "label_column": str | Sequence[str]}
         own = list(inspect.signature(read_with).parameters.values())
         self._own = {p.name for p in own}
-        hints = get_type_hints(read_with, include_extras=True) | get_type_hints(StringOptions, include_extras=True)
-        given = {"path": str, "input_column": str, "label_column": str | Sequence[str]}
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        named_first = [inspect.Parameter(name, kind) for name in given]
-        defaults = {f.name: f.default for f in fields(StringOptions) if f.default is not MISSING}
-        others = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
-        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        self.__signature__ = inspect.Signature([*named_first, *own, *others])
-        self.__annotations__ = given | {name: hints[name] for name in [*self._own, *defaults]}
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in first]
+        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        show(self, parameters, first | get_type_hints(read_with, include_extras=True), StringOptions)
 
     def __call__(self, path: str, input_column: str, label_column: str | Sequence[str], **options: Any) -> StringTask:
         reader, rest = self._split(options)

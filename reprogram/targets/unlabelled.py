@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.targets.image_formats import readable_suffixes
+from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
 from reprogram.targets.tables import Row, Rows, TableOptions, rows
 from reprogram.targets.tables.table import looks_like_an_id
 
 if TYPE_CHECKING:
     from reprogram.targets.strings import Reader
+
+
+AHEAD = 64  # pictures that are read before they are asked for
 
 
 class Input(NamedTuple):
@@ -84,6 +92,67 @@ class StringInputs:
 def _of_one(problem: str) -> str:
     """Problems are told of rows (``have an empty SMILES``); this is the one of a row."""
     return re.sub(r"^have\b", "has", problem)
+
+
+@dataclass
+class ImageInputs:
+    """Pictures below a folder, flat or nested, or one file; the rows are their paths below it, in order.
+
+    shape: what they become; the path itself is the content while it is None. white: as ``target.white``, None: found by
+    looking at all files first.
+    """
+
+    root: Path
+    white: float | None = None
+    shape: Shape | None = None
+    kind: str = "image"
+    columns: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.root.exists():
+            raise DataError(f"target.root={self.root} does not exist.")
+        if next(self.files(), None) is None:
+            raise DataError(f"target.root={self.root} holds no pictures, such as {readable_suffixes()[0]}.")
+
+    def files(self) -> Iterator[Path]:
+        """In the order of their paths, one folder at a time."""
+        if self.root.is_file():
+            yield self.root
+            return
+        folders, endings = [self.root], readable_suffixes()
+        while folders:
+            inside = sorted(p for p in folders.pop().iterdir() if not p.name.startswith("."))
+            yield from (p for p in inside if p.is_file() and p.name.lower().endswith(endings))
+            folders += reversed([p for p in inside if p.is_dir() and not p.is_symlink()])
+
+    def _white(self) -> White:
+        if self.white is not None:
+            return White(self.white, self.white)
+        facts = []
+        for file in self.files():
+            with suppress(DataError):
+                found = read_facts(file)
+                facts += [found] if found.peak is not None else []
+        white = white_of(facts)
+        self.white = white.real or white.whole if facts else None
+        return white
+
+    def __iter__(self) -> Iterator[Input]:
+        white = self._white() if self.shape is not None else None
+        stream = self.files()
+        with ThreadPoolExecutor(READERS) as pool:
+            while files := list(islice(stream, AHEAD)):
+                yield from pool.map(lambda file: self._read(file, white), files)
+
+    def _read(self, file: Path, white: White | None) -> Input:
+        row = file.name if file == self.root else file.relative_to(self.root).as_posix()
+        if self.shape is None:
+            return Input(row, file, "", {})
+        try:
+            return Input(row, read_image(file, self.shape, white), "", {})
+        except DataError as error:
+            return Input(row, None, str(error), {})
 
 
 def open_inputs(target: Mapping[str, Any]) -> Any:
