@@ -34,7 +34,7 @@ class Scoring:
             timeout=workers.timeout if workers.backend == "serial" else None,
             failed=None,
         )
-        self.replayed = len(self.ledger.rows)
+        self.replayed = self.ledger.replayed
         self.calls = self.failures = 0
         self.best = -math.inf
         self.seconds = 0.0  # spent in oracles, by this process

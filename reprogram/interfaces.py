@@ -204,8 +204,9 @@ class SourceModel(nn.Module, ABC):
         """Inside, so many training queries of the budget cannot be spent: they are left for a later purpose."""
         return nullcontext()
 
-    def affordable(self, kind: str = "training") -> float:
-        """Queries of this kind that can still be paid for; infinity where an answer costs nothing or has no limit."""
+    def affordable(self, kind: str | None = "training") -> float:
+        """Queries of this kind (None: the kind that counts now) that can still be paid for; infinity where an answer
+        costs nothing or has no limit."""
         return math.inf
 
     def price(self, source_inputs: Iterable[Any]) -> int:

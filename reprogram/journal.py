@@ -6,40 +6,53 @@ import contextlib
 import json
 import os
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from reprogram import machine
 from reprogram.errors import ConfigError, DataError
+from reprogram.locks import open_own, try_lock
 from reprogram.result import finite
 
-_READ_AND_WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)  # Windows would write \r\n for \n
 BALLAST = 4 << 20  # bytes kept in reserve, given back when the disk is full so that paid answers still fit
 
 
+class Ballast:
+    """Room beside a file that paid answers are written to: held before anything is paid for, given back when full."""
+
+    def __init__(self, file: Path) -> None:
+        self.path = file.with_name(f".{file.name}.ballast")
+
+    def hold(self) -> None:
+        """Raises ``OSError`` when there is no room."""
+        if self.path.exists():
+            return
+        handle = open_own(self.path, os.O_WRONLY)
+        try:
+            machine.reserve(handle, BALLAST)
+        except OSError:
+            self.drop()
+            raise
+        finally:
+            os.close(handle)
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
 class Journal:
-    """Lines are flushed to disk before :meth:`append` returns; a torn last line is cut off when the file is opened.
+    """Lines are flushed to disk before :meth:`append` returns; a torn last line is cut off when the file is opened."""
 
-    sent_file: also keep ``PATH.sent``, the number of calls that were sent, so that a process that dies between sending
-        and journalling does not forget them.
-    """
-
-    def __init__(self, path: Path, sent_file: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, _READ_AND_WRITE | os.O_APPEND, 0o644)
-        self._sent = os.open(f"{path}.sent", _READ_AND_WRITE, 0o644) if sent_file else None
-        self._ballast = path.with_name(f".{path.name}.ballast")
-        self.close = weakref.finalize(self, _release, [self._file, self._sent], self._ballast)
-        try:
-            machine.lock(self._file)
-        except BlockingIOError:
+        self._file = open_own(path, os.O_RDWR | os.O_APPEND)
+        self.ballast = Ballast(path)
+        self.close = weakref.finalize(self, _release, self._file, self.ballast)
+        if not try_lock(self._file):
             self.close()
-            raise ConfigError(f"{path} is in use by another run; give this one its own run_dir.") from None
+            raise ConfigError(f"{path} is in use by another run; give this one its own run_dir.")
 
     def read(self) -> list[dict[str, Any]]:
         """All complete lines. A last line without its end (the process died while writing it) is removed."""
@@ -53,7 +66,7 @@ class Journal:
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise DataError(f"{self.path}, line {number} is not a JSON object: {line[:40]!r}.") from None
             rows.append(row)
         return rows
@@ -70,64 +83,6 @@ class Journal:
                 os.ftruncate(self._file, size)
             raise
 
-    def sent(self) -> int:
-        """Calls that earlier processes sent, answered or not; 0 without a sent file."""
-        if self._sent is None:
-            return 0
-        os.lseek(self._sent, 0, os.SEEK_SET)
-        return int(os.read(self._sent, 32).strip() or 0)
-
-    def mark_sent(self, calls: int) -> None:
-        if self._sent is not None:
-            os.lseek(self._sent, 0, os.SEEK_SET)
-            _write_all(self._sent, f"{calls:<31d}\n".encode())
-            os.fsync(self._sent)
-
-    def hold_ballast(self) -> None:
-        """Reserve room before anything is paid for; raises ``OSError`` when there is none."""
-        if self._ballast.exists():
-            return
-        handle = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o644)
-        try:
-            machine.reserve(handle, BALLAST)
-        except OSError:
-            self.drop_ballast()
-            raise
-        finally:
-            os.close(handle)
-
-    def drop_ballast(self) -> None:
-        self._ballast.unlink(missing_ok=True)
-
-
-class Rows(Protocol):
-    """What a line of the journal says about an item, and how key and answer are read back from it."""
-
-    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]: ...
-
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class NamedRows:
-    """``{"call": 7, KEY: key, ANSWER: answer}``; a mapping as answer is spread over the line and read back as one.
-
-    ``NamedRows("smiles", "score")`` is the journal of a design run; numbers, strings, lists and arrays can be answers.
-    """
-
-    key: str = "key"
-    answer: str = "answer"
-
-    def write(self, item: Any, key: str, answer: Any) -> dict[str, Any]:
-        if isinstance(answer, Mapping):
-            return {self.key: key, **answer}
-        return {self.key: key, self.answer: answer}
-
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Any]:
-        rest = {name: value for name, value in row.items() if name not in ("call", "kind", "error", self.key)}
-        answer = rest[self.answer] if set(rest) == {self.answer} else rest
-        return str(row[self.key]), np.asarray(answer) if isinstance(answer, list) else answer
-
 
 def _write_all(handle: int, text: bytes) -> None:
     view = memoryview(text)
@@ -135,8 +90,6 @@ def _write_all(handle: int, text: bytes) -> None:
         view = view[os.write(handle, view) :]
 
 
-def _release(handles: list[int | None], ballast: Path) -> None:
-    for handle in handles:
-        if handle is not None:
-            os.close(handle)
-    ballast.unlink(missing_ok=True)
+def _release(handle: int, ballast: Ballast) -> None:
+    os.close(handle)
+    ballast.drop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprogram.errors import ArtifactError, SourceError
+from reprogram.errors import ArtifactError, BudgetSpent, SourceError
 from reprogram.full_precision import full_precision
 from reprogram.interfaces import (
     Examples,
@@ -76,8 +77,7 @@ class ReprogrammedModel(nn.Module):
     def ask(self, view: Any, taps: Sequence[Tap] | None = None) -> SourceOutput:
         """The source's answer to one prepared view (``taps`` None: those that the output mapping reads)."""
         taps = self.output.taps() if taps is None else taps
-        if self.working_size is not None and isinstance(view, Tensor) and view.shape[-1] != self.working_size:
-            view = F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
+        view = self._sized(view)
         with full_precision(self.device):
             if not self.source.differentiable:
                 with torch.no_grad():
@@ -88,6 +88,11 @@ class ReprogrammedModel(nn.Module):
             answer = self.source(view, taps)
         features = None if answer.features is None else answer.features.float()
         return SourceOutput(answer.logits.float(), features, {k: v.float() for k, v in answer.taps.items()})
+
+    def _sized(self, view: Any) -> Any:
+        if self.working_size is None or not isinstance(view, Tensor) or view.shape[-1] == self.working_size:
+            return view
+        return F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
 
     def forward(self, batch: Any) -> Tensor:
         outputs = self.outputs(batch)
@@ -101,6 +106,7 @@ class ReprogrammedModel(nn.Module):
 
     def logits(self, examples: Examples, batch_size: int = READ_AT_ONCE, description: str = "predicting") -> Tensor:
         """Target logits [N, T] of examples, in batches, without gradients, on the CPU."""
+        self.check_budget(examples)
         parts = [self(batch) for batch in self.batches(examples, batch_size, description)]
         return torch.cat(parts).cpu() if parts else torch.empty(0, len(self.target.classes))
 
@@ -108,8 +114,22 @@ class ReprogrammedModel(nn.Module):
         self, examples: Examples, batch_size: int = READ_AT_ONCE, description: str = "reading"
     ) -> list[SourceOutput]:
         """Source outputs of all examples, one a view, concatenated and without gradients: the cached pass."""
+        self.check_budget(examples)
         parts = [[o.detach() for o in self.outputs(b)] for b in self.batches(examples, batch_size, description)]
         return [concatenate([part[view] for part in parts]) for view in range(len(parts[0]))]
+
+    def check_budget(self, examples: Examples) -> None:
+        """Half a pass is of no use: BudgetSpent, before anything is asked, where the budget cannot pay for all of it."""
+        left = self.source.affordable(None)
+        if math.isinf(left) or not len(examples):
+            return
+        batches = self.batches(examples, READ_AT_ONCE, "what it costs")
+        price = self.source.price(self._sized(view) for batch in batches for view in self.input(batch))
+        if price > left:
+            raise BudgetSpent(
+                f"The source needs {price:,} queries for {len(examples):,} examples and {left:,.0f} are left in the "
+                "budget, so none was asked; give a larger budget, or fewer examples or views."
+            )
 
     def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:
         """Batches in order, on the model's device, in eval mode, float32 and without gradients, with progress."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from molecules.oracles.base import MAXIMISE
 from molecules.oracles.batches import BatchFailed, BatchOracle
-from reprogram.errors import ConfigError
+from reprogram.errors import ConfigError, SourceError
 from reprogram.ranges import Count, NotEmpty, Range, Seconds
+from reprogram.redact import conceal, redact
+from reprogram.service import Service
 
 PAUSE = 0.5  # seconds before the first retry, doubled each time
 
 
 @dataclass
 class Http(BatchOracle):
-    """One POST a batch; connection errors and answers 429 and 5xx are tried again."""
+    """One POST a batch. token_env, header, scheme, verify, timeout, retries: :class:`reprogram.service.Service`'s."""
 
     url: NotEmpty
     key: NotEmpty = "score"
@@ -27,32 +28,29 @@ class Http(BatchOracle):
     retries: Annotated[int, Range(0, 1000)] = 3
     direction: str = MAXIMISE
     name: str = ""
+    token_env: str | None = None
+    header: str = "Authorization"
+    scheme: str = "Bearer"
+    verify: str | None = None
 
     def __post_init__(self) -> None:
+        self.url = conceal(self.url)
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigError(f"oracle.url is '{self.url}'; it must start with http:// or https://.")
-        self.name = self.name or parts.netloc
+            raise ConfigError(f"oracle.url is '{redact(self.url)}'; it must start with http:// or https://.")
+        self.name = self.name or parts.netloc.rpartition("@")[2]
+        self._service: Service | None = None
 
     def ask(self, smiles: list[str]) -> Any:
-        import httpx
-
-        problem = ""
-        for attempt in range(self.retries + 1):
-            if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-            try:
-                answer = httpx.post(self.url, json={"smiles": smiles}, timeout=self.timeout)
-            except httpx.HTTPError as error:
-                problem = f"{self.name}: {type(error).__name__}"
-                continue
-            if answer.status_code == 429 or answer.status_code >= 500:
-                problem = f"{self.name} answered {answer.status_code}"
-                continue
-            if answer.status_code >= 400:
-                raise BatchFailed(f"{self.name} answered {answer.status_code}")
-            try:
-                return answer.json()
-            except json.JSONDecodeError as error:
-                raise BatchFailed(f"{self.name} did not answer in JSON") from error
-        raise BatchFailed(problem)
+        if self._service is None:
+            self._service = Service(
+                self.url, "oracle", self.token_env, self.header, self.scheme, self.verify, self.timeout, self.retries, PAUSE
+            )
+        try:
+            answer = self._service.send("POST", body=json.dumps({"smiles": smiles}).encode())
+        except SourceError as error:
+            raise BatchFailed(str(error).rstrip(".")) from error
+        found = answer.json()
+        if found is None:
+            raise BatchFailed(f"{self.name} did not answer in JSON")
+        return found

@@ -97,7 +97,7 @@ class CachedSource(SourceModel):
     def holding_back(self, queries: int) -> AbstractContextManager[None]:
         return self.source.holding_back(queries)
 
-    def affordable(self, kind: str = "training") -> float:
+    def affordable(self, kind: str | None = "training") -> float:
         return self.source.affordable(kind)
 
     def price(self, source_inputs: Iterable[Any]) -> int:

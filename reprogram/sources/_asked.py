@@ -20,9 +20,8 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
-from reprogram.ledger import TRAINING, Budget, Ledger, content_key
+from reprogram.ledger import TRAINING, AnswerStore, Budget, Charge, Ledger, content_key
 from reprogram.ranges import Count, NotNegative, Range, Side
-from reprogram.sources._answer_store import AnswerStore
 
 ANSWERS = ("logits", "probabilities", "top_k", "label")
 
@@ -36,7 +35,8 @@ class AskedSource(SourceModel):
     votes, vote_noise: for ``label``: the decision is asked for ``votes`` copies of an image with noise of this standard
         deviation in pixels, and their shares are taken as probabilities (randomised smoothing, arXiv 1902.02918). Every
         copy is a query. The noise is the same for every image, so an image asked twice is free the second time.
-    budget, journal, cache: see :class:`~reprogram.ledger.Ledger`; ``cache`` is a folder that runs may share.
+    budget: see :class:`~reprogram.ledger.Budget`. journal: this run's folder of answers and of what they cost; None keeps
+        them in memory. cache: another such folder, whose answers are free; runs may share it, and write to it.
     batch, workers: most images in one request, and how many requests at a time.
     known_as: what names the model in the cache and the fingerprint, when ``name`` also says where it runs today.
     """
@@ -60,7 +60,6 @@ class AskedSource(SourceModel):
         cache: str | Path | None = None,
         batch: Count = 32,
         workers: Annotated[int, Range(1, 1000)] = 1,
-        billed: bool = False,
         known_as: str = "",
     ) -> None:
         super().__init__()
@@ -82,17 +81,19 @@ class AskedSource(SourceModel):
             answers="logits" if answers == "logits" else "log_probabilities",
         )
         identity = {"service": self.known_as, "version": version, "labels": len(labels), "answers": answers}
+        own = None if journal is None else Path(journal)
+        shared = None if cache is None or _same(own, Path(cache)) else Path(cache)
         self.ledger = Ledger(
-            lambda images: self.ask(np.stack(images)),
+            self.request,
             content_key,
             budget,
-            journal,
-            store=None if cache is None else AnswerStore(Path(cache), identity),
+            store=None if own is None else AnswerStore(own, identity, len(labels), owner=True),
+            cache=None if shared is None else AnswerStore(shared, identity, len(labels)),
             batch=batch,
             workers=workers,
             failed=None,
             whole=True,
-            bill_unanswered=billed,
+            metered=True,
         )
         self._kind = TRAINING
         self.freeze()
@@ -100,6 +101,13 @@ class AskedSource(SourceModel):
     @abstractmethod
     def ask(self, images: np.ndarray) -> np.ndarray:
         """One request: float32 [B, C, h, w] -> [B, S] as ``answers`` says; a row with NaN is an image without an answer."""
+
+    def request(self, images: list[np.ndarray], charge: Charge) -> np.ndarray:
+        """One request as the ledger makes it. Whoever tries again by itself tells ``charge`` of each attempt."""
+        charge.sending()
+        values = self.ask(np.stack(images))
+        charge.replied()
+        return values
 
     @contextmanager
     def counted_as(self, kind: str) -> Iterator[None]:
@@ -112,8 +120,8 @@ class AskedSource(SourceModel):
     def holding_back(self, queries: int) -> AbstractContextManager[None]:
         return self.ledger.holding_back(queries)
 
-    def affordable(self, kind: str = TRAINING) -> float:
-        return self.ledger.remaining(kind)
+    def affordable(self, kind: str | None = TRAINING) -> float:
+        return self.ledger.remaining(kind or self._kind)
 
     def price(self, source_inputs: Iterable[Tensor]) -> int:
         return self.ledger.price(image for batch in source_inputs for image in self._questions(batch).numpy())
@@ -144,17 +152,22 @@ class AskedSource(SourceModel):
     def _ask(self, images: Tensor) -> Tensor:
         """[B, S] from the ledger; an image without an answer counts as undecided, most of a batch as an error."""
         rows = self.ledger(list(images.numpy()), self._kind)
-        missing = [row is None for row in rows]
-        if sum(missing) > len(rows) / 2:
-            reason = next(reversed(self.ledger.reasons.values()))
-            raise SourceError(f"{self.name} has no answer for {sum(missing)} of {len(rows)} images: {reason}.")
+        missing = [image for image, row in zip(images.numpy(), rows, strict=True) if row is None]
+        if len(missing) > len(rows) / 2:
+            keys = {content_key(image) for image in missing}
+            reason = self.ledger.reasons[next(iter(keys))]
+            self.ledger.ask_again(keys)  # it is the service that fails, not the images
+            raise SourceError(f"{self.name} has no answer for {len(missing)} of {len(rows)} images: {reason}.")
         undecided = np.full(len(self.labels), 0.0 if self.answers == "logits" else 1 / len(self.labels), np.float32)
         values = np.stack([undecided if row is None else np.asarray(row, np.float32) for row in rows])
         return torch.from_numpy(values)
 
-    def checked(self, values: np.ndarray, images: int) -> np.ndarray:
+    def checked(self, values: Any, images: int) -> np.ndarray:
         """A request's answers as float32 [B, S] probabilities or logits. Raises SourceError when they cannot be."""
-        values = np.asarray(values, np.float32)
+        try:
+            values = np.asarray(values, np.float32)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise SourceError(f"{self.name} answers what are not numbers: {error}.") from error
         wanted = (images, len(self.labels))
         if values.ndim != 2 or len(values) != images:
             raise SourceError(
@@ -191,6 +204,10 @@ class AskedSource(SourceModel):
         """SHA-256 of the service's name, version and class list: all that can be known of it."""
         known = json.dumps([self.known_as, self.version, list(self.labels)])
         return hashlib.sha256(known.encode()).hexdigest()
+
+
+def _same(own: Path | None, other: Path) -> bool:
+    return own is not None and own.resolve() == other.resolve()
 
 
 def logarithms(probabilities: Tensor, floor: float | None) -> Tensor:

@@ -37,7 +37,7 @@ class CallableSource(AskedSource):
             raise SourceError(
                 f"{self.name} answers a {type(answers).__name__}; an array [{len(images)}, S] is expected."
             )
-        return self.checked(np.asarray(answers), len(images))
+        return self.checked(answers, len(images))
 
 
 def _imported(path: str) -> Function:

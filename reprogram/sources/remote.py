@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import random
 import threading
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
 
 import numpy as np
 
-from reprogram.errors import ConfigError, SourceError, nearest
+from reprogram.errors import ReprogramError, SourceError, nearest
+from reprogram.ledger import Charge, Refused
 from reprogram.ranges import NotEmpty, NotNegative, Range, Seconds
+from reprogram.service import Answer, Service, StatusError, needed
 from reprogram.sources._asked import AskedSource
 from reprogram.sources._labels import read_labels
 
-RETRIED = (429, 500, 502, 503, 504)
-REFUSED = {401: "the token is wrong or missing", 403: "the token is not allowed to use this model"}
-LONGEST_WAIT = 30.0  # seconds between two tries
+BAD_INPUT = (400, 413, 415, 422)  # statuses that one image of a request can be to blame for
+LONGEST_NUMBER = 64  # bytes of JSON for one value, with room to spare
 
 
 class RemoteSource(AskedSource):
@@ -33,10 +32,8 @@ class RemoteSource(AskedSource):
     labels: the model's class names in column order (a list, a file with one a line, or ``imagenet``).
     output: the name of the output tensor to read, None for the first. ``answers=top_k`` reads two outputs, ``scores``
         [B, k] and ``labels`` [B, k] of names (BYTES) or indices; ``answers=label`` reads names or indices [B].
-    token_env: name of the environment variable that holds the token; it is read when a request is sent, and never
-        logged or saved. header, scheme: sent as ``header: scheme TOKEN``.
-    timeout: seconds a request may take. retries: how often a request is sent again after 429, a 5xx status, a lost
-        connection or a time-out, after growing pauses (a ``Retry-After`` is obeyed up to 30 s).
+    token_env, header, scheme, verify, timeout, retries, pause: :class:`~reprogram.service.Service`'s. A user and a
+        password in ``url`` are used and never written anywhere.
     budget, journal, cache, batch, workers, …: :class:`AskedSource`'s.
 
     Images go out as the model's metadata asks: FP32 or UINT8 [B, 3, h, w], or BYTES (PNG, base64). UINT8 and PNG round
@@ -58,25 +55,54 @@ class RemoteSource(AskedSource):
         timeout: Seconds = 30.0,
         retries: Annotated[int, Range(0, 1000)] = 5,
         pause: NotNegative = 0.5,
+        verify: str | None = None,
         **asked: Any,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"source.url={url} must start with http:// or https://.")
-        http = _Client(url.rstrip("/"), token_env, header, scheme, timeout, retries, pause)
-        root = f"/v2/models/{model}" + (f"/versions/{model_version}" if model_version else "")
-        if not http.is_ready(f"{root}/ready"):
+        needed("orjson")
+        http = Service(url.rstrip("/"), "source", token_env, header, scheme, verify, timeout, retries, pause)
+        url = self.options["url"] = http.address
+        root = f"/v2/models/{quote(model, safe='')}"
+        root += f"/versions/{quote(model_version, safe='')}" if model_version else ""
+        if http.send("GET", f"{root}/ready", accepted=(200, 400, 404)).status != 200:
             raise SourceError(f"{url} is up, but its model '{model}' is not ready; wait for it or check source.model.")
-        described = http.get(root)
-        version = model_version or _version_of(described, http.index(), model)
-        super().__init__(f"{model} at {url}", read_labels(labels), version, billed=True, known_as=model, **asked)
+        described = _object(http.send("GET", root), url)
+        try:
+            version = model_version or _version_of(described, _index(http), model)
+            wanted = _input_of(described, url)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise SourceError(f"{url} describes its model '{model}' in a way that cannot be read.") from error
+        super().__init__(f"{model} at {url}", read_labels(labels), version, known_as=model, **asked)
         self._http, self._root, self._output = http, root, output
-        self._input = _input_of(described, url)
+        self._input = wanted
         self._column = {label: index for index, label in enumerate(self.labels)}
         self._agreed = threading.Lock()
         self._answering = "" if version == "unversioned" else version
 
     def ask(self, images: np.ndarray) -> np.ndarray:
-        reply = self._http.post(f"{self._root}/infer", {"inputs": [self._encoded(images)]})
+        return self.request(list(images), Charge())
+
+    def request(self, images: list[np.ndarray], charge: Charge) -> np.ndarray:
+        import orjson
+
+        whole = np.stack(images)
+        body = orjson.dumps({"inputs": [self._encoded(whole)]}, option=orjson.OPT_SERIALIZE_NUMPY)
+        largest = (1 << 20) + LONGEST_NUMBER * len(images) * len(self.labels)
+        try:
+            answer = self._http.send("POST", f"{self._root}/infer", body, charge, largest=largest)
+        except StatusError as error:
+            if error.status in BAD_INPUT:
+                raise Refused(str(error)) from None
+            raise
+        try:
+            return self._read(_object(answer, self._http.address), whole)
+        except ReprogramError:
+            raise
+        except Exception as error:  # an answer that nobody foresaw is paid for; asking again would be paid for again
+            what = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+            raise SourceError(f"{self.name} answers what cannot be read ({what}).") from error
+
+    def _read(self, reply: dict[str, Any], images: np.ndarray) -> np.ndarray:
+        """The answers of a reply, [B, S]."""
         self._check_version(reply)
         outputs = {str(o.get("name")): o for o in reply.get("outputs") or [] if isinstance(o, dict)}
         if self.answers == "top_k":
@@ -135,110 +161,25 @@ class RemoteSource(AskedSource):
         return self._column[name]
 
 
-class _Client:
-    """HTTP with a token, time-outs and retries; every failure is one sentence without the token."""
+def _object(answer: Answer, url: str) -> dict[str, Any]:
+    """The JSON object of an answer."""
+    import orjson
 
-    def __init__(
-        self,
-        url: NotEmpty,
-        token_env: str | None,
-        header: NotEmpty,
-        scheme: str,
-        timeout: Seconds,
-        retries: Annotated[int, Range(0, 1000)],
-        pause: NotNegative,
-    ) -> None:
-        import httpx
-
-        self.url, self.token_env, self.header, self.scheme = url, token_env, header, scheme
-        self.timeout, self.retries, self.pause = timeout, retries, pause
-        if token_env and not os.environ.get(token_env):
-            raise ConfigError(f"source.token_env={token_env}, but that environment variable is not set.")
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._http = httpx.Client(timeout=timeout, limits=limits, trust_env=False)
-
-    def is_ready(self, path: str) -> bool:
-        return self._send("GET", path, None, accepted=(200, 400, 404)).status_code == 200
-
-    def get(self, path: str) -> dict[str, Any]:
-        return self._json(self._send("GET", path, None))
-
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        import orjson
-
-        return self._json(self._send("POST", path, orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
-
-    def index(self) -> list[Any]:
-        """The models that the server lists (the protocol's repository extension), nothing where it lists none."""
-        reply = self._send("POST", "/v2/repository/index", b"{}", accepted=range(100, 600))
-        listed = _lenient(reply.text) if reply.status_code == 200 else None
-        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-
-    def _headers(self) -> dict[str, str]:
-        token = os.environ.get(self.token_env, "") if self.token_env else ""
-        sent = {"Content-Type": "application/json"}
-        return sent | ({self.header: f"{self.scheme} {token}".strip()} if token else {})
-
-    def _send(self, method: str, path: str, body: bytes | None, accepted: Sequence[int] = (200,)) -> Any:
-        import httpx
-
-        problem = ""
-        for attempt in range(self.retries + 1):
-            wanted_pause = None
-            try:
-                reply = self._http.request(method, self.url + path, content=body, headers=self._headers())
-            except httpx.TimeoutException:
-                problem = f"did not answer within {self.timeout:g} s"
-            except httpx.TransportError as error:
-                problem = f"cannot be reached ({type(error).__name__})"
-            else:
-                if reply.status_code in accepted:
-                    return reply
-                if reply.status_code in REFUSED:
-                    raise SourceError(
-                        f"{self.url} refused with {reply.status_code}: {REFUSED[reply.status_code]} "
-                        f"(source.token_env={self.token_env})."
-                    )
-                problem = f"answered {path} with status {reply.status_code}"
-                if reply.status_code not in RETRIED:
-                    raise SourceError(f"{self.url} {problem}: {_said(reply)}")
-                wanted_pause = reply.headers.get("Retry-After")
-            if attempt < self.retries:
-                time.sleep(self._pause(attempt, wanted_pause))
-        raise SourceError(f"{self.url} {problem} (tries: {self.retries + 1}); what was answered before is kept.")
-
-    def _pause(self, attempt: int, wanted: str | None) -> float:
-        """Seconds: doubled each time, with up to half added at random so that clients do not return in step."""
-        if wanted is not None and wanted.isdigit():
-            return min(float(wanted), LONGEST_WAIT)
-        return min(self.pause * 2**attempt * (1 + random.random() / 2), LONGEST_WAIT)
-
-    def _json(self, reply: Any) -> dict[str, Any]:
-        import orjson
-
-        kind = reply.headers.get("Content-Type", "").split(";")[0]
-        try:
-            answer = orjson.loads(reply.content)  # NaN is not JSON; servers that write it are met by the next line
-        except orjson.JSONDecodeError:
-            answer = _lenient(reply.text)
-        if not isinstance(answer, dict):
-            raise SourceError(f"{self.url} answered {kind or 'something'} that is not JSON; is source.url right?")
-        return answer
-
-
-def _lenient(text: str) -> Any:
-    """JSON with the NaN and Infinity that Python servers write."""
-    import json
-
+    found: Any
     try:
-        return json.loads(text)
-    except ValueError:
-        return None
+        found = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:  # NaN is not JSON, but servers write it
+        found = answer.json()
+    if not isinstance(found, dict):
+        raise SourceError(f"{url} answered {answer.kind or 'something'} that is not JSON; is source.url right?")
+    return found
 
 
-def _said(reply: Any) -> str:
-    """The server's own words, cut short."""
-    return " ".join(reply.text.split())[:200] or "no reason given"
+def _index(http: Service) -> list[dict[str, Any]]:
+    """The models that the server lists (the protocol's repository extension), nothing where it lists none."""
+    reply = http.send("POST", "/v2/repository/index", b"{}", accepted=range(100, 600))
+    listed = reply.json() if reply.status == 200 else None
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
 
 def _version_of(described: dict[str, Any], index: list[dict[str, Any]], model: NotEmpty) -> str:

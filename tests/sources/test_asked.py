@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from torch import nn
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ledger import EVALUATION
-from reprogram.sources._answer_store import AnswerStore
 from reprogram.sources._asked import logarithms
 from reprogram.sources._labels import read_labels
 from reprogram.sources.black_box import BlackBoxSource
@@ -179,41 +177,3 @@ def test_wrong_options_are_named(options: dict[str, Any], sentence: str) -> None
 def test_labels_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\n\n dog \n")
     assert read_labels(str(tmp_path / "labels.txt")) == ("cat", "dog")
-
-
-def test_store_returns_arrays_as_they_were_and_refuses_pickles(tmp_path: Path) -> None:
-    import pickle
-
-    store = AnswerStore(tmp_path, {"service": "x", "version": "1"})
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    store.put({"a": array})
-    store.close()
-    again = AnswerStore(tmp_path, {"service": "x", "version": "1"})
-    np.testing.assert_array_equal(again.get("a"), array)
-    assert again.get("b") is None and len(again) == 1
-    import sqlite3
-
-    with sqlite3.connect(tmp_path / "cache.db") as database:
-        database.execute("UPDATE Cache SET mode = 4, value = ? WHERE key = 'a'", (pickle.dumps(print),))
-    with pytest.raises(SourceError, match="never wrote"):
-        again.get("a")
-
-
-def test_journal_leaves_big_answers_to_the_store(tmp_path: Path) -> None:
-    source = BlackBoxSource(Linear(), top=1, cache=tmp_path / "cache", journal=tmp_path / "j", batch=2)
-    source(images())
-    rows = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
-    assert [row["answer"] for row in rows] == [None] * 5, "from the first request on, when the store is still empty"
-
-
-def test_full_disk_under_the_store_is_an_oserror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
-    store = AnswerStore(tmp_path, {"service": "x"})
-
-    def full(*_: Any, **__: Any) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(type(store._cache), "__setitem__", full)
-    with pytest.raises(OSError, match="No space left"):
-        store.put({"a": np.zeros(2)})

@@ -1,6 +1,8 @@
 """The recipe for models that can only be asked, on tiny images: its bill, its cache, its budget."""
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ def recipe(folder: Path, *overrides: str) -> dict[str, Any]:
     try:
         run(config)
     finally:
-        journal = folder / "queries.jsonl"
-        queries = journal.read_text().count("\n") if journal.exists() else 0
+        kept = folder / "answers" / "answers.db"
+        with contextlib.closing(sqlite3.connect(kept)) as database:
+            (queries,) = database.execute("SELECT count(*) FROM calls").fetchone()
     return json.loads((folder / "result.json").read_text()) | {"journalled": queries}
 
 
@@ -38,8 +41,10 @@ def test_recipe_bills_training_and_evaluation_and_asks_nothing_twice(tmp_path: P
 
 
 def test_budget_that_cannot_pay_for_the_first_pass_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BudgetSpent, match=r"budget\.queries=30; 20 calls paid for.*new items stay unanswered"):
-        recipe(tmp_path / "a", "budget.queries=30")
+    with pytest.raises(BudgetSpent, match=r"needs 80 queries for 20 examples and 79 are left in the budget, so none"):
+        recipe(tmp_path / "a", "budget.queries=79")
+    with contextlib.closing(sqlite3.connect(tmp_path / "a" / "answers" / "answers.db")) as database:
+        assert database.execute("SELECT * FROM sends").fetchall() == [], "nothing was asked"
 
 
 def test_search_ends_at_the_budget_with_the_program_it_has(tmp_path: Path) -> None:

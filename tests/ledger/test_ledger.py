@@ -2,9 +2,6 @@ import errno
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -295,42 +292,6 @@ def test_no_room_before_sending_pays_for_nothing(tmp_path: Path, monkeypatch: py
     ):
         ledger(["a"])
     assert oracle.asked == []
-
-
-CLIENT = """
-import sys, time
-from reprogram.ledger import Budget, Ledger
-def call(items):
-    with open(sys.argv[2], "a") as log:
-        log.write("".join(i + chr(10) for i in items))
-    time.sleep(0.002)
-    return [float(i) for i in items]
-with Ledger(call, journal=sys.argv[1], budget=Budget(queries=400), batch=2, bill_unanswered=True) as ledger:
-    for start in range(0, 300, 10):
-        ledger([str(i) for i in range(start, start + 10)])
-    print(ledger.calls, sum(ledger.paid.values()), ledger.lost)
-"""
-
-
-def test_kill_minus_nine_at_any_moment_pays_for_no_answered_call_twice(tmp_path: Path) -> None:
-    journal, log = tmp_path / "j", tmp_path / "asked"
-    command = [sys.executable, "-c", CLIENT, str(journal), str(log)]
-    kills = 0
-    for lines in (20, 120):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        while process.poll() is None and (not log.exists() or log.read_text().count("\n") < lines):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    answered = {json.loads(line)["key"] for line in journal.read_bytes().split(b"\n")[:-1]}
-    before = log.read_text().split()
-    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    after = log.read_text().split()[len(before) :]
-    assert answered.isdisjoint(after), "an answered call was sent again"
-    assert len(before) + len(after) - 300 <= 2 * kills, "only the batch under way at a kill is sent again"
-    assert done[0] == "300" and int(done[1]) == 300 + int(done[2])
-    assert int(done[1]) >= len(before) + len(after), "every call that was sent is in the bill"
 
 
 def test_calls_held_back_cannot_be_spent_and_are_there_afterwards() -> None:
