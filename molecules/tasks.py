@@ -15,6 +15,7 @@ from molecules.starts import Starts
 from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
+from reprogram.locks import own_file
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
 from reprogram.ranges import Amount, Count
@@ -56,7 +57,7 @@ def hold_recipe(run: Run, starts: list[str]) -> None:
     path = run.dir / "recipe.json"
     recipe = json.loads(json.dumps(finite({key: run.config.get(key) for key in RECIPE} | {"start_molecules": starts})))
     if not run.resume:
-        if (run.dir / "calls.jsonl").exists():
+        if (run.dir / "calls.jsonl").exists() or (run.dir / "starts").exists():
             raise ConfigError(
                 f"run_dir={run.dir} holds the calls of a run that did not end; go on with resume=true, or remove it."
             )
@@ -64,8 +65,11 @@ def hold_recipe(run: Run, starts: list[str]) -> None:
         return
     if not path.exists():
         raise ConfigError(f"resume=true, but run_dir={run.dir} holds no design run.")
-    before = json.loads(path.read_text())
-    changed = [key for key in recipe if recipe[key] != before.get(key)]
+    try:
+        before = json.loads(path.read_text()) if own_file(path) else {}
+        changed = [key for key in recipe if recipe[key] != before.get(key)]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged, so nobody can tell whether this is the same run; remove it.") from error
     if changed:
         key = changed[0]
         shown = "are other molecules" if key == "start_molecules" else f"was {before.get(key)} and is {recipe[key]}"

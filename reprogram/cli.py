@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from reprogram.configuration import check, config_folder, groups, help_text, options, own_error
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
+from reprogram.redact import conceal, redact
 from reprogram.result import write_atomically
+from reprogram.run_folder import claimed, is_main
 
 UNFORESEEN = 1  # exit code of an error that nobody thought of
 
@@ -70,17 +72,35 @@ def run(config: DictConfig) -> float | None:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         config.run_dir = str(Path(HydraConfig.get().sweep.dir) / HydraConfig.get().sweep.subdir)
     check(config)
+    hide_addresses(config)
     folder = Path(config.run_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"run_dir={folder} cannot be made: {error.strerror}.") from error
-    if (folder / "result.json").exists() and not config.resume:
-        raise ConfigError(f"run_dir={folder} already holds a finished run; choose another folder or remove it.")
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    config.sources = [_source(str(name)) for name in config.sources]
-    task = hydra.utils.get_method(config.task._target_)
-    return task(config)
+    with claimed(folder, OmegaConf.to_yaml(config, resolve=True), config.resume, is_main()):
+        config.sources = [_source(str(name)) for name in config.sources]
+        task = hydra.utils.get_method(config.task._target_)
+        return task(config)
+
+
+def hide_addresses(config: DictConfig) -> None:
+    """From here on nobody but the HTTP client sees the password or token in the address of a service."""
+    for path in _addresses(OmegaConf.to_container(config, resolve=True), ""):
+        OmegaConf.update(config, path, conceal(str(OmegaConf.select(config, path))), force_add=True)
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        sweep = Path(HydraConfig.get().sweep.dir) / "multirun.yaml"  # Hydra's own copy of the command line
+        text = sweep.read_text() if sweep.is_file() else ""
+        if redact(text) != text:
+            write_atomically(sweep, text)
+
+
+def _addresses(value: Any, path: str) -> Iterator[str]:
+    """Dotted keys of every text that is called ``url``."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "url" and isinstance(inner, str):
+                yield f"{path}.url".lstrip(".")
+            yield from _addresses(inner, f"{path}.{key}".lstrip("."))
+    if isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _addresses(inner, f"{path}[{place}]")
 
 
 def _source(name: str) -> DictConfig:
@@ -115,6 +135,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         if isinstance(error, OSError) and error.errno is None and not known and not isinstance(error, HydraException):
             return unforeseen(error)
         text = " ".join(str(known).split()) if known else sentence(error)
+        text = redact(text)
         print(f"error: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return known.exit_code if known else DataError.exit_code
     except Exception as error:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reprogram.run_folder import digest
+
 if TYPE_CHECKING:
     from reprogram.interfaces import SourceModel, TargetTask
     from reprogram.model import ReprogrammedModel
@@ -28,6 +30,11 @@ class Run:
     pictures: dict[str, bytes] = field(default_factory=dict)
     sections: dict[str, list[Any]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> str:
+        """What a checkpoint of this run belongs to: a digest of everything in ``config`` that changes the result."""
+        return digest(self.config)
 
 
 class Hook:

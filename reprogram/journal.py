@@ -13,6 +13,7 @@ from typing import Any
 from reprogram import machine
 from reprogram.errors import ConfigError, DataError
 from reprogram.locks import open_own, try_lock
+from reprogram.redact import redact
 from reprogram.result import finite
 
 BALLAST = 4 << 20  # bytes kept in reserve, given back when the disk is full so that paid answers still fit
@@ -73,7 +74,7 @@ class Journal:
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
         """All rows or none: what a failed write left behind is taken back before the error is passed on."""
-        text = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows).encode()
+        text = redact("".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)).encode()
         size = os.fstat(self._file).st_size
         try:
             _write_all(self._file, text)

@@ -31,7 +31,7 @@ def conceal(address: str) -> str:
     except ValueError:
         return redact(address)
     user, at, host = parts.netloc.rpartition("@")
-    if (not at and not parts.query) or HIDDEN in user or (not at and HIDDEN in parts.query):
+    if HIDDEN in user or not (at or parts.query) or (not at and HIDDEN in parts.query):
         return address
     query = "&".join(f"{name}{sign}{HIDDEN if sign else ''}" for name, sign, _ in _pairs(parts.query))
     for number in range(1, 100):  # two services at one host may have two passwords

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reprogram.redact import redact
+
 SCHEMA = 1
 
 
@@ -77,9 +79,12 @@ def finite(value: Any) -> Any:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never half."""
+    """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never half.
+
+    Passwords and tokens in a text are not written (:mod:`reprogram.redact`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
+    data = redact(content).encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         mask = os.umask(0)

@@ -105,6 +105,7 @@ class Service:
     timeout: float = 30.0
     retries: int = 5
     pause: float = 0.5
+    environment: bool = False  # may the system's proxy settings decide the way?
 
     def __post_init__(self) -> None:
         self.address = conceal(self.address)
@@ -257,7 +258,7 @@ class Service:
             logging.getLogger("httpx").addFilter(_quiet)
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
             self._clients[os.getpid()] = httpx.AsyncClient(
-                timeout=self.timeout, limits=limits, trust_env=False, verify=self._trust
+                timeout=self.timeout, limits=limits, trust_env=self.environment, verify=self._trust
             )
         return self._clients[os.getpid()]
 

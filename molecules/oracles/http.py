@@ -43,9 +43,9 @@ class Http(BatchOracle):
 
     def ask(self, smiles: list[str]) -> Any:
         if self._service is None:
-            self._service = Service(
-                self.url, "oracle", self.token_env, self.header, self.scheme, self.verify, self.timeout, self.retries, PAUSE
-            )
+            sent = {"token_env": self.token_env, "header": self.header, "scheme": self.scheme, "verify": self.verify}
+            patience = {"timeout": self.timeout, "retries": self.retries, "pause": PAUSE}
+            self._service = Service(self.url, "oracle", **sent, **patience, environment=True)  # type: ignore[arg-type]
         try:
             answer = self._service.send("POST", body=json.dumps({"smiles": smiles}).encode())
         except SourceError as error:

@@ -354,14 +354,15 @@ class _Search:
 
     def save(self) -> None:
         state = {"scored": self.scored, "rows": self.rows, "cut": sorted(self.cut)}
-        checkpoint.save(self.folder, state | {"spent": time.monotonic() - self.started})
+        checkpoint.save(self.folder, state | {"spent": time.monotonic() - self.started}, self.context.recipe)
 
     def restore(self) -> None:
         """What an interrupted search scored already counts, with the time that it took."""
-        state = checkpoint.load(self.folder) if self.context.resume else None
+        state = checkpoint.load(self.folder, self.context.recipe) if self.context.resume else None
         if state is not None:
-            self.scored, self.rows, self.cut = state["scored"], state["rows"], set(state["cut"])
-            self.started -= float(state["spent"])
+            with checkpoint.understood(self.folder):
+                self.scored, self.rows, self.cut = state["scored"], state["rows"], set(state["cut"])
+                self.started -= float(state["spent"])
 
 
 def train_candidate(

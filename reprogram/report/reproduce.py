@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from reprogram import __version__
 from reprogram.hooks import Run
+from reprogram.redact import redact
 from reprogram.report import blocks
 
 PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "rdkit")
@@ -38,8 +39,8 @@ def command() -> str:
 
     if HydraConfig.initialized():
         overrides = [str(o) for o in HydraConfig.get().overrides.task]
-        return shlex.join(["python", "train.py", *(o for o in overrides if not o.startswith("run_dir="))])
-    return shlex.join(["python", *sys.argv])
+        return redact(shlex.join(["python", "train.py", *(o for o in overrides if not o.startswith("run_dir="))]))
+    return redact(shlex.join(["python", *sys.argv]))
 
 
 def versions() -> dict[str, str]:

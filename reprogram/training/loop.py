@@ -282,21 +282,23 @@ class _Fit:
                 "examples": self.history.examples,
                 "guard": self.guard.state_dict() if self.guard else {},
             },
+            self.context.recipe,
         )
 
     def restore(self) -> int:
         """Number of epochs that are done already."""
-        found = checkpoint.load(self.folder) if self.group.main and self.context.resume else None
-        state = self.group.broadcast(found)
+        resume = self.group.main and self.context.resume
+        state = self.group.broadcast(checkpoint.load(self.folder, self.context.recipe) if resume else None)
         if state is None:
             return 0
-        self.model.load_program(state["program"])
-        self.settings.optimiser.load_state_dict(state["optimiser"])
-        self.history.epochs, self.history.ended = state["history"], state["ended"]
-        self.history.examples = state["examples"]
-        if self.guard:
-            self.guard.load_state_dict(state["guard"])
-        return int(state["epochs_done"])
+        with checkpoint.understood(self.folder):
+            self.model.load_program(state["program"])
+            self.settings.optimiser.load_state_dict(state["optimiser"])
+            self.history.epochs, self.history.ended = state["history"], state["ended"]
+            self.history.examples = state["examples"]
+            if self.guard:
+                self.guard.load_state_dict(state["guard"])
+            return int(state["epochs_done"])
 
 
 def settings_end(epochs_done: int, last: bool, epochs: Amount) -> int:
