@@ -115,7 +115,7 @@ class Service:
             raise ConfigError(f"{self.where}.timeout={self.timeout} must be more than 0 seconds.")
         if self.token_env and not os.environ.get(self.token_env):
             raise ConfigError(f"{self.where}.token_env={self.token_env}, but that environment variable is not set.")
-        self._trust = _trust(self.verify, self.where)
+        self._trust = _trust(self.address, self.verify, self.where)
         self._clients: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -297,13 +297,14 @@ def needed(*packages: str, where: str = "source") -> None:
         raise ConfigError(f"This {where} needs {' and '.join(missing)}: pip install 'reprogram[blackbox]'.")
 
 
-def _trust(file: str | None, where: str) -> ssl.SSLContext:
-    """Public certificate authorities, or those of a file."""
+def _trust(address: str, file: str | None, where: str) -> ssl.SSLContext:
+    """Public certificate authorities, or those of a file; none at all for an address without encryption."""
     needed("httpx", "tenacity", where=where)
     import httpx
 
     if file is None:
-        return httpx.create_ssl_context(trust_env=False)
+        plain = address.startswith("http://")
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else httpx.create_ssl_context(trust_env=False)
     try:
         return ssl.create_default_context(cafile=file)
     except (OSError, ssl.SSLError) as error:
