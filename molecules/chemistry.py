@@ -26,7 +26,7 @@ Mol = Chem.Mol
 @lru_cache(maxsize=5_000)
 def parse(smiles: str) -> Mol | None:
     """A sanitised molecule, or None. Cached: oracle, constraints and search read the same molecule. Do not edit it."""
-    if not smiles:
+    if not smiles or not isinstance(smiles, str):  # a table's NaN would end in Boost's TypeError
         return None
     try:
         return Chem.MolFromSmiles(smiles)

@@ -1,11 +1,17 @@
 """Reprogramming as scikit-learn knows it: ``ReprogrammedClassifier().fit(images, labels).predict_proba(more_images)``.
 
-Works with ``clone``, ``cross_val_score``, ``Pipeline`` and ``GridSearchCV``. Inputs are
+Works with ``clone``, ``cross_val_score``, ``Pipeline``, ``GridSearchCV`` (``input__size``, ``output__layers``,
+``training__epochs``), ``pickle`` and ``joblib``. Inputs, the same for ``fit`` and ``predict`` and freely mixed, are
 
-- images: arrays [N, H, W], [N, H, W, C] or [N, C, H, W] (uint8, or floats in [0, 1]), PIL images, or paths of files;
-- strings, where the source reads text;
+- images: arrays [N, H, W], [N, H, W, C] or [N, C, H, W] (uint8, or floats in [0, 1]), lists of arrays, PIL images, paths
+  of files, or encoded bytes;
+- strings, where the source reads text, and RDKit molecules beside SMILES for ``input="smiles"``;
+- a column (pandas or polars Series, a frame of one column) of either;
 - rows of features [N, F], scaled to [0, 1] by their training range and laid out as a grey image (``image_shape`` says of
   which shape; the default is the smallest square).
+
+One image or string that is not in a list is refused. ``predict(X, errors="nan")`` answers NaN for inputs that cannot be
+read, each in its place, and keeps the reasons in ``problems_``.
 """
 
 from __future__ import annotations
@@ -14,18 +20,26 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor
 
-from reprogram.errors import DataError, ReprogramError
+from reprogram.errors import DataError, ReprogramError, nearest
+from reprogram.estimator_inputs import Given, ReadInputs, given, read_images, read_strings
 from reprogram.interfaces import Examples, InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.registry import find
+
+PARTS: dict[str, tuple[str, type[Method]]] = {
+    "input": ("reprogram.inputs", InputTransformation),
+    "output": ("reprogram.outputs", OutputMapping),
+}
 
 
 class _Reprogrammed(BaseEstimator):
@@ -57,55 +71,118 @@ class _Reprogrammed(BaseEstimator):
         tags.input_tags.string = True
         return tags
 
-    def _train(self, X: Any, labels: np.ndarray, problem: str, classes: Sequence[str]) -> None:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """``deep``: also the hyper-parameters of input, output and training, as ``input__size``."""
+        params = super().get_params(deep=False)
+        if deep:
+            for part in ("input", "output", "training"):
+                params |= {f"{part}__{name}": value for name, value in _options(part, params[part]).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """As scikit-learn does it; ``input__size=96`` takes a new input of that kind and changes nobody's object."""
+        inner = {name: value for name, value in params.items() if "__" in name}
+        super().set_params(**{name: value for name, value in params.items() if name not in inner})
+        for part in dict.fromkeys(name.partition("__")[0] for name in inner):
+            changes = {k.partition("__")[2]: v for k, v in inner.items() if k.partition("__")[0] == part}
+            setattr(self, part, _changed(self, part, changes))
+        return self
+
+    def __getstate__(self) -> Any:
+        """The program as its tensors; a source that was given by name is named, any other is carried along."""
+        state = dict(super().__getstate__())
+        if "model_" in state:
+            model: ReprogrammedModel = state.pop("model_")
+            named = isinstance(self.source, str)
+            state["_kept"] = _Kept(
+                None if named else model.source,
+                model.source.fingerprint() if named else "",
+                (type(model.input), model.input.config()),
+                (type(model.output), model.output.config()),
+                model.target,
+                model.program(),
+                model.precision,
+            )
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        kept: _Kept | None = state.pop("_kept", None)
+        super().__setstate__(state)
+        if kept is not None:
+            self.model_ = kept.model(self.source, self.device)
+
+    def _train(self, X: Given, labels: np.ndarray, problem: str, classes: Sequence[str]) -> None:
         from reprogram.sources import load_source
         from reprogram.training.loop import Training, fit
 
+        self.__dict__.pop("problems_", None)
         try:
             source = load_source(self.source).to(self.device)
-            examples = self._examples(X, labels, source.spec.kind, fitting=True)
+            before = _fresh("input", self.input)
+            found = self._read(X, source.spec.kind, before, fitting=True)
+            if found.problems:
+                raise DataError(_first(found))
+            examples = _examples(found, labels)
             shape = tuple(examples.batch([0]).shape[1:]) if source.spec.kind == "image" else None
-            info = TargetInfo("arrays", source.spec.kind, problem, tuple(classes), shape)
-            model = _build(source, self.input, self.output, info).to(self.device)
+            info = TargetInfo("arrays", before.reads or source.spec.kind, problem, tuple(classes), shape)
+            model = ReprogrammedModel(source, before, _fresh("output", self.output), info).to(self.device)
             training = copy.deepcopy(self.training) if self.training is not None else Training()
             self.history_ = fit(model, examples, training, int(self.random_state or 0))
             for note in self.history_.notes:
                 warnings.warn(note, UserWarning, stacklevel=3)
         except ReprogramError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(_sentence(error)) from error
         self.model_ = model
 
-    def _scores(self, X: Any) -> np.ndarray:
+    def _scores(self, X: Any, errors: str = "raise") -> np.ndarray:
+        """[N, T]; NaN rows with ``errors="nan"``. ValueError in one sentence that names the first bad row otherwise."""
         check_is_fitted(self, "model_")
+        if errors not in ("raise", "nan"):
+            raise ValueError(f"errors='{errors}' is not known; allowed: raise, nan")
         try:
-            size = _length(X)
-            examples = self._examples(X, np.zeros(size), self.model_.target.kind, fitting=False)
-            return self.model_.predict_proba(examples, self.batch_size)
+            shape = self.model_.target.input_shape
+            x = given(X, colour=shape is not None and shape[0] == 3)
+            found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors=errors)
+            if found.problems and errors == "raise":
+                raise DataError(_first(found))
+            scores = np.full((found.size, len(self.model_.target.classes)), np.nan, dtype=np.float32)
+            if len(found.rows):
+                examples = _examples(found, np.zeros(len(found.rows)))
+                scores[found.rows] = self.model_.predict_proba(examples, self.batch_size)
         except ReprogramError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(_sentence(error)) from error
+        if errors == "nan":
+            self.problems_ = found.problems
+        return scores
 
-    def _examples(self, X: Any, labels: np.ndarray, kind: str, fitting: bool) -> Examples:
-        """X as the source's kind of examples. Raises DataError or ValueError."""
-        from reprogram.targets.arrays import as_images
-        from reprogram.targets.base import ArrayExamples, StringExamples
-
+    def _read(
+        self, x: Given, kind: str, input: InputTransformation, fitting: bool, errors: str = "raise"
+    ) -> ReadInputs:
+        """X as the source's kind of inputs. Raises DataError or ValueError."""
         if kind == "text":
-            strings = [str(text) for text in (X.tolist() if hasattr(X, "tolist") else X)]
-            return StringExamples(strings, labels)
-        if _is_files(X):
-            return ArrayExamples(self._read(list(X), fitting), labels)
-        if _dimensions(X) in (3, 4):
-            return ArrayExamples(as_images(np.asarray(X)), labels)
-        rows = validate_data(self, X, reset=fitting, dtype=np.float64)
-        return ArrayExamples(self._as_images(rows, fitting), labels)
-
-    def _read(self, files: list[Any], fitting: bool) -> np.ndarray:
-        """PIL images or paths -> uint8 [N, C, H, W] of one shape, which is that of the training images."""
-        from reprogram.targets.images import common_shape, read_header, read_image
-
+            return read_strings(x, input)
+        form = "table" if x.form == "table" else "images"
         if fitting:
-            self.file_shape_ = common_shape([_each(read_header, i, file) for i, file in enumerate(files)], None)
-        return np.stack([_each(read_image, i, file, self.file_shape_) for i, file in enumerate(files)])
+            self.fitted_on_ = form
+        elif form != self.fitted_on_:
+            raise DataError(f"X is {_FORMS[form]}, but the program was fitted on {_FORMS[self.fitted_on_]}")
+        if form == "table":
+            return self._read_table(x, fitting, errors)
+        shape = None if fitting else self.model_.target.input_shape
+        try:
+            return read_images(x, shape)
+        except DataError:
+            if errors == "raise" or x.form != "images" or np.ndim(x.values) not in (3, 4):
+                raise
+            return read_images(Given("items", list(x.values)), shape)  # one by one: which of them is it?
+
+    def _read_table(self, x: Given, fitting: bool, errors: str) -> ReadInputs:
+        finite = errors != "nan"
+        rows = validate_data(self, x.values, reset=fitting, dtype=np.float64, ensure_all_finite=finite)
+        good = np.isfinite(rows).all(1)
+        problems = {int(i): "it has a NaN or infinite feature" for i in np.flatnonzero(~good)}
+        return ReadInputs(self._as_images(rows[good], fitting), np.flatnonzero(good), len(rows), problems)
 
     def _as_images(self, rows: np.ndarray, fitting: bool) -> np.ndarray:
         """[N, F] -> float [N, C, H, W] in [0, 1]; places without a feature are 0."""
@@ -138,7 +215,8 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
     Attributes
     ----------
     classes_ : the labels, sorted. model_ : the :class:`~reprogram.model.ReprogrammedModel`; ``save_pretrained(model_,
-    folder)`` keeps its program. history_ : what training did.
+    folder)`` keeps its program. history_ : what training did. problems_ : {row: reason} of the inputs that the last call
+    with ``errors="nan"`` could not read.
     """
 
     def fit(self, X: Any, y: Any) -> ReprogrammedClassifier:
@@ -153,14 +231,22 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
         self._train(X, labels.astype(np.int64), "classification", [str(c) for c in self.classes_])
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities [N, T], columns in the order of ``classes_``."""
-        return self._scores(X).astype(np.float64)
+    def predict_proba(self, X: Any, errors: str = "raise") -> np.ndarray:
+        """Probabilities [N, T], columns in the order of ``classes_``.
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of each input [N]."""
-        answers = self._scores(X).argmax(1)
-        return self.classes_[answers]
+        errors: ``raise`` a ValueError for an input that cannot be read, or answer ``nan`` in its place.
+        """
+        return self._scores(X, errors).astype(np.float64)
+
+    def predict(self, X: Any, errors: str = "raise") -> np.ndarray:
+        """The most probable label of each input [N]; NaN (in an array of objects) for what ``errors="nan"`` forgives."""
+        scores = self._scores(X, errors)
+        bad = np.isnan(scores).any(1)
+        answers = self.classes_[np.where(bad[:, None], 0.0, scores).argmax(1)]
+        if bad.any():
+            answers = answers.astype(object)
+            answers[bad] = np.nan
+        return answers
 
 
 class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
@@ -178,65 +264,113 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         self._train(X, ((y - self.middle_) / self.scale_).astype(np.float32)[:, None], "regression", ["y"])
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Values [N]."""
-        return self._scores(X)[:, 0].astype(np.float64) * self.scale_ + self.middle_
+    def predict(self, X: Any, errors: str = "raise") -> np.ndarray:
+        """Values [N]; ``errors="nan"`` answers NaN for an input that cannot be read."""
+        return self._scores(X, errors)[:, 0].astype(np.float64) * self.scale_ + self.middle_
 
 
-def _each(read: Any, position: int, file: Any, *more: Any) -> Any:
-    """Read one image; an error names it."""
-    try:
-        return read(file, *more)
-    except DataError as error:
-        name = file if isinstance(file, str | Path) else "a PIL image"
-        raise DataError(f"Input {position} ({name}) cannot be read: {error}.") from error
+@dataclass
+class _Kept:
+    """A fitted program as it is pickled. source: None where the estimator names it; then ``fingerprint`` must fit."""
+
+    source: SourceModel | None
+    fingerprint: str
+    input: tuple[type[Method], dict[str, Any]]
+    output: tuple[type[Method], dict[str, Any]]
+    target: TargetInfo
+    tensors: dict[str, Tensor]
+    precision: torch.dtype
+
+    def model(self, name: Any, device: str) -> ReprogrammedModel:
+        from reprogram.sources import load_source
+
+        source = self.source if self.source is not None else load_source(name)
+        if self.source is None and source.fingerprint() != self.fingerprint:
+            raise ValueError(
+                f"source='{name}' is not the model that this estimator was fitted with: its weights differ."
+            )
+        before: Any = self.input[0](**self.input[1])
+        behind: Any = self.output[0](**self.output[1])
+        model = ReprogrammedModel(source, before, behind, self.target)
+        model.load_program(self.tensors)
+        model.precision = self.precision
+        return model.to(device).eval()
 
 
-def _build(source: SourceModel, input: Any, output: Any, info: TargetInfo) -> ReprogrammedModel:
-    given: InputTransformation = _fresh(input, "reprogram.inputs", InputTransformation)
-    mapped: OutputMapping = _fresh(output, "reprogram.outputs", OutputMapping)
-    return ReprogrammedModel(source, given, mapped, info)
+_FORMS = {"table": "a table of numbers", "images": "images"}
 
 
-def _fresh(method: Any, package: str, base: type) -> Any:
+def _sentence(error: Exception) -> str:
+    return str(error).rstrip(".") + "."
+
+
+def _first(found: ReadInputs) -> str:
+    """The first input that cannot be read, and how many there are."""
+    place = min(found.problems)
+    more = len(found.problems) - 1
+    others = f" (and {more} more inputs cannot be read)" if more else ""
+    return f"Input {place}: {found.problems[place]}{others}"
+
+
+def _examples(found: ReadInputs, labels: np.ndarray) -> Examples:
+    from reprogram.targets.base import ArrayExamples, StringExamples
+
+    if isinstance(found.inputs, list):
+        return StringExamples(found.inputs, labels)
+    return ArrayExamples(found.inputs, labels)
+
+
+def _fresh(part: str, method: Any) -> Any:
     """A new method of that name, or a new one with the same hyper-parameters, so that fitting changes nobody's object."""
     if isinstance(method, Method):
         return type(method)(**method.config())
+    package, base = PARTS[part]
     return find(package, str(method), base)()
 
 
-def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+def _options(part: str, value: Any) -> dict[str, Any]:
+    """The hyper-parameters of an input, an output or a training; none of what cannot be found."""
+    if part == "training":
+        return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
+    try:
+        return _fresh(part, value).config()
+    except ReprogramError:
+        return {}
+
+
+def _changed(estimator: _Reprogrammed, part: str, changes: dict[str, Any]) -> Any:
+    """The part with other hyper-parameters. ValueError names what it does not have."""
+    if part not in ("input", "output", "training"):
+        raise ValueError(f"{part}__{next(iter(changes))} cannot be set: only input__, output__ and training__ can.")
+    value = getattr(estimator, part)
+    if part == "training" and value is None:
+        from reprogram.training.loop import Training
+
+        value = Training()
+    known = _options(part, value)
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"{part}__{name} is not a parameter of {part}={value!r:.60}; {nearest(name, known)}")
+    try:
+        if part == "training":
+            return replace(value, **changes)
+        return type(_fresh(part, value))(**(known | changes))
+    except (ReprogramError, TypeError) as error:
+        raise ValueError(_sentence(error)) from error
+
+
+def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[Given, np.ndarray]:
     """X and y of one length; rows of features are checked as scikit-learn checks them."""
-    if not _is_files(X) and _dimensions(X) not in (3, 4) and not _is_strings(X):
-        X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=isinstance(estimator, RegressorMixin))
-        return X, np.asarray(y)
+    try:
+        x = given(X)
+    except DataError as error:
+        raise ValueError(_sentence(error)) from error
+    if x.form == "table":
+        X, y = validate_data(estimator, x.values, y, dtype=np.float64, y_numeric=isinstance(estimator, RegressorMixin))
+        return x, np.asarray(y)
     y = column_or_1d(y, warn=True)
-    if _length(X) != len(y):
-        raise ValueError(f"Found {_length(X)} inputs and {len(y)} labels; there must be one label for each input.")
-    if _length(X) == 0:
+    if len(x) != len(y):
+        raise ValueError(f"Found {len(x)} inputs and {len(y)} labels; there must be one label for each input.")
+    if len(x) == 0:
         raise ValueError("Found no inputs; at least one is needed.")
-    return X, y
-
-
-def _length(X: Any) -> int:
-    if hasattr(X, "shape"):
-        return X.shape[0]
-    return len(X) if hasattr(X, "__len__") else len(np.asarray(X))
-
-
-def _dimensions(X: Any) -> int:
-    """Of arrays, and of lists of arrays; whatever else there is, is a table."""
-    return np.ndim(X) if isinstance(X, list | tuple) else getattr(X, "ndim", 2)
-
-
-def _is_strings(X: Any) -> bool:
-    return _is_list(X) and isinstance(X[0], str)
-
-
-def _is_files(X: Any) -> bool:
-    """PIL images, paths, or strings (which are paths where the source reads images)."""
-    return _is_list(X) and (isinstance(X[0], str | Path) or hasattr(X[0], "getbands"))
-
-
-def _is_list(X: Any) -> bool:
-    return (isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)) and len(X) > 0
+    return x, y

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprogram.errors import DataError
 from reprogram.fingerprint import of_tensors, with_settings
 from reprogram.plain import is_json, plain
 from reprogram.typecheck import check_call
@@ -262,7 +263,19 @@ class Method(nn.Module):
 
 @dataclass(eq=False)
 class InputTransformation(Method, ABC):
-    """Maps a target batch to one or several source inputs (views)."""
+    """Maps a target batch to one or several source inputs (views).
+
+    reads: the kind of target that it is made for (``molecule``); None for whatever the source reads.
+    """
+
+    reads: ClassVar[str | None] = None
+
+    def read(self, item: Any) -> Any:
+        """One string of a user's list as :meth:`forward` takes it. Raises DataError with the reason."""
+        if isinstance(item, str):
+            return str(item)
+        shown = repr(item) if item is None or isinstance(item, float | int) else f"of type {type(item).__name__}"
+        raise DataError(f"it is no string, but {shown}")
 
     group: ClassVar[str] = "input."
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprogram.errors import ArtifactError, BudgetSpent, SourceError
+from reprogram.errors import ArtifactError, BudgetSpent, DataError, SourceError
 from reprogram.full_precision import full_precision
 from reprogram.interfaces import (
     Examples,
@@ -30,6 +30,7 @@ from reprogram.targets.base import ArrayExamples, StringExamples
 from reprogram.typecheck import check_arguments
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
+LARGEST_PIXEL = 16.0  # the noise of randomized smoothing leaves [0, 1] by a few; pixels up to 255 by far more
 STRINGS_AT_ONCE = 512  # a text source makes its own batches of about equal length out of these
 
 
@@ -60,6 +61,7 @@ class ReprogrammedModel(nn.Module):
 
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
+        batch = _checked(batch)
         with full_precision(self.device):
             beside = {tap: values.to(self.device) for tap, values in self.input.beside(batch).items()}
             answers = [self.ask(view) for view in self.input(batch)]
@@ -230,11 +232,37 @@ class ReprogrammedModel(nn.Module):
         return sum(t.numel() for t in self.program().values())
 
 
+def _checked(batch: Any) -> Any:
+    """A target batch in its right range: uint8 pixels become [0, 1]. Raises DataError for what would be read wrongly."""
+    if isinstance(batch, str):
+        raise DataError("A batch is a list of strings, and this is one string: give [text].")
+    if not isinstance(batch, Tensor) or batch.ndim != 4:
+        return batch
+    if batch.dtype == torch.uint8:
+        return batch.float() / 255.0
+    if batch.numel() and not _traced(batch) and float(batch.detach().amax()) > LARGEST_PIXEL:
+        raise DataError(f"Pixels must lie in [0, 1]; found {float(batch.detach().amax()):.4g}: divide by 255?")
+    return batch
+
+
+def _traced(batch: Tensor) -> bool:
+    """A batch without values: on the meta device, or while a function of it is traced or transformed."""
+    from torch._C._functorch import peek_interpreter_stack
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    watched = peek_interpreter_stack() is not None or _get_current_dispatch_mode() is not None
+    return batch.is_meta or type(batch) not in (Tensor, nn.Parameter) or watched
+
+
 def _unlabelled(inputs: Examples | Sequence[str] | Tensor) -> Examples:
     """New inputs as examples whose labels nobody knows."""
     if isinstance(inputs, Examples):
         return inputs
+    if isinstance(inputs, str):
+        raise DataError("One string is no list of strings: give [text].")
     if isinstance(inputs, Tensor):
+        if inputs.ndim != 4:
+            raise DataError(f"Images must have the shape [N, C, H, W]; found {list(inputs.shape)}; give image[None].")
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
     return StringExamples(list(inputs), np.zeros(len(inputs)))
 

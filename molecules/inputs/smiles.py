@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -40,6 +40,20 @@ class Smiles(Text):
         "ecfp4_counts": ECFP4(counts=True),
         "descriptors": Descriptors(),
     }
+
+    reads: ClassVar[str | None] = "molecule"
+
+    def read(self, item: Any) -> str:
+        """A SMILES, or an RDKit molecule as its canonical SMILES."""
+        if hasattr(item, "GetNumAtoms"):
+            from rdkit import Chem
+
+            item = Chem.MolToSmiles(item)
+        text = super().read(item)
+        mol = parse(text)
+        if mol is None or mol.GetNumAtoms() == 0:
+            raise DataError(f"'{text}' is not a SMILES that RDKit can parse")
+        return text
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)

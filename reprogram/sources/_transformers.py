@@ -6,7 +6,9 @@ refused before transformers opens them, and a configuration may not order more m
 
 from __future__ import annotations
 
+import copy
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +28,8 @@ MOST_TIMES = 16  # bytes of float32 parameters a byte of the weight files: 2 bit
 SLACK = 64 << 20  # bytes of buffers and tied weights that no file holds
 LARGEST_RANDOM = 2 << 30  # bytes of parameters that random weights may take where no file says how many there are
 MOST_LAYERS = 1000
+
+CAPTURING = "transformers.utils.output_capturing"
 
 
 @contextmanager
@@ -77,6 +81,28 @@ def check_config(auto: Any, config: Any, folder: Path | None, name: str) -> None
         raise SourceError(
             f"The configuration of {name} orders {planned:,} bytes of parameters, but its weight files have {held:,}."
         )
+class Portable(nn.Module):
+    """A source around transformers modules that can be pickled and copied.
+
+    transformers hangs hooks on its modules at the first pass, local functions that no pickle can hold; it hangs them
+    again where the mark is missing that they are there.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        seen: dict[int, nn.Module] = {}
+        parts = {name: None if part is None else _unhooked(part, seen) for name, part in self._modules.items()}
+        return self.__dict__ | {"_modules": parts}
+
+
+def _unhooked(module: nn.Module, seen: dict[int, nn.Module]) -> nn.Module:
+    """The same module, parameters shared, without transformers' recording hooks; ``seen`` keeps shared parts shared."""
+    if id(module) not in seen:
+        seen[id(module)] = other = copy.copy(module)
+        other.__dict__.pop("_output_capturing_hooks_installed", None)
+        kept = [(k, h) for k, h in module._forward_hooks.items() if h.__module__ != CAPTURING]
+        other._forward_hooks = OrderedDict(kept)
+        other._modules = {k: None if m is None else _unhooked(m, seen) for k, m in module._modules.items()}
+    return seen[id(module)]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Length, NotEmpty, Seed
 from reprogram.sources._transformers import (
+    Portable,
     load_config,
     load_preprocessing,
     load_whole,
@@ -32,7 +33,7 @@ from reprogram.sources.pooling import pool_tokens, taps_by_layer
 TEXT_BATCH = 256  # prompts read at once
 
 
-class CLIPSource(SourceModel):
+class CLIPSource(Portable, SourceModel):
     """A frozen CLIP or SigLIP image tower with one row of text features a label.
 
     name: hub name (``openai/clip-vit-base-patch32``) or local folder.

@@ -17,6 +17,7 @@ from reprogram.errors import SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 from reprogram.ranges import Length, NotEmpty, Positive, Seed
 from reprogram.sources._transformers import (
+    Portable,
     image_class,
     load_config,
     load_model,
@@ -33,7 +34,7 @@ ANY_SIZE = {  # architectures without position embeddings of a fixed number
 }
 
 
-class HuggingFaceImageModel(SourceModel):
+class HuggingFaceImageModel(Portable, SourceModel):
     """A frozen transformers image classifier, or an image backbone without a head (then S = 0 and only features answer).
 
     name: hub name (``microsoft/resnet-18``) or local folder, as for ``from_pretrained``.

@@ -18,7 +18,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap, Vocabulary
 from reprogram.ranges import NotEmpty, Range, Seed
-from reprogram.sources._transformers import settings_of
+from reprogram.sources._transformers import Portable, settings_of
 from reprogram.sources.input_embeddings import InputEmbeddings, fed_by, positions
 from reprogram.sources.length_buckets import length_buckets
 from reprogram.sources.pooling import taps_by_layer
@@ -35,8 +35,10 @@ from reprogram.sources.transformers_models import (
 
 MOST_TOKENS = 1 << 18  # in one forward pass
 
+PARTS = ("spec", "_embeddings", "_token_logits")  # made of the network again where a copy is opened
 
-class TextSource(SourceModel):
+
+class TextSource(Portable, SourceModel):
     """A frozen language model with taps ``embeddings``, ``layer_1`` … ``layer_L``, pooled ``mean``, ``max``, ``spread``.
 
     An encoder answers features (the mean of its last layer). A masked language model answers one logit for each token
@@ -239,6 +241,15 @@ class TextSource(SourceModel):
         if "input_ids" not in part or self.tokenizer.mask is None:
             return torch.zeros(len(mask), dtype=torch.long, device=mask.device)
         return (part["input_ids"] == self.tokenizer.mask).long().argmax(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k not in PARTS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._embeddings = InputEmbeddings(self.network, self.name)
+        self._token_logits = None if self.head == "encoder" else self._head()
+        self.spec = self._describe()
 
     def with_random_weights(self, seed: int) -> TextSource:
         """The same architecture and tokenizer, untrained."""

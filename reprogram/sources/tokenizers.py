@@ -81,16 +81,12 @@ def _reduced(own: Any, kind: str, around: bool = True) -> Tokenizer:
     tokens = _tokens(own)
     vocabulary = own.get_vocab()
 
-    def by_itself(strings: Sequence[str]) -> list[list[int]]:
-        if not len(strings):
-            return []
-        return own(list(strings), add_special_tokens=False, truncation=False)["input_ids"]
-
-    encode: Encode = by_itself
+    encode: Encode = _ByItself(own)
     prefix, suffix = _around(own, tokens) if around else ((), ())
-    unread = _unread_characters(own) if getattr(own, "is_fast", False) else _unread_tokens(encode, own.unk_token_id)
+    unread: Unread = _UnreadCharacters(own) if getattr(own, "is_fast", False) else _UnreadTokens(encode, own.unk_token_id)
     if kind == "smiles":
-        encode, unread = _looked_up(smiles_tokens, vocabulary, own.unk_token_id)
+        looked_up = _LookedUp(smiles_tokens, vocabulary, own.unk_token_id)
+        encode, unread = looked_up.encode, looked_up.unread
     return Tokenizer(
         tokens=tokens,
         encode=encode,
@@ -129,18 +125,18 @@ def _bare(checkpoint: Checkpoint, kind: str, causal: bool) -> Tokenizer:
         return _reduced(own, kind, around=not causal)
     ids = {role: None if name is None else vocabulary[name] for role, name in names.items()}
     split = smiles_tokens if kind == "smiles" else _longest_tokens(vocabulary, checkpoint.model)
-    encode, unread = _looked_up(split, vocabulary, ids["unk_token"])
+    looked_up = _LookedUp(split, vocabulary, ids["unk_token"])
     first, last = (ids["cls_token"], ids["sep_token"]) if not causal else (None, None)
     return Tokenizer(
         tokens=lines,
-        encode=encode,
+        encode=looked_up.encode,
         prefix=() if first is None else (first,),
         suffix=() if last is None else (last,),
         padding=ids["pad_token"] or 0,
         mask=ids["mask_token"],
         mask_text=names["mask_token"],
         max_length=1 << 20,
-        unread=unread,
+        unread=looked_up.unread,
         special=frozenset(i for i in ids.values() if i is not None),
     )
 
@@ -161,57 +157,76 @@ def _longest_tokens(vocabulary: dict[str, int], model: str) -> Callable[[str], l
     return pattern.findall
 
 
-def _looked_up(
-    split: Callable[[str], list[str]], vocabulary: dict[str, int], unknown: int | None
-) -> tuple[Encode, Unread]:
+# Objects in place of functions inside functions, because sources are pickled and copied.
+
+
+@dataclass
+class _ByItself:
+    """encode of a tokenizer of transformers."""
+
+    own: Any
+
+    def __call__(self, strings: Sequence[str]) -> list[list[int]]:
+        if not len(strings):
+            return []
+        return self.own(list(strings), add_special_tokens=False, truncation=False)["input_ids"]
+
+
+@dataclass
+class _LookedUp:
     """Encode and unread of strings that are split first; without an unknown token, what is not known is left out."""
 
-    def encode(strings: Sequence[str]) -> list[list[int]]:
-        found = ([vocabulary.get(piece, unknown) for piece in split(text)] for text in strings)
+    split: Callable[[str], list[str]]
+    vocabulary: dict[str, int]
+    unknown: int | None
+
+    def encode(self, strings: Sequence[str]) -> list[list[int]]:
+        found = ([self.vocabulary.get(piece, self.unknown) for piece in self.split(text)] for text in strings)
         return [[i for i in row if i is not None] for row in found]
 
-    def unread(strings: Sequence[str]) -> list[tuple[int, int]]:
+    def unread(self, strings: Sequence[str]) -> list[tuple[int, int]]:
         rows = []
         for text in strings:
-            pieces = [piece for piece in split(text) if not piece.isspace()]
-            known = sum(len(p) for p in pieces if vocabulary.get(p, unknown) != unknown)
+            pieces = [piece for piece in self.split(text) if not piece.isspace()]
+            known = sum(len(p) for p in pieces if self.vocabulary.get(p, self.unknown) != self.unknown)
             rows.append((sum(map(len, pieces)) - known, sum(map(len, pieces))))
         return rows
 
-    return encode, unread
 
-
-def _unread_characters(own: Any) -> Unread:
+@dataclass
+class _UnreadCharacters:
     """By the characters that each token stands for: one unknown token may stand for a whole protein."""
 
-    def unread(strings: Sequence[str]) -> list[tuple[int, int]]:
+    own: Any
+
+    def __call__(self, strings: Sequence[str]) -> list[tuple[int, int]]:
         if not len(strings):
             return []
-        found = own(list(strings), add_special_tokens=False, truncation=False, return_offsets_mapping=True)
+        found = self.own(list(strings), add_special_tokens=False, truncation=False, return_offsets_mapping=True)
         rows = []
         for text, ids, places in zip(strings, found["input_ids"], found["offset_mapping"], strict=True):
             total, known, end = _visible(text), 0, 0
             for token, (start, stop) in zip(ids, places, strict=True):
-                if token != own.unk_token_id:
+                if token != self.own.unk_token_id:
                     known += _visible(text[max(start, end) : stop])  # several tokens may share one character
                     end = max(end, stop)
             rows.append((total - known, total))
         return rows
 
-    return unread
 
-
-def _unread_tokens(encode: Encode, unknown: int | None) -> Unread:
+@dataclass
+class _UnreadTokens:
     """Without offsets: the share of unknown tokens is taken for that of characters."""
 
-    def unread(strings: Sequence[str]) -> list[tuple[int, int]]:
-        rows = []
-        for text, ids in zip(strings, encode(strings), strict=True):
-            total = _visible(text)
-            rows.append((round(total * ids.count(unknown) / len(ids)) if ids else total, total))  # type: ignore[arg-type]
-        return rows
+    encode: Encode
+    unknown: int | None
 
-    return unread
+    def __call__(self, strings: Sequence[str]) -> list[tuple[int, int]]:
+        rows = []
+        for text, ids in zip(strings, self.encode(strings), strict=True):
+            total = _visible(text)
+            rows.append((round(total * ids.count(self.unknown) / len(ids)) if ids else total, total))  # type: ignore[arg-type]
+        return rows
 
 
 def _visible(text: str) -> int:
