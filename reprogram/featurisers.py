@@ -49,19 +49,44 @@ class KMers(Featuriser):
 
 
 class TfIdf(Featuriser):
-    """TF-IDF of words and word pairs, vocabulary from the training strings: [B, words]."""
+    """Sub-linear TF-IDF, vocabulary from the training strings: sparse [B, words], rows of length 1.
 
-    def __init__(self, most_words: int = 20_000) -> None:
-        self.most_words = most_words
+    reading: ``symbols`` (any run of characters is a word, so that a table of symbols has a vocabulary too; words and word
+    pairs), ``words`` (words of letters without English stop words), ``spelling`` (those, and character n-grams within
+    words). A baseline chooses among all three on the training labels.
+    """
+
+    models = ("logistic", "complement_nb")
+    readings = ("symbols", "words", "spelling")
+
+    def __init__(self, most_words: int = 20_000, reading: str = "symbols") -> None:
+        self.most_words, self.reading = most_words, reading
         self._vectoriser: Any = None
 
+    def variants(self) -> list[Featuriser]:
+        return [TfIdf(self.most_words, reading) for reading in self.readings]
+
     def fit(self, inputs: Sequence[str]) -> None:
+        strings = list(inputs)
+        for reading in (self.reading, "symbols"):
+            try:
+                self._vectoriser = self._made(reading).fit(strings)
+                return
+            except ValueError:  # only stop words, or no letter anywhere
+                if reading == "symbols":
+                    raise
+
+    def _made(self, reading: str) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_union
 
-        # any run of characters is a word, so that a table of symbols has a vocabulary too
-        self._vectoriser = TfidfVectorizer(
-            ngram_range=(1, 2), max_features=self.most_words, sublinear_tf=True, token_pattern=r"\S+"
-        ).fit(list(inputs))
+        plain = {"max_features": self.most_words, "sublinear_tf": True}
+        if reading == "symbols":
+            return TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", **plain)
+        words = TfidfVectorizer(stop_words="english", **plain)
+        if reading == "words":
+            return words
+        return make_union(words, TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **plain))
 
-    def __call__(self, batch: Sequence[str]) -> np.ndarray:
-        return self._vectoriser.transform(list(batch)).toarray().astype(np.float32)
+    def __call__(self, batch: Sequence[str]) -> Any:
+        return self._vectoriser.transform(list(batch)).astype(np.float32).tocsr()

@@ -407,9 +407,13 @@ class Featuriser(ABC):
     def fit(self, inputs: Any) -> None:
         """Learn a vocabulary from all training inputs, without labels. The default has nothing to learn."""
 
+    def variants(self) -> list[Featuriser]:
+        """Other ways to read the same inputs, among which a baseline chooses on the training labels. The default: itself."""
+        return [self]
+
     @abstractmethod
-    def __call__(self, batch: Any) -> np.ndarray:
-        """Target inputs -> float [B, F]."""
+    def __call__(self, batch: Any) -> Any:
+        """Target inputs -> float [B, F], an array or a sparse matrix."""
 
 
 def to_tensor_labels(labels: np.ndarray) -> Tensor:

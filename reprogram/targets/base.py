@@ -51,6 +51,8 @@ class StringExamples(Examples):
 class Pixels(Featuriser):
     """Raw pixels, flattened: what a model without any pretraining sees."""
 
+    models = ("kernel",)
+
     def __call__(self, batch: Any) -> np.ndarray:
         return batch.flatten(1).numpy()
 

@@ -81,7 +81,8 @@ def trained(source, target, input=None):
 
 
 @pytest.mark.parametrize("problem", ["classification", "multilabel", "regression"])
-def test_all_baselines_on_every_kind_of_problem(problem, tiny_source, task):
+def test_all_baselines_on_every_kind_of_problem(problem, tiny_source, task, monkeypatch):
+    monkeypatch.setattr(from_scratch.FromScratch.__init__, "__defaults__", ((30, 60), 32, 16))
     target = task(problem)
     model = trained(tiny_source(), target)
     with shared_answers(model) as source:
@@ -193,3 +194,13 @@ def test_mcnemar_of_a_known_table():
     second = np.array([False] * 9 + [True] * 1 + [True] * 20)
     assert mcnemar(first, second) == pytest.approx(2 * (1 + 10) / 2**10)
     assert mcnemar(first, first) == 1.0
+
+
+def test_how_long_the_small_network_learns_is_chosen_among_the_training_labels(tiny_source, task, monkeypatch):
+    target = task()
+    bench = Bench(trained(tiny_source(), target), target, np.zeros((20, 2)), Training(), 0)
+    method = from_scratch.FromScratch(steps=(1, 60))
+    images, labels = method._images(target.train), torch.from_numpy(target.train.labels)
+    assert method._chosen_steps(images, labels, bench) == 60
+    assert from_scratch.FromScratch(steps=(7,))._chosen_steps(images, labels, bench) == 7
+    assert from_scratch.FromScratch(steps=(3, 9))._chosen_steps(images[:8], labels[:8], bench) == 3
