@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from molecules.chemistry import fingerprint_matrix, parse, tanimoto
+from molecules.chemistry import fingerprint_matrix, parse
 from reprogram.errors import DataError
 from reprogram.interfaces import Featuriser
 
@@ -78,12 +78,6 @@ def _descriptors(smiles: str) -> np.ndarray:
 def _signed_log(values: Sequence[float]) -> np.ndarray:
     finite = np.nan_to_num(np.array(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return np.sign(finite) * np.log1p(np.abs(finite))
-
-
-def nearest_tanimoto(strings: Sequence[str], others: Sequence[str]) -> np.ndarray:
-    """[N, M] Tanimoto similarity of ECFP4 bits."""
-    featurise = ECFP4()
-    return tanimoto(featurise(strings), featurise(others))
 
 
 def reference_scales(every: int = 3) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from molecules.attribution import pictures
 from molecules.chemistry import canonical, clean, from_block, scaffold
-from molecules.featurisers import ECFP4, Descriptors, nearest_tanimoto
+from molecules.featurisers import ECFP4, Descriptors
 from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetTask
@@ -64,8 +64,6 @@ def molecule_reader(salts: str = "keep") -> Reader:
         read,
         groups={"scaffold": lambda strings: [scaffold(s) for s in strings]},
         featurisers={"ecfp4": ECFP4(), "descriptors": Descriptors()},
-        similarity=nearest_tanimoto,
-        likeness="tanimoto",
         pictures=pictures,
         checks=(InvarianceHook(),),
     )

@@ -12,7 +12,8 @@ program.json::
      "source": {"name", "fingerprint", "loader", "options"},    # loader: a file of reprogram.sources, or null
      "target": {"name", "kind", "problem", "classes", "input_shape"},
      "input":  {"name", "config"}, "output": {"name", "config"},
-     "metrics": {…}, "tensors": {"sha256", "bytes"}}
+     "metrics": {…}, "tensors": {"sha256", "bytes"},
+     "applicability": {"measure", "labelled", "threshold", "level"}}    # or absent: nothing is known of the examples
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def save_pretrained(
 
     folder = Path(folder)
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.program().items()}
-    data = save(tensors, metadata={"format": "pt"})
+    known = model.applicability
+    data = save(tensors | (known.tensors() if known is not None else {}), metadata={"format": "pt"})
     description = {
         "schema": SCHEMA,
         "version": __version__,
@@ -70,7 +72,7 @@ def save_pretrained(
         "output": _describe(model.output, "reprogram.outputs", OutputMapping),
         "metrics": finite(metrics or {}),
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
-    }
+    } | ({"applicability": known.to_json()} if known is not None else {})
     try:
         write_atomically(folder / CARD_FILE, card if card is not None else model_card(description))
         write_atomically(folder / TENSOR_FILE, data)
@@ -98,6 +100,7 @@ def from_pretrained(
 
 
 def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
+    from reprogram.applicability.base import PREFIX, Applicability
     from reprogram.model import ReprogrammedModel
 
     description = _read_description(folder / JSON_FILE)
@@ -108,6 +111,8 @@ def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
     held = sum(t.numel() for t in tensors.values())
     for part in ("input", "output"):
         _check_amounts(description[part]["config"], held, f"{part} of {folder / JSON_FILE}")
+
+    beside = {name: tensors.pop(name) for name in list(tensors) if name.startswith(PREFIX)}
 
     def build() -> ReprogrammedModel:
         where = folder / JSON_FILE
@@ -134,6 +139,8 @@ def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
                 f"The program in {folder} reads the layer '{tap.layer}', which source '{source.name}' does not have; "
                 f"{nearest(tap.layer, source.spec.taps)}"
             )
+    if "applicability" in description:
+        model.applicability = Applicability.load(description["applicability"], beside, str(folder / JSON_FILE))
     return model
 
 

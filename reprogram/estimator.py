@@ -102,6 +102,7 @@ class _Reprogrammed(BaseEstimator):
                 model.target,
                 model.program(),
                 model.precision,
+                model.applicability,
             )
         return state
 
@@ -280,6 +281,7 @@ class _Kept:
     target: TargetInfo
     tensors: dict[str, Tensor]
     precision: torch.dtype
+    applicability: Any = None
 
     def model(self, name: Any, device: str) -> ReprogrammedModel:
         from reprogram.sources import load_source
@@ -293,7 +295,7 @@ class _Kept:
         behind: Any = self.output[0](**self.output[1])
         model = ReprogrammedModel(source, before, behind, self.target)
         model.load_program(self.tensors)
-        model.precision = self.precision
+        model.precision, model.applicability = self.precision, self.applicability
         return model.to(device).eval()
 
 

@@ -378,10 +378,6 @@ class TargetTask:
     train_columns: dict[str, Sequence[str]] = field(default_factory=dict)
     test_columns: dict[str, Sequence[str]] = field(default_factory=dict)
 
-    def applicability(self) -> dict[str, np.ndarray]:
-        """Columns of ``predictions.csv`` that say how near each test example is to what was learned from: name -> [N]."""
-        return {}
-
     def pictures(self, model: nn.Module) -> dict[str, bytes]:
         """Title -> PNG of what the reprogrammed model looks at in some test examples, for the report."""
         return {}

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from reprogram.interfaces import (
 from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
 from reprogram.typecheck import check_arguments
+
+if TYPE_CHECKING:
+    from reprogram.applicability.base import Applicability
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
 LARGEST_PIXEL = 16.0  # the noise of randomized smoothing leaves [0, 1] by a few; pixels up to 255 by far more
@@ -58,6 +61,7 @@ class ReprogrammedModel(nn.Module):
         self.source, self.input, self.output, self.target = source, input, output, target
         self.precision = torch.float32
         self.working_size: int | None = None
+        self.applicability: Applicability | None = None  # what is kept of the labelled examples, to tell what is unlike them
 
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from reprogram.result import write_atomically
 BETWEEN = "|"  # between the labels of one multi-label example
 
 
-def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> Path:
+def write_predictions(
+    folder: Path, target: TargetTask, scores: np.ndarray, near: Mapping[str, Sequence[str]] | None = None
+) -> Path:
     """``row,label,prediction`` and ``p:CLASS`` a class; regression: ``row,label,prediction``. Returns the path.
 
-    Then the target's own columns on how near an example is to the training labels, such as ``nearest_tanimoto``, and the
-    further columns of the user's table as they are (``file:NAME`` where the name is taken), the one that names rows first.
+    Then ``near``, how near an example is to the labelled ones: ``nearest_tanimoto`` (or another measure), ``nearest_row``
+    (where that one stands in the user's file, else its place among the labelled ones), ``outside`` (yes, no, unknown);
+    and the further columns of the user's table as they are (``file:NAME`` where the name is taken), the one that names
+    rows first.
 
     Multi-label rows name the tasks that are true, separated by ``|``; a label that is missing is left out.
     """
@@ -31,15 +36,14 @@ def write_predictions(folder: Path, target: TargetTask, scores: np.ndarray) -> P
     rows = list(target.test_rows) or list(range(len(target.test)))
     answers = predictions(scores, problem)
     columns = [] if problem == "regression" else [f"p:{name}" for name in classes]
-    near = target.applicability()
+    near, own = near or {}, target.test_columns
     ours = ["row", "label", "prediction", *columns, *near]
-    own = target.test_columns
     writer.writerow([*ours, *(f"file:{name}" if name in ours else name for name in own)])
     for index, row in enumerate(rows):
         known, answer = (named(values[index], target.info) for values in (target.test.labels, answers))
         chances = [] if problem == "regression" else [f"{p:.6g}" for p in scores[index]]
-        carried = [cells[index] for cells in own.values()]
-        writer.writerow([row, known, answer, *chances, *(f"{values[index]:.4g}" for values in near.values()), *carried])
+        carried = [cells[index] for cells in (*near.values(), *own.values())]
+        writer.writerow([row, known, answer, *chances, *carried])
     write_atomically(path, text.getvalue())
     return path
 

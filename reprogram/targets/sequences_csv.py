@@ -5,7 +5,7 @@ from __future__ import annotations
 from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
 from reprogram.ranges import PositiveShare
-from reprogram.targets.splits import identity, identity_clusters
+from reprogram.targets.splits import identity_clusters
 from reprogram.targets.strings import Reader, Reading, StringTarget
 
 ALPHABETS = {"protein": "ACDEFGHIKLMNPQRSTVWY", "dna": "ACGT", "rna": "ACGU"}
@@ -38,6 +38,4 @@ def sequence_reader(alphabet: str, threshold: float) -> Reader:
         read,
         groups={"identity": lambda strings: identity_clusters(strings, threshold).tolist()},
         featurisers={"composition": Composition(letters), "kmers": KMers()},
-        similarity=identity,
-        likeness="identity",
     )

@@ -40,8 +40,7 @@ class Reader:
     """How a domain reads its strings.
 
     kind: of :class:`TargetInfo`. read: a cell of the table -> :class:`Reading`. groups: name of a split -> function from
-    strings to group names (examples of one group stay together). featurisers: name -> plain features. similarity: [N, M]
-    likeness in [0, 1] of strings to strings, for applicability; ``likeness`` is its name.
+    strings to group names (examples of one group stay together). featurisers: name -> plain features.
     checks: hooks that only this domain knows.
     """
 
@@ -49,8 +48,6 @@ class Reader:
     read: Callable[[str], Reading]
     groups: dict[str, Callable[[Sequence[str]], Sequence[Hashable]]] = field(default_factory=dict)
     featurisers: dict[str, Featuriser] = field(default_factory=dict)
-    similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
-    likeness: str = ""
     pictures: Callable[[nn.Module, TargetTask], dict[str, bytes]] | None = None
     checks: tuple[Any, ...] = ()
 
@@ -71,17 +68,6 @@ class StringTask(TargetTask):
 
     def checks(self) -> Sequence[Any]:
         return self.reader.checks
-
-    def nearest(self, strings: Sequence[str]) -> np.ndarray | None:
-        """[N] likeness of each string to the most similar training example, or None where the domain has no measure."""
-        if self.reader.similarity is None:
-            return None
-        known = self.train.batch(np.arange(len(self.train)))
-        return self.reader.similarity(strings, known).max(1)
-
-    def applicability(self) -> dict[str, np.ndarray]:
-        nearest = self.nearest(self.test.batch(np.arange(len(self.test))))
-        return {} if nearest is None else {f"nearest_{self.reader.likeness}": nearest}
 
     def pictures(self, model: nn.Module) -> dict[str, bytes]:
         return {} if self.reader.pictures is None else self.reader.pictures(model, self)

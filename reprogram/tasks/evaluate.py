@@ -22,7 +22,7 @@ from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.sources.reading import reading_notes
-from reprogram.tasks.reprogram import describe, load_hooks, show, spent, start
+from reprogram.tasks.reprogram import compare_with_labelled, describe, load_hooks, show, spent, start
 from reprogram.training.loop import History
 
 OPTIONS: dict[str, Any] = {"task.examples": Literal["test", "all"], "program": NotEmpty}
@@ -43,13 +43,14 @@ def run(config: DictConfig) -> None:
         hook.on_source(context, model.source, target)
     with shared_answers(model):
         found = compare(model, target, instantiate(config.training), [], context.seed)
+        near = compare_with_labelled(model, target, context)
     found.verdict = verdict(found, kept, target, str(config.program))
     describe(context.result, model, target, History())
     context.result.data |= found.to_json() | {"kept": {"folder": str(config.program), "metrics": kept["metrics"]}}
     for hook in hooks:
         hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)
-    write_predictions(context.dir, target, found.scores)
+    write_predictions(context.dir, target, found.scores, near)
     build(context, model, target, found).write(context.dir)
     context.result.write(context.dir)
     show(context, found)

@@ -10,8 +10,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from reprogram.applicability.base import Applicability
 from reprogram.artifact import save_pretrained
-from reprogram.errors import ConfigError
+from reprogram.errors import BudgetSpent, ConfigError
 from reprogram.evaluation.compare import Comparison, compare
 from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.label_mapping import label_mapping
@@ -60,18 +61,42 @@ def run(config: DictConfig) -> float | None:
             found = compare(model, target, training, config.task.baselines, context.seed)
             found.verdict += search_outcome(program.history.search)
             mapping = label_mapping(model, target)
+            near = compare_with_labelled(model, target, context, learn=True)
         describe(context.result, model, target, program.history)
         context.result.data |= found.to_json() | {"mapping": mapping}
         save_pretrained(model, context.dir / "program", found.metrics)
         for hook in hooks:
             hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)
-    write_predictions(context.dir, target, found.scores)
+    write_predictions(context.dir, target, found.scores, near)
     build(context, model, target, found).write(context.dir)
     write_factsheet(context.dir / "program", context.result)
     context.result.write(context.dir)
     show(context, found)
     return program.validation
+
+
+def compare_with_labelled(
+    model: ReprogrammedModel, target: TargetTask, context: Run, learn: bool = False
+) -> dict[str, list[str]]:
+    """Columns that say how near the test examples are to the labelled ones, by what the program keeps of these.
+
+    learn: the training examples are the labelled ones. Passes that the source has made already cost nothing.
+    """
+    unknown = {"outside": ["unknown"] * len(target.test)}
+    try:
+        if learn:
+            model.applicability = Applicability.of(model, target.train, target.train_rows)
+        if model.applicability is None:
+            target.notes.append("The program keeps nothing of its labelled examples: what lies outside them is unknown.")
+            return unknown
+        near = model.applicability.nearest_of(model, target.test)
+    except BudgetSpent as error:
+        target.notes.append(f"How near the test examples are to the labelled ones is unknown: {error}")
+        return unknown
+    context.result.data["applicability"] = near.summary()
+    target.notes.extend(filter(None, [near.note()]))
+    return near.columns()
 
 
 def show(context: Run, found: Comparison) -> None:

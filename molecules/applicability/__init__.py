@@ -1,0 +1,1 @@
+"""Measures of how near a molecule is to the labelled ones."""
