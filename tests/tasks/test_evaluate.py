@@ -49,6 +49,24 @@ def test_all_examples_of_new_data_with_other_sizes_and_fewer_classes_in_the_test
     assert result["target"]["classes"] == ["dark", "light"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [
+        ({"roc_auc": {"value": 0.91}}, "it reached 0.910 where it was made."),  # the example of docs/programs.md
+        ({"roc_auc": 0.91}, "it reached 0.910 where it was made."),
+        ({"roc_auc": {"value": 1, "low": 1, "high": 1}}, "it reached 1.000 (1.000 to 1.000) where it was made, and"),
+        ({"roc_auc": "good"}, "examples of images."),
+        ([], "examples of images."),
+    ],
+)
+def test_metrics_that_somebody_else_kept(typed, tiny, made, tmp_path, kept, sentence):
+    path = made / "program" / "program.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metrics": kept}))
+    code, stderr = evaluated(typed, tiny)
+    assert code == 0, stderr
+    assert sentence in json.loads((tmp_path / "run" / "result.json").read_text())["verdict"]
+
+
 def test_unknown_classes_and_other_kinds_get_a_sentence(typed, tiny, made, tmp_path):
     other = shutil.copytree(images(tiny), tmp_path / "other")
     for part in ("train", "test"):
