@@ -175,3 +175,40 @@ def test_predictions_that_do_not_fit_are_refused(scores):
 def test_large_tests_draw_fewer_resamples():
     assert bootstrap.resamples(500, 10) == 1000
     assert bootstrap.resamples(50_000, 100) == 200
+
+
+def test_the_calibration_interval_is_read_from_the_other_side():
+    """Resampling adds to a calibration error, so plain percentiles lie above the truth; a calibrated model shows it."""
+    holds = plain = 0
+    for trial in range(30):
+        rng = np.random.default_rng(trial)
+        chance = rng.random(300)
+        labels = (rng.random(300) < chance).astype(int)  # the true error is 0
+        scores = np.c_[1 - chance, chance]
+        found = metrics.evaluate(scores, labels, "classification", seed=trial)["calibration_error"]
+        statistic = bootstrap.calibration_error(scores.max(1), (scores.argmax(1) == labels).astype(float))
+        drawn = bootstrap.distributions({"e": statistic}, 300, trial, 1000)["e"]
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        value = found["value"]
+        assert found["low"] == pytest.approx(min(value, max(0, 2 * value - high)), abs=0.01)
+        assert found["high"] == pytest.approx(max(value, 2 * value - low), abs=0.01)
+        holds += found["low"] <= 0.01
+        plain += low <= 0.01
+    assert holds >= 24 and plain == 0, (holds, plain)
+
+
+def test_the_interval_of_a_mean_is_1_96_standard_errors():
+    rng = np.random.default_rng(0)
+    known, predicted = np.zeros(3000), rng.exponential(size=3000)
+    found = metrics.evaluate(predicted, known, "regression")["mae"]
+    error = predicted.std() / np.sqrt(3000)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_bins_of_the_calibration_error_are_closed_above():
+    """A confidence of exactly k / 15 belongs to the bin that ends there (Guo et al. 2017); 1.0 to the last."""
+    confidence, hit = np.array([3 / 15, 2.5 / 15, 1.0, 14.5 / 15]), np.array([1.0, 0.0, 0.0, 1.0])
+    found = bootstrap.calibration_error(confidence, hit)(np.ones((1, 4)))[0]
+    first = abs((1 - 3 / 15) + (0 - 2.5 / 15))
+    last = abs((0 - 1.0) + (1 - 14.5 / 15))
+    assert found == pytest.approx((first + last) / 4)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import weibull_max
+from scipy.stats import kstest, weibull_max
 
 from reprogram.robustness.clever import CleverScore, reverse_weibull
+from reprogram.threat import length
 
 
 @pytest.mark.parametrize(("norm", "dual"), [("l1", float("inf")), ("l2", 2), ("linf", 1)])
@@ -119,3 +120,27 @@ def test_clever_agrees_with_art_within_sampling_error(digit_cnn):
         theirs = clever_t(art, images[row].numpy(), target, 40, 40, radius=1.0, norm=2, pool_factor=10)
         ratios.append(found.score[0] / theirs)
     assert np.median(ratios) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("size", [(1, 1, 2), (1, 3, 4)])
+def test_points_are_uniform_in_the_ball(norm, size):
+    """The share of the volume within r is (r / R)^d, so (length / R)^d must be uniform; so must the signs."""
+    score = CleverScore(norm, radius=3.0, low=-float("inf"), high=float("inf"))
+    points = score._sample(torch.zeros(size), 4000, torch.Generator().manual_seed(0)).flatten(1)
+    dimension = points.shape[1]
+    shares = (length(points, norm) / 3.0).double().numpy() ** dimension
+    assert kstest(shares, "uniform").pvalue > 1e-3
+    assert float(points.mean(0).abs().max()) < 0.12 and float((points > 0).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_points_are_cut_to_the_range_of_the_pixels():
+    points = CleverScore("l2", radius=3.0)._sample(torch.full((1, 2, 2), 0.9), 50, torch.Generator().manual_seed(0))
+    assert points.min() == 0 and points.max() == 1
+
+
+def test_the_score_uses_the_end_point_and_not_the_largest_norm():
+    """Gradient norms that come up to their limit slowly: the limit lies above every sample, and the score below."""
+    values = weibull_max.rvs(4.0, 5.0, 1.0, size=(1, 60), random_state=3)
+    found, _ = reverse_weibull(values)
+    assert found[0] > values.max() + 0.02

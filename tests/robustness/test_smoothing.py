@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from torch import nn
 
 from reprogram.errors import ConfigError
 from reprogram.robustness.higher_order import lower, phi, radius, slab, slab_ends
-from reprogram.robustness.smoothing import ABSTAIN, Gradient, Smoothing, lower_bound
+from reprogram.robustness.smoothing import ABSTAIN, PROXY, Gradient, Smoothing, lower_bound
 
 
 @pytest.mark.parametrize(("p", "most", "none"), [(0.6, 0.2533471031, 0.6805435250), (0.8, 0.8416212336, 1.2680340312)])
@@ -157,3 +157,83 @@ def test_clopper_pearson_and_bad_options():
         Smoothing(sigma=0)
     with pytest.raises(ConfigError, match="alpha"):
         Smoothing(alpha=1.0)
+
+
+def test_clopper_pearson_is_the_binomial_tail():
+    """The bound is the share at which so many hits or more have the chance alpha; not a hit less, not the other tail."""
+    for hits, samples, alpha in ((60, 100, 0.05), (9_990, 10_000, 0.001), (1, 50, 0.01)):
+        low = lower_bound(hits, samples, alpha)
+        assert binom.sf(hits - 1, samples, low) == pytest.approx(alpha, rel=1e-6)
+        assert low < hits / samples
+
+
+def test_value_and_gradient_share_alpha(monkeypatch):
+    """A first-order certificate needs two bounds at once, so each may fail with half the chance (union bound)."""
+    seen = {}
+
+    class Spied(Gradient):
+        def radii(self, p, subspaces):
+            seen.update(p=p, delta=self.delta)
+            return super().radii(p, subspaces)
+
+    monkeypatch.setattr("reprogram.robustness.smoothing.Gradient", Spied)
+    n, alpha = 600, 0.01
+    found = Smoothing(samples=n, alpha=alpha).certify(lambda x: torch.tensor([[2.0, 1.0]]).repeat(len(x), 1), IMAGE)
+    assert found.probability == pytest.approx(alpha ** (1 / n)), "every vote is a hit: the whole alpha for Cohen's"
+    assert seen["p"] == pytest.approx((alpha / 2) ** (1 / n)) and seen["delta"] == pytest.approx(alpha / 2)
+
+
+IMAGE = torch.full((1, 2, 3), 0.5)
+
+
+def test_bounds_that_are_used_together_split_delta(monkeypatch):
+    """Every call of a bound is noted: the deltas that one radius rests on add up to no more than the whole."""
+    spent = {}
+
+    class Spied(Gradient):
+        def l2(self, delta):
+            spent.setdefault("l2", []).append((self.first.numel(), delta))
+            return super().l2(delta)
+
+        def largest(self, delta):
+            spent["largest"] = delta
+            return super().largest(delta)
+
+        def mean(self, delta):
+            spent["mean"] = delta
+            return super().mean(delta)
+
+    monkeypatch.setattr("reprogram.robustness.smoothing.Gradient", Spied)
+    mean = torch.full((6,), 0.1)
+    mask = torch.tensor([1, 1, 0, 0, 0, 0])
+    Spied(mean, mean, 5000, 0.02).radii(0.8, {"part": mask})
+    whole, *parts = spent["l2"]
+    assert whole == (6, 0.02), "the l2 radius rests on one bound"
+    beside = [delta for size, delta in parts if size == 6]
+    assert beside == [0.01] and spent["largest"] == spent["mean"] == 0.01
+    assert sorted(parts[-2:]) == [(2, 0.01), (4, 0.01)], "a subspace and the rest"
+
+
+@pytest.mark.parametrize("size", [4, 200])
+def test_the_largest_coordinate_is_bounded_for_all_of_them_at_once(size):
+    """Of D sub-Gaussian means the largest error needs log(2 D / delta), the sum of them all 2^D signs."""
+    n, delta = 1000, 0.05
+    gradient = Gradient(torch.zeros(size), torch.zeros(size), n, delta)
+    one = math.sqrt(2 * PROXY / n * math.log(2 * size / delta))
+    assert one <= gradient.largest(delta) <= 1.2 * one
+    every = math.sqrt(2 * PROXY / n * (size * math.log(2) + math.log(1 / delta)))
+    assert every <= gradient.mean(delta) <= 1.2 * every
+
+
+def test_bounds_of_the_length_are_its_two_sides():
+    """With endless samples both meet at the length; with few they lie apart, the lower one below."""
+    s = torch.tensor([0.3, -0.1, 0.2])
+    for samples in (400, 40_000, 4_000_000):
+        low, high = Gradient(s, s, samples, 0.01).l2(0.01)
+        assert low < float(s.norm()) < high
+    assert low == pytest.approx(float(s.norm()), rel=0.02) and high == pytest.approx(float(s.norm()), rel=0.02)
+    few = Gradient(s, s, 2_000, 0.01)
+    t = PROXY * math.sqrt(2 * 3 * math.log(2 / 0.01)) / 1000
+    square = float(s @ s) - t
+    e = math.sqrt(PROXY * 2_000 * math.log(2 / 0.01) / (2 * 1000 * 1000 * square))
+    assert few.l2(0.01)[0] == pytest.approx(math.sqrt(square) / (math.sqrt(1 + e * e) + e), rel=1e-5)

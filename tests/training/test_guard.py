@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import sem
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError
@@ -25,7 +26,7 @@ from reprogram.sources.black_box import BlackBoxSource
 from reprogram.training._zeroth_order import Losses, ZerothOrder
 from reprogram.training.base import Problem
 from reprogram.training.brier import sharpness, squared_error, squash
-from reprogram.training.guard import held_out
+from reprogram.training.guard import Guard, held_out
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
 from reprogram.training.spsa_gc import SpsaGc
@@ -208,3 +209,49 @@ def test_gain_of_spsa_follows_from_the_move_that_was_asked_for() -> None:
         assert float((moved - start).abs().mean()) == pytest.approx(0.02, rel=1e-4)
     with pytest.raises(ConfigError, match=r"training\.optimiser\.first_move=0"):
         SpsaGc(first_move=0)
+
+
+class Kept:
+    """Where the chosen program ends up."""
+
+    def load_program(self, program: Any) -> None:
+        self.program = program
+
+
+@pytest.mark.parametrize(
+    ("falls", "kept"),
+    [
+        ([0.1] * 10, "search"),  # better everywhere by the same
+        ([0.3, -0.2] * 8, "start"),  # mean .05, standard error .0645
+        ([0.3, -0.2] * 16, "search"),  # mean .05, standard error .0449: more labels, more certain
+        ([-0.1] * 10, "start"),
+        ([0.0] * 10, "start"),
+        ([0.5], "start"),  # one example has no standard error
+    ],
+)
+def test_the_search_must_beat_its_start_by_more_than_one_standard_error(falls: list[float], kept: str) -> None:
+    guard = object.__new__(Guard)
+    guard.model, guard.refits, guard.held = Kept(), False, np.arange(len(falls))
+    guard.start = torch.full((len(falls),), 0.7)
+    guard.best = guard.start - torch.tensor(falls)
+    guard.first, guard.kept = {"start": torch.zeros(1)}, {"search": torch.zeros(1)}
+    guard.points = [{"epoch": 0, "held_out_error": 0.7}, {"epoch": 3, "held_out_error": 0.6}]
+    found = guard.finish()
+    assert found["kept"] == kept and list(guard.model.program) == [kept]
+    assert found["gain"] == pytest.approx(np.mean(falls), abs=1e-6) and found["best_epoch"] == 3
+    if len(falls) > 1:
+        assert found["standard_error"] == pytest.approx(sem(falls), abs=1e-6)
+
+
+def test_the_factor_on_the_logits_has_the_least_squared_error() -> None:
+    """Logits that are ten times too large are divided by about ten."""
+    drawn = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(400, 3, generator=drawn)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=drawn).squeeze(1)
+    factor = sharpness(logits * 10, labels, "classification")
+    assert factor == pytest.approx(0.1, rel=0.3)
+
+    def error(f: float) -> float:
+        return float(squared_error(squash(logits * 10 * f, "classification"), labels, "classification").mean())
+
+    assert error(factor) < min(error(factor / 2), error(factor * 2))

@@ -226,3 +226,30 @@ def test_trap_bar_trains_without_any_gradient_of_the_source(optimiser: Any, easy
     history = Training(epochs=6, batch_size=20, optimiser=optimiser).fit(model, examples, empty_run)
     assert history.epochs[-1]["loss"] < 0.7 * history.epochs[0]["loss"]
     assert source.ledger.calls > 0
+
+
+def test_spsa_gc_corrects_the_gradient_by_the_velocity_as_published() -> None:
+    """In one dimension the estimate of a linear loss is its slope whatever is drawn, so three steps are known by hand."""
+    slope, b, alpha, gain = 2.0, 0.9, 0.4, 0.05
+    strategy = seeded(SpsaGc(pairs=3, gain=gain, momentum=b, alpha=alpha, offset=1.0), 1)
+    w, expected, velocity = torch.zeros(1, dtype=torch.float64), 0.0, 0.0
+    for step in range(3):
+        w, _ = strategy.move(lambda v: slope * v[:, 0], w, step)
+        velocity = b * velocity + slope
+        expected -= gain / (step + 1 + 1.0) ** alpha * (slope + b * velocity)
+        assert float(w) == pytest.approx(expected, rel=1e-6), f"step {step}"
+
+
+def test_probes_of_spsa_shrink_and_the_loss_between_them_is_reported() -> None:
+    asked: list[Tensor] = []
+
+    def losses(v: Tensor) -> Tensor:
+        asked.append(v.clone())
+        return v.square().sum(1)
+
+    strategy = seeded(SpsaGc(pairs=4, gain=0.0 + 1e-12, probe=0.5, gamma=0.1), 2)
+    for step in (0, 7):
+        _, around = strategy.move(losses, torch.ones(2, dtype=torch.float64), step)
+        longest = float((asked[-1] - 1).abs().max())
+        assert 0.8 * 0.5 / (step + 1) ** 0.1 < longest <= 0.5 / (step + 1) ** 0.1
+        assert around == pytest.approx(float(asked[-1].square().sum(1).mean()))

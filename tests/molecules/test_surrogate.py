@@ -1,0 +1,97 @@
+"""The surrogate's arithmetic: how far it is trusted, and what its kernels and its choice rest on."""
+
+import numpy as np
+import pytest
+from rdkit import DataStructs
+
+from molecules import chemistry
+from molecules.objective import Objective, Scored
+from molecules.oracles.descriptor import Descriptor
+from molecules.search.base import Problem
+from molecules.search.features import Features
+from molecules.search.gaussian_process import GaussianProcess, Kernel
+from molecules.search.surrogate import Run, Surrogate
+
+SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)NC", "c1ccncc1", "CCOC(=O)C", "OCC(O)CO", "CC(C)Cc1ccccc1"]
+
+
+def run():
+    return Run(Surrogate(), Problem(Objective.of(Descriptor("qed")), 10), np.random.default_rng(0))
+
+
+def paid(values):
+    """Negative scores are fitted as they are."""
+    return [Scored("C", float(v), call=i + 1) for i, v in enumerate(values)]
+
+
+def calibrated(search, mean, spread, values):
+    batch = paid(values)
+    search.paid += batch
+    search.expected = np.asarray(mean, float), np.asarray(spread, float)
+    search._calibrate(batch)
+    return search.trust
+
+
+def test_trust_moves_by_three_tenths_of_the_median_error_in_its_own_deviations():
+    errors, spread = np.array([0.1, -0.2, 0.4, -0.8, 1.6]), np.array([2.0, 0.5, 1.0, 4.0, 0.25])
+    mean = np.full(5, -10.0)
+    found = calibrated(run(), mean, spread, mean + errors * spread)
+    assert found == pytest.approx(0.7 * 1.0 + 0.3 * 0.4 / 0.674, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.3, 1.0, 1.3])
+def test_trust_comes_to_the_size_of_real_errors(size):
+    """Errors that are ``size`` standard deviations large: 0.674 is the median of |N(0, 1)|."""
+    search, rng = run(), np.random.default_rng(0)
+    for _ in range(25):
+        mean, spread = rng.normal(-10, 1, 200), rng.uniform(0.1, 3, 200)
+        trust = calibrated(search, mean, spread, mean + size * spread * rng.normal(size=200))
+    assert trust == pytest.approx(size, abs=0.06)
+
+
+def test_trust_has_limits_and_a_batch_that_was_cut_short_says_nothing():
+    search = run()
+    for _ in range(20):
+        calibrated(search, np.full(4, -10.0), np.ones(4), np.full(4, -99.0))
+    assert search.trust == 1.5
+    for _ in range(60):
+        calibrated(search, np.full(4, -99.0), np.ones(4), np.full(4, -99.0))
+    assert search.trust == 0.1
+    search.expected = np.zeros(3), np.ones(3)
+    search._calibrate(paid([-1.0, -2.0]))
+    assert search.trust == 0.1
+
+
+def test_a_surrogate_that_is_less_trusted_is_bolder_in_what_it_pays_for():
+    """One candidate with a high mean, many uncertain ones: with small errors the mean decides."""
+    means, spreads = np.r_[1.0, np.zeros(9)], np.r_[0.01, np.full(9, 1.0)]
+    first = {}
+    for trust in (0.1, 1.5):
+        search = run()
+        search.trust = trust
+        first[trust] = sum(search._choose(means, spreads, np.ones(10, bool), 1)[0][0] == 0 for _ in range(200))
+    assert first[0.1] == 200 and first[1.5] < 150
+
+
+def test_tanimoto_is_rdkits():
+    mols = [chemistry.parse(s) for s in SMILES]
+    prints = [chemistry.generator("ecfp4").GetFingerprint(m) for m in mols]
+    bits = np.array([list(p) for p in prints], dtype=np.float32)
+    wanted = np.array([DataStructs.BulkTanimotoSimilarity(p, prints) for p in prints])
+    assert np.allclose(chemistry.tanimoto(bits, bits), wanted, atol=1e-6)
+    assert chemistry.tanimoto(np.zeros((1, 4)), np.zeros((1, 4)))[0, 0] == 0
+
+
+def test_a_gaussian_process_goes_through_its_points_and_knows_nothing_far_away():
+    """Small noise: the mean returns the values and little spread is left; at a stranger both go back to the prior."""
+    mols = [chemistry.parse(s) for s in SMILES]
+    features = Features.of(mols, ("ecfp4",))
+    values = np.linspace(90, 110, len(mols))
+    model = GaussianProcess(Kernel("ecfp4", 1.0, 0.0, 0.0, 0.0)).fit(features, values)
+    mean, spread = model.predict(features)
+    assert np.allclose(mean, values, atol=1.0) and mean.mean() == pytest.approx(100, abs=1)
+    stranger = Features.of([chemistry.parse("FC(F)(F)S(=O)(=O)[Si](Cl)(Br)I")], ("ecfp4",))
+    far, unsure = model.predict(stranger)
+    assert far[0] == pytest.approx(values.mean(), abs=1.5)
+    assert unsure[0] > 3 * spread.max()
+    assert unsure[0] == pytest.approx(values.std() * np.sqrt(model._amplitude), rel=0.05)
