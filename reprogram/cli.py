@@ -20,12 +20,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprogram.configuration import check, config_folder, groups, help_text, options, own_error
+from reprogram.configuration import OPEN, check, config_folder, groups, help_text, options, own_error
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.redact import conceal, redact
 from reprogram.result import write_atomically
 from reprogram.run_folder import claimed, is_main
+
+UNFORESEEN = 1  # exit code of an error that nobody thought of
 
 UNFORESEEN = 1  # exit code of an error that nobody thought of
 
@@ -36,11 +38,20 @@ def main() -> None:
         show_help()
         raise SystemExit(0)
     keep_freed_memory()
-    sys.argv[1:] = split_sources(sys.argv[1:])
+    sys.argv[1:] = with_open_keys(split_sources(sys.argv[1:]))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
-    code = said(entry, debug=job.debug)
+
+    def checked() -> None:
+        check_choices(sys.argv[1:])
+        try:
+            entry()
+        except Exception:
+            if not job.code or job.debug:  # a sweeper that stops after a run's mistake, which was said, adds nothing
+                raise
+
+    code = said(checked, debug=job.debug)
     raise SystemExit(code or job.code)
 
 
@@ -121,6 +132,26 @@ def split_sources(arguments: list[str]) -> list[str]:
     return found
 
 
+def with_open_keys(arguments: list[str]) -> list[str]:
+    """``constraints.windows.tpsa=…`` as ``++constraints.windows.tpsa=…``: a new key there is no slip of the finger."""
+    return [f"++{a}" if any(re.match(rf"{re.escape(key)}[.=]", a) for key in OPEN) else a for a in arguments]
+
+
+def check_choices(arguments: list[str]) -> None:
+    """A group is chosen by the name of one option: Hydra takes numbers for a bug, and merges lists."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    for argument in arguments:
+        group = argument.partition("=")[0].lstrip("+")
+        if "=" not in argument or not options(group):
+            continue
+        choice = OverridesParser.create().parse_override(argument)
+        value = choice.value()
+        if not choice.is_sweep_override() and not (isinstance(value, str) and value):
+            written = argument.partition("=")[2]
+            raise ConfigError(f"{group}={written[:80]} is not a choice; write the name of one: {nearest('', options(group))}")
+
+
 def said(function: Callable[[], Any], debug: bool = False) -> int:
     """Run; an expected error becomes one sentence on stderr, and its exit code comes back."""
     try:
@@ -148,6 +179,9 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
 def unforeseen(error: BaseException) -> int:
     """The last net, for an error that nobody thought of: one sentence, exit code 1; what was written stays."""
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".: ")
+    if "float-castable" in text or "No trials are completed" in text:
+        print(f"error: {sentence(error)}", file=sys.stderr)  # type: ignore[arg-type]
+        return ConfigError.exit_code
     if own := own_error(error):
         print(f"error: {own}", file=sys.stderr)
         return own.exit_code
@@ -183,6 +217,8 @@ def sentence(error: Exception) -> str:
     syntax = re.search(r"Error parsing override '(.*?)'", text, re.S)
     if syntax:
         return f"'{syntax.group(1)}' cannot be read; write key=value, with quotes around special characters."
+    if "float-castable" in text or "No trials are completed" in text:
+        return "The sweep has no value to optimise: this task returns none; use task=reprogram or task=design."
     made = re.search(r"full_key: (\S+)", text)
     if made and error.__cause__ is not None:
         cause = " ".join(str(error.__cause__).split()).rstrip(".") or type(error.__cause__).__name__

@@ -28,6 +28,8 @@ ROOT: dict[str, Any] = {
 MAY_BE_LEFT_OUT = {"input", "output", "oracle", "objective", "experiment", "hparams_search"}
 MAY_BE_EMPTY = {"robustness", "inspection", "trigger", "logger"}  # their option ``none``
 
+OPEN = ("constraints.windows", "robustness.threats")  # options whose keys are the user's own choice
+
 
 def config_folder() -> Path:
     """``conf/``: inside the installed package, or beside it in a checkout."""
@@ -109,8 +111,8 @@ def _check_groups(config: DictConfig, only: str) -> None:
         if not isinstance(value, dict):
             shown = "null" if value is None else value
             raise ConfigError(f"{group}={shown} is not a choice; {nearest(str(shown), options(group))}")
-        if not value.get("_target_") and group not in MAY_BE_EMPTY | MAY_BE_LEFT_OUT:
-            raise ConfigError(f"{group} names no _target_; choose one, {group}=NAME: {nearest('', options(group))}")
+        if not value.get("_target_") and (value or group not in MAY_BE_EMPTY):
+            raise ConfigError(f"{group} has settings but nothing is chosen; add {group}=NAME, {nearest('', options(group))}")
 
 
 def _plain(config: DictConfig, key: str) -> Any:

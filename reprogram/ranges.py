@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-FAR = 10_000  # an end beyond it is only told to those who passed it
+FAR = 200  # an end beyond it is only told to those who passed it
 MANY = 10**9  # more of anything is a slip of the finger
 
 

@@ -178,16 +178,16 @@ def test_long_strings_are_cut_to_what_the_source_reads(encoder):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (TokenMap(sparsity=0), "at least 1"),
-        (TokenMap(atoms=2), "at least input.sparsity"),
-        (TokenMap("smils"), "did you mean 'smiles'"),
-        (DenseTokenMap(start="random"), "names, spelling"),
-        (SoftPrompt(tokens="own+smiles"), "not a tokenisation"),
+        (lambda: TokenMap(sparsity=0), "sparsity=0 must be"),
+        (lambda: TokenMap(atoms=2), "at least input.sparsity"),
+        (lambda: TokenMap("smils"), "did you mean 'smiles'"),
+        (lambda: DenseTokenMap(start="random"), "names, spelling"),
+        (lambda: SoftPrompt(tokens="own+smiles"), "not a tokenisation"),
     ],
 )
 def test_bad_options_are_named(method, message, encoder):
     with pytest.raises(ConfigError, match=message):
-        built(method, encoder)
+        built(method(), encoder)
 
 
 def test_images_have_no_tokens():

@@ -243,7 +243,7 @@ def test_a_saved_mapping_is_restored(spec, info, answers):
     again.build(spec, info(3))
     again.load_state_dict(mapping.state_dict())
     assert torch.equal(again([answers(labels, 1)]), mapping([answers(labels, 1)]))
-    with pytest.raises(ConfigError, match="width is -1"):
+    with pytest.raises(ConfigError, match="width=-1 must be"):
         built(spec, info(4), width=-1)
     other = built(spec, info(4))
     with pytest.raises(RuntimeError, match="weight"):

@@ -106,5 +106,5 @@ def test_one_example_a_class_works():
 def test_mistakes_get_one_sentence():
     with pytest.raises(ConfigError, match="k is 31"):
         built(k=31)
-    with pytest.raises(ConfigError, match="views is 0"):
+    with pytest.raises(ConfigError, match="views=0 must be"):
         built(views=0)
