@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import SourceError
+from reprogram.full_precision import full_precision
 from reprogram.interfaces import SourceModel
 from reprogram.robustness.attacks.base import ask, in_batches
 
@@ -37,7 +38,8 @@ class Unfrozen(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.source.answer(images).logits
+        with full_precision(images.device):  # what is measured of a copy is what its file gives
+            return self.source.answer(images).logits
 
     def frozen(self) -> SourceModel:
         """A source again, for inspection, programs and saving."""

@@ -82,6 +82,9 @@ def run(config: DictConfig) -> None:
     for make in BESIDE if task.compare else ():
         if make is not type(method) and not (make is FinePruning and task.programs):
             washed[make().name] = make().wash(case.model, clean, None, context.seed)
+    for found in washed.values():
+        if isinstance(found.model, ReprogrammedModel):  # measured as it will be kept
+            found.model.settle()
     rows = {"as it came": measures(case.model)} | {name: measures(found.model) for name, found in washed.items()}
     chosen = washed[method.name]
     curve = path(chosen, measures)

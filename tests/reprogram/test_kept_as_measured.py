@@ -202,13 +202,19 @@ def test_a_run_in_bfloat16_trains_in_it_and_measures_in_float32(sources):
     assert bool(different.any()), "bfloat16 was never used: this test shows nothing"
 
 
-def test_what_surrounds_a_measurement_does_not_reach_it(sources):
+@pytest.mark.parametrize("output", ["ridge_taps", "linear"])
+def test_what_surrounds_a_measurement_does_not_reach_it(sources, output):
     source = sources["image"]
-    info = target_of("image", "classification", source, "ridge_taps")
+    info = target_of("image", "classification", source, output)
     train = examples_of("image", info, seed=0)
-    mask, ridge = (made("reprogram.inputs", InputTransformation, "sample_mask"), ridge_taps.RidgeTaps())
-    model = ReprogrammedModel(source, mask, ridge, info)
-    fit(model, train, Training(epochs=1))
+
+    def trained():
+        parts = (("reprogram.inputs", InputTransformation, "sample_mask"), ("reprogram.outputs", OutputMapping, output))
+        model = ReprogrammedModel(source, *(made(*part) for part in parts), info)
+        fit(model, train, Training(epochs=1))
+        return model
+
+    model = trained()
     plain = model.predict_proba(train)
     before = torch.get_float32_matmul_precision()
     try:
@@ -216,15 +222,34 @@ def test_what_surrounds_a_measurement_does_not_reach_it(sources):
         with torch.autocast("cpu", torch.bfloat16):
             assert np.array_equal(model.predict_proba(train), plain)
             with torch.no_grad():
-                assert model(train.batch(np.arange(8))).dtype == torch.float32
-            other = ReprogrammedModel(
-                source, made("reprogram.inputs", InputTransformation, "sample_mask"), ridge_taps.RidgeTaps(), info
-            )
-            fit(other, train, Training(epochs=1))
+                logits = model.eval()(train.batch(np.arange(len(train))))
+            assert logits.dtype == torch.float32
+            assert torch.allclose(model.probabilities(logits), torch.from_numpy(plain), atol=1e-6)
+            other = trained()
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
     assert np.array_equal(other.predict_proba(train), plain)
+    with model.stepping(torch.bfloat16):  # even a step that stops to measure
+        assert np.array_equal(model.predict_proba(train), plain)
+
+
+def test_answers_of_gradient_steps_are_not_remembered_for_measurements(sources):
+    from reprogram.evaluation.features import CachedSource
+
+    source = CachedSource(sources["image"])
+    info = target_of("image", "classification", source, "linear")
+    images = examples_of("image", info, seed=0).batch(np.arange(4))
+    model = ReprogrammedModel(
+        source, made("reprogram.inputs", InputTransformation, "none"), made("reprogram.outputs", OutputMapping, "linear"),
+        info,
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        with model.stepping(torch.bfloat16):  # as a search that sees losses only does
+            model.outputs(images)
+        assert source.bytes == 0
+        assert torch.equal(model.outputs(images)[0].logits, sources["image"](model.input(images)[0]).logits)
+        assert source.bytes > 0
 
 
 def test_what_was_set_before_comes_back_after_an_error():
