@@ -58,7 +58,7 @@ RUNS_CODE = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "o
              "socket.connect", "pickle.find_class", "webbrowser.open", "ctypes.dlopen")  # fmt: skip
 CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink",
            "os.truncate", "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile")  # fmt: skip
-LONGEST = 60.0  # seconds of one mutation
+LONGEST = 60.0  # seconds of one mutation (and of the up to 19 before it)
 
 
 @dataclass
@@ -98,6 +98,7 @@ class Base:
     folder: Path
     source: SourceModel | None
     ask: Any
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def bases(root: Path) -> list[Base]:
@@ -172,11 +173,17 @@ def digest(folder: Path) -> str:
 
 def copied(base: Base, folder: Path) -> None:
     """The program to be mutated; the model that it names is the one beside it."""
+    if not base.files:
+        base.files |= {str(p.relative_to(base.folder)): p.read_bytes() for p in base.folder.rglob("*") if p.is_file()}
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(base.folder, folder)
-    if (folder / "model").is_dir():
-        path = folder / "program.json"
-        path.write_text(path.read_text().replace(str(base.folder / "model"), str(folder / "model")))
+    folder.mkdir()
+    for name, content in base.files.items():
+        path = folder / name
+        if path.parent != folder:
+            path.parent.mkdir(exist_ok=True)
+        if name == "program.json":
+            content = content.replace(str(base.folder / "model").encode(), str(folder / "model").encode())
+        path.write_bytes(content)
 
 
 def attempt(base: Base, folder: Path, ask: bool) -> str:
@@ -220,17 +227,18 @@ def run(mutations: int, seed: int, root: Path, text_share: float = 0.02, ask_sha
             folder = root / "mutated"
             copied(base, folder)
             kinds[Mutator(folder, root / "outside", rng)()] += 1
-            faulthandler.dump_traceback_later(LONGEST, exit=True)  # a hang ends the whole run, with a traceback
+            if number % 20 == 0:  # a hang ends the whole run, with a traceback
+                faulthandler.dump_traceback_later(LONGEST, exit=True)
             watch.on, started = True, time.perf_counter()
             outcome = attempt(base, folder, rng.random() < ask_share)
             watch.on, slowest = False, max(slowest, time.perf_counter() - started)
-            faulthandler.cancel_dump_traceback_later()
             outcomes[outcome.partition(":")[0]] += 1
             if outcome.startswith("failed"):
                 failures.setdefault(outcome, number)
             if (number + 1) % 10_000 == 0:
                 print(f"{number + 1:,} mutations, {dict(outcomes)}, {time.perf_counter() - began:.0f} s", flush=True)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         builtins.input = typed
         watch.on = False
     changed = digest(root / "outside") != before
@@ -260,7 +268,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
     os.environ["HF_HUB_OFFLINE"] = "1"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=Path("/dev/shm") if Path("/dev/shm").is_dir() else None) as folder:
         figures = run(arguments.mutations, arguments.seed, Path(folder), arguments.text_share, arguments.ask_share)
     for key, value in figures.items():
         print(f"{key:>18}  {value}")

@@ -257,6 +257,7 @@ def page(found: dict[str, Any]) -> str:
     lines += ["", f"Speed against the published loop (median over seeds): {speed} ({targets})."]
     ratios = ", ".join("not reached" if r is None else f"x {r}" for r in found["time_to_published_accuracy"])
     lines.append(f"Time to the published loop's final accuracy, by seed: {ratios} (target: x 5).")
+    lines.append("`training.precision=auto` is float32 on every CPU: figures must not depend on the processor.")
     lines.append(f"Threads: {found['threads']}; torch {found['versions']['torch']}.")
     return "\n".join(lines) + "\n"
 

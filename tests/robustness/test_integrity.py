@@ -61,3 +61,18 @@ def test_safetensors_are_checked_byte_by_byte(tmp_path):
 
 def test_options_that_are_no_files_are_left_alone():
     assert check_files({"name": "microsoft/resnet-18", "weights": None, "size": 3}) == []
+
+
+def test_a_pickle_that_unpacks_to_any_size_is_read_to_a_limit(tmp_path, monkeypatch):
+    import zipfile
+
+    from reprogram.robustness.trojan import integrity
+
+    monkeypatch.setattr(integrity, "LARGEST_PICKLE", 1 << 16)
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", pickle.dumps("a" * (1 << 20)))
+    assert check_file(path).calls[0].startswith("something unreadable")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SourceError, match="begins as a zip archive and cannot be read as one"):
+        check_file(path)

@@ -22,6 +22,7 @@ HARMLESS = re.compile(  # what a state dict of tensors calls
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter|parameter_with_state)|torch \w*Storage"
     r"|torch\.storage \w*Storage|torch (Size|device|float\d+|int\d+|bfloat16|bool)"
 )
+LARGEST_PICKLE = 64 << 20  # bytes that are looked at; what a pickle calls beyond them is as unreadable as a torn one
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".pb", ".onnx", ".npz", ".npy", ".h5")
 LARGEST_HEADER = 100 << 20  # bytes, the format's own limit
 
@@ -105,12 +106,17 @@ def _named(options: Mapping[str, Any]) -> Iterator[Path]:
 def _pickles(path: Path, start: bytes) -> Iterator[bytes]:
     """The pickle streams of a file: torch's zip, or a bare pickle."""
     if start[:4] == b"PK\x03\x04":
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith(".pkl"):
-                    yield archive.read(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    if entry.filename.endswith(".pkl"):
+                        with archive.open(entry) as stream:  # which may unpack to any size, whatever the entry says
+                            yield stream.read(LARGEST_PICKLE)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            raise SourceError(f"{path} begins as a zip archive and cannot be read as one: {error}.") from error
     elif start[:1] == b"\x80" or path.suffix in (".pkl", ".pickle"):
-        yield path.read_bytes()
+        with path.open("rb") as file:
+            yield file.read(LARGEST_PICKLE)
 
 
 def _check_safetensors(path: Path, start: bytes) -> None:
