@@ -223,7 +223,7 @@ class ReprogrammedModel(nn.Module):
 
         Raises ConfigError for a value that a kept program may not have.
         """
-        made = []
+        made: list[Any] = []
         for part in (self.input, self.output):
             if not is_json(part.config()):
                 return None
