@@ -7,6 +7,7 @@ interpolation; shifts of whole pixels and occlusion are finite sets that are tri
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,12 +18,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.robustness.attacks.base import Model, ask
+from reprogram.robustness.linear_bounds.agreement import ROOM, Agreement
 from reprogram.robustness.linear_bounds.bounds import Box
 from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import Network, record
+from reprogram.robustness.linear_bounds.trace import Network, NotBounded, record
 from reprogram.robustness.losses import wrong
 
 TINY = 1e-6  # colour differences below this are grey
+AROUND = 1e-6  # an interval is proven this much beyond its ends: float32 rounds the parameter
+COMPARED = 7  # values of a parameter at which layers of ReLUs are compared with the perturbation that they stand for
+DIFFERS = 1e-3  # largest difference there, as a share of the largest logit
 
 
 @dataclass
@@ -104,13 +109,29 @@ class Layered(Certifiable):
         """A function that says whether an interval [a, b] of e is proven."""
         layer = self.layer(image.double())
         inner = _double(model)
-        network = Network(lambda e: inner(layer(e)), torch.zeros(1, 1, dtype=torch.float64))
+
+        def whole(e: Tensor) -> Tensor:
+            return inner(layer(e))
+
+        network = Network(whole, torch.zeros(1, 1, dtype=torch.float64), Agreement(whole, inner))
+        network.rounding = torch.maximum(network.rounding, self._gap(model, image, network))
 
         def proven(a: float, b: float) -> bool:
-            ends = torch.tensor([[a]], dtype=torch.float64), torch.tensor([[b]], dtype=torch.float64)
+            ends = torch.tensor([[a - AROUND]], dtype=torch.float64), torch.tensor([[b + AROUND]], dtype=torch.float64)
             return bounds.margin(network, Box(*ends), label) > 0
 
         return proven
+
+    @torch.no_grad()
+    def _gap(self, model: Model, image: Tensor, network: Network) -> Tensor:
+        """Room [T] for rounding: the layers in float64 against the perturbation and the model as they are."""
+        ends = torch.linspace(-self.reach, self.reach, COMPARED, dtype=torch.float64)
+        wanted = torch.cat([network.value(e.view(1, 1)) for e in ends])
+        found = torch.cat([ask(model, self.apply(image[None], e.to(image))) for e in ends]).double()
+        gap = (found - wanted).abs()
+        if not float(gap.max()) <= DIFFERS * float(wanted.abs().max()):
+            raise NotBounded(f"There are no linear bounds for {self.name}: its layers answer {float(gap.max()):.2g} otherwise.")
+        return ROOM * gap.amax(0)
 
     @abstractmethod
     def layer(self, image: Tensor) -> Callable[[Tensor], Tensor]:
@@ -118,9 +139,7 @@ class Layered(Certifiable):
 
 
 def _double(model: Model) -> Model:
-    import copy
-
-    return copy.deepcopy(model).double().eval() if isinstance(model, torch.nn.Module) else model
+    return copy.deepcopy(model).double() if isinstance(model, torch.nn.Module) else model
 
 
 def _split(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -277,7 +296,8 @@ class Rotation(Certifiable):
         network = record(model, image)
 
         def proven(a: float, b: float) -> bool:
-            return bounds.margin(network, Box(*self.interval(image.double(), a, b)), label) > 0
+            ends = self.interval(image.double(), a - AROUND, b + AROUND)
+            return bounds.margin(network, Box(*ends), label) > 0
 
         return proven
 
@@ -287,7 +307,8 @@ class Rotation(Certifiable):
         half = (b - a) / parts / 2
         middles = torch.linspace(a + half, b - half, parts, dtype=image.dtype)
         values = self.apply(image[None].expand(parts, -1, -1, -1), middles)
-        slack = self._slope(image) * self._way(image, half) + 1e-9
+        rounding = 1e-6 + 2e-7 * max(image.shape[-2:])  # of float32 in the place that a pixel is read from
+        slack = self._slope(image) * self._way(image, half) + rounding
         return (values - slack).amin(0, keepdim=True).clamp(min=0), (values + slack).amax(0, keepdim=True).clamp(max=1)
 
     def _way(self, image: Tensor, half: float) -> Tensor:

@@ -6,6 +6,7 @@ from torch import nn
 
 from reprogram.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from reprogram.robustness.linear_bounds.certify import LinearBounds
+from reprogram.robustness.linear_bounds.trace import NotBounded
 from reprogram.robustness.semantic import (
     ALL,
     CERTIFIABLE,
@@ -120,3 +121,55 @@ def test_corruptions_keep_shape_and_range_grow_and_repeat(name, channels):
         assert max(far) < 1e-6, "grey stays grey"
     elif name != "saturate":  # its severities first take colour away, then add
         assert far[4] > far[0] > 0
+
+
+class Coloured(nn.Module):
+    """A reader of 5x5 colours with something in its middle."""
+
+    def __init__(self, middle, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.middle, self.last = nn.Conv2d(3, 4, 3), middle, nn.Linear(36, 2)
+        self.requires_grad_(False)
+
+    def forward(self, x):
+        return self.last(self.middle(self.first(x)).flatten(1))
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        r = torch.relu(x)
+        return r + r
+
+
+@pytest.mark.parametrize("kind", CERTIFIABLE)
+def test_no_value_inside_a_certified_range_changes_the_answer(kind):
+    """Random readers in float32, 400 values of the parameter in each range, both ends among them."""
+    positive = 0
+    for seed in range(3):
+        model = Coloured((nn.ReLU(), Doubled(), nn.Tanh())[seed], seed)
+        image = torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(seed))
+        label = int(model(image[None]).argmax())
+        perturbation = kind(parts=20) if kind is Rotation else kind()
+        reach = perturbation.certify(model, image, label, LinearBounds(both=False), most=6)
+        positive += reach > 0
+        values = torch.linspace(-reach, reach, 400)
+        answers = model(perturbation.apply(image.expand(400, -1, -1, -1), values)).argmax(1)
+        assert (answers == label).all(), (seed, values[answers != label], reach)
+    assert positive >= 2, "empty ranges would prove nothing"
+
+
+@pytest.mark.parametrize("kind", [Hue, Brightness, Rotation])
+def test_ranges_of_models_without_proven_bounds_are_refused(kind):
+    image = torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0))
+    for middle in (nn.InstanceNorm2d(4), nn.Dropout(0.5), nn.Softmax(1)):
+        with pytest.raises(NotBounded, match=type(middle).__name__):
+            kind().certify(Coloured(middle, 0), image, 0, LinearBounds(both=False))
+
+
+def test_layers_that_are_not_the_perturbation_are_refused(monkeypatch):
+    wrong = Contrast.layer
+    monkeypatch.setattr(Brightness, "layer", wrong)
+    model, image = Coloured(nn.ReLU(), 0), torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(NotBounded, match="no linear bounds for brightness: its layers answer"):
+        Brightness().certify(model, image, int(model(image[None]).argmax()), LinearBounds(both=False))

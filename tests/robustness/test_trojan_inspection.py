@@ -285,3 +285,9 @@ def test_an_encoder_without_labels_cannot_be_inspected(tiny_source, empty_run):
     source = Encoder()
     source.spec = source.spec.__class__("image", 16, (), answers="none")
     assert "is no image classifier" in Inspection().inspect(source, None, empty_run).verdict
+
+
+def test_the_index_is_larger_for_small_masks_and_for_labels_that_are_read_alike():
+    """By hand: log of the median size over a label's size, and a quarter of -log(1.01 - similarity)."""
+    found = detection_index(np.array([0.0, 0.0, 0.91]), np.array([0.5, 0.005, 0.5]) - 1e-4)
+    assert found == pytest.approx([-0.25 * np.log(1.01), np.log(100) - 0.25 * np.log(1.01), -0.25 * np.log(0.1)])

@@ -25,11 +25,11 @@ ROOM = 8.0  # the largest difference in the ball may be this many times the larg
 
 
 class Agreement:
-    """``model`` as it is; ``compare`` may be called for several balls."""
+    """``model`` as it is; ``compare`` may be called for several balls. ``holder``: the module inside a plain function."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, holder: Model | None = None) -> None:
         self.module = model if isinstance(model, nn.Module) else None
-        self.model = model
+        self.model, self.holder = model, holder
 
     @torch.no_grad()
     def compare(self, recorded: Model, low: Tensor, high: Tensor, quick: bool = False) -> Tensor:
@@ -58,16 +58,19 @@ class Agreement:
 
     @cached_property
     def own(self) -> Model:
-        return self.model if self.module is None else copy.deepcopy(self.module)
+        if self.module is None or _precision(self.module) == torch.float64:
+            return self.exact
+        return copy.deepcopy(self.module)
 
     def _alone(self, model: Model, points: list[Tensor]) -> Tensor:
         """Each point by itself, the first again at the end. Refuses models that keep state."""
         answers = [_asked(model, x) for x in points]
-        before = _state(model)
+        holder = model if self.holder is None else self.holder
+        before = _state(holder)
         again = _asked(model, points[0])
         if not torch.equal(again, answers[0]):
             raise refusal("the model", "it answers the same input twice in different ways")
-        changed = _difference(before, _state(model))
+        changed = _difference(before, _state(holder))
         if changed is not None:
             raise refusal("the model", f"a pass changes {changed}, so its answers may depend on what was asked before")
         return torch.cat(answers)
@@ -106,7 +109,10 @@ def _points(low: Tensor, high: Tensor, count: int) -> list[Tensor]:
 
 def _asked(model: Model, x: Tensor) -> Tensor:
     given = x.clone()
-    answer = model(given)
+    try:
+        answer = model(given)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise refusal("the model", f"it fails at other inputs ({str(error).splitlines()[0][:100]})") from error
     if not torch.equal(given, x):
         raise refusal("the model", "it changes its input in place")
     return answer.detach().double()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,25 +45,26 @@ class LinearBounds:
     ) -> float:  # fmt: skip
         """Certified radius of one image [C, H, W], at most ``largest``; 0 where nothing could be certified.
 
-        Raises NotBounded for an operation without linear bounds.
+        Raises NotBounded for a model or a layer without proven bounds.
         """
-        network = record(model, image)
-        with torch.no_grad():
-            if int(network.value(image[None]).argmax()) != label:
+        return self.widest(record(model, image), Ball(image[None].double(), largest, norm, low, high), label)
+
+    @torch.no_grad()
+    def widest(self, network: Network, ball: Ball, label: int) -> float:
+        """The largest size, up to that of ``ball``, at which ``label`` is the only possible answer."""
+        if int(network.value(ball.centre).argmax()) != label:
+            return 0.0
+
+        def holds(eps: float) -> bool:
+            return self.margin(network, replace(ball, eps=eps * (1 + SLACK) + TINY), label) > 0
+
+        if holds(ball.eps):
+            return ball.eps
+        inside, outside = 0.0, ball.eps
+        for _ in range(self.steps):
+            # the scale is unknown, so the first steps are taken by factors
+            middle = (inside + outside) / 2 if inside else outside / 4
+            inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+            if not inside and outside < VACUOUS * ball.eps:
                 return 0.0
-
-            def holds(eps: float) -> bool:
-                ball = Ball(image[None].double(), eps * (1 + SLACK) + TINY, norm, low, high)
-                return self.margin(network, ball, label) > 0
-
-            if holds(largest):
-                return largest
-            inside, outside = 0.0, largest
-            for _ in range(self.steps):
-                # the scale is unknown, so the first steps are taken by factors
-                middle = (inside + outside) / 2 if inside else outside / 4
-                inside, outside = (middle, outside) if holds(middle) else (inside, middle)
-                if not inside and outside < VACUOUS * largest:
-                    return 0.0
         return inside
-
