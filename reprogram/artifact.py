@@ -330,7 +330,8 @@ def _load_source(data: dict[str, Any], folder: Path) -> SourceModel:
 
 def _check_fingerprint(source: SourceModel, data: dict[str, Any], folder: Path) -> None:
     found = source.fingerprint()
-    if data["fingerprint"] not in (found, source.weights_fingerprint()):  # the second is that of earlier versions
+    earlier = source.weights_fingerprint() if source.settings() else found  # all that earlier versions looked at
+    if data["fingerprint"] not in (found, earlier):
         raise ArtifactError(
             f"The program in {folder} belongs to source '{data['name']}' with fingerprint "
             f"{data['fingerprint'][:12]}…, but '{source.name}' has {found[:12]}…."

@@ -29,6 +29,7 @@ class PromptText(Text):
         if self.template.count("{}") != 1:
             raise ConfigError(f"input.template '{self.template}' must hold {{}} once, where the string goes.")
         self._vocabulary, self._longest = spec.vocabulary, spec.size
+        self._mask = None if spec.vocabulary is None else _mask_of(spec.vocabulary)
         self._sentence = self.template if spec.vocabulary is None else _with_mask(self.template, spec.vocabulary)
         if spec.vocabulary is not None and (used := self._tokens([""])[0]) >= spec.size:
             raise ConfigError(
@@ -42,6 +43,8 @@ class PromptText(Text):
         return [self._fitted([spaced(text, kind) for text in batch]) for kind in self.tokens.split("+")]
 
     def _around(self, text: str) -> str:
+        if self._mask is not None and self._mask in self._sentence:  # the question is asked once, not in the text
+            text = text.replace(self._mask, " ")
         return self._sentence.replace("{}", text)
 
     def _tokens(self, texts: Sequence[str]) -> list[int]:
@@ -66,9 +69,13 @@ class PromptText(Text):
         return [self._around(text[: kept[i]] if i in kept else text) for i, text in enumerate(texts)]
 
 
+def _mask_of(vocabulary: Vocabulary) -> str | None:
+    return None if vocabulary.mask is None else vocabulary.tokens[vocabulary.mask]
+
+
 def _with_mask(template: str, vocabulary: Vocabulary) -> str:
     """The template with the mask token as this source writes it. ConfigError for a mask where nothing is filled in."""
-    own = None if vocabulary.mask is None else vocabulary.tokens[vocabulary.mask]
+    own = _mask_of(vocabulary)
     spellings = [mask for mask in dict.fromkeys((*MASKS, *([own] if own else []))) if mask in template]
     if own is None and spellings:
         raise ConfigError(

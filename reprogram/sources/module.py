@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,10 @@ class ModuleSource(SourceModel):
         with torch.no_grad():
             read = self.answer(torch.full((1, channels, size, size), 0.5)).features
         self.spec = SourceSpec("image", size, names, channels, None if read is None else read.shape[1], tuple(taps))
+
+    def settings(self) -> dict[str, Any]:
+        """How pixels are normalised and where features are read; the module's own numbers stay its author's business."""
+        return {"preprocessing": self.preprocessing.settings(), "features": self.features}
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         """Pixels in [0, 1], [B, C, h, w], resized to the module's size -> logits, features, taps."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -193,3 +195,58 @@ def test_bad_options_are_named(method, message, encoder):
 def test_images_have_no_tokens():
     with pytest.raises(ConfigError, match="works on the tokens of a language model"):
         TokenMap().build(SourceSpec("image", 32, ()), TARGET)
+
+
+@pytest.mark.parametrize("words", [1, 30, 60, 500])
+def test_a_prompt_keeps_its_question_whatever_the_length_of_the_text(masked, words):
+    """Trap: a long string pushed the mask out, and the answer was read at the first token."""
+    (view,) = built(PromptText(template="good {} bad [MASK] ."), masked)(["film " * words])
+    ids = masked.tokenise([view[0]])["input_ids"][0]
+    read = [masked.spec.vocabulary.tokens[i] for i in ids.tolist()]
+    assert read[:2] == ["[CLS]", "good"] and read[-4:-1] == ["bad", "[MASK]", "[UNK]"]
+    assert len(ids) == min(words + 6, masked.spec.size)  # all that fits is there, and nothing else is lost
+    with torch.no_grad():
+        whole = masked.network(input_ids=ids[None]).logits[0]
+    torch.testing.assert_close(masked(view).logits[0], whole[len(ids) - 3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
+def test_either_spelling_of_the_mask_is_the_models_own(text_models, masked, mask):
+    assert built(PromptText(template=f"{{}} {mask}"), masked)(["good"]) == [["good [MASK]"]]
+    folder = Path(text_models("masked"))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).write_text((folder / file).read_text().replace("[MASK]", "<mask>"))
+    source = TextSource(str(folder))
+    view = built(PromptText(template=f"{{}} {mask} ."), source)(["good"])[0]
+    assert view == ["good <mask> ."] and source.tokenise(view)["input_ids"][0].tolist() == [2, 5, 4, 1, 3]
+
+
+def test_a_mask_in_the_text_is_not_the_question(masked):
+    (view,) = built(PromptText(template="{} [MASK]"), masked)(["good [MASK] film"])
+    assert view[0].split() == ["good", "film", "[MASK]"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
+def test_a_mask_where_nothing_is_filled_in_is_refused(text_models, kind, mask):
+    with pytest.raises(ConfigError, match=r"fills in no mask"):
+        built(PromptText(template=f"{{}} {mask}"), TextSource(text_models(kind)))
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [("{} [MASK] <mask>", "2 times"), ("good " * 50 + "{}", "leaves no room"), ("{} {}", "once")],
+)
+def test_other_templates_that_cannot_work(masked, template, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        built(PromptText(template=template), masked)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(alphabet="ab good[]MASK\n.", max_size=300))
+def test_prompts_always_fit(masked, text):
+    method = built(PromptText(template="good {} film"), masked)
+    (view,) = method([text])
+    vocabulary = masked.spec.vocabulary
+    assert len(vocabulary.encode(view)[0]) + 2 <= masked.spec.size
+    assert view[0].startswith("good ") and view[0].endswith(" film") and view[0][5:-5] == text[: len(view[0]) - 10]

@@ -120,6 +120,20 @@ def test_a_python_module_must_be_handed_over(kept):
         from_pretrained(kept)
 
 
+def test_a_program_of_an_earlier_version_names_its_source_by_the_weights_alone(copy, source):
+    """Before settings were part of the fingerprint; what is kept now is bound to them too."""
+    assert json.loads((copy / "program.json").read_text())["source"]["fingerprint"] == source.fingerprint()
+    rewrite(copy, lambda d: d["source"].update(fingerprint=source.weights_fingerprint()))
+    assert from_pretrained(copy, source=source).source is source
+
+
+def test_a_source_that_normalises_otherwise_is_refused(kept, source):
+    other = ModuleSource(source.module, size=16, taps=["0"], name="tiny net", mean=(0.1,) * 3)
+    assert other.weights_fingerprint() == source.weights_fingerprint()
+    with pytest.raises(ArtifactError, match="belongs to source 'tiny net' with fingerprint"):
+        from_pretrained(kept, source=other)
+
+
 def test_another_source_is_refused(kept):
     with pytest.raises(ArtifactError, match="belongs to source 'tiny net' with fingerprint"):
         from_pretrained(kept, source=make_source(seed=1))

@@ -159,10 +159,12 @@ def task(strings, labels):
 
 def test_auto_drops_what_cannot_be_read_with_its_reason_and_keeps_the_notes(text_models, empty_run):
     source = TextSource(text_models("bert"))
-    found = choose([source], task(["good film", "bad", "good 北", "the bad " * 40] * 4, [1, 0] * 8), Auto(minutes=1, folds=2), empty_run)
+    settings = Auto(minutes=1, folds=2)
+    readable = task(["good film", "bad", "good 北", "the bad " * 40] * 4, [1, 0] * 8)
+    found = choose([source], readable, settings, empty_run)
     assert any("cut" in note for note in found.notes) and any("without a token" in note for note in found.notes)
     with pytest.raises(SourceError, match="vocabulary does not fit"):
-        choose([source], task(["МОЛ", "北京"] * 8, [1, 0] * 8), Auto(minutes=1, folds=2), empty_run)
+        choose([source], task(["МОЛ", "北京"] * 8, [1, 0] * 8), settings, empty_run)
 
 
 def test_a_run_tells_in_its_result_and_report(typed, text_models, tmp_path):
