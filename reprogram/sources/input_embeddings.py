@@ -29,6 +29,7 @@ class InputEmbeddings:
             raise SourceError(f"{name} ({kind}) has no table of token embeddings; such models cannot be read here.")
         self.module: nn.Module = module
         self._checked = False
+        self._ordinary: int | None = None
         self._scaled: Tensor | None = None
 
     @property
@@ -51,10 +52,12 @@ class InputEmbeddings:
 
     def ordinary(self, tokenizer: Tokenizer) -> int:
         """The id of a token that no model treats in a way of its own."""
-        special = {*tokenizer.special, *tokenizer.prefix, *tokenizer.suffix, tokenizer.padding}
-        count = int(self.module.weight.shape[0])  # type: ignore[union-attr,index]
-        read = tokenizer.encode(["a A C"])[0]
-        return next((i for i in (*read, *range(count - 1, -1, -1)) if i not in special), count - 1)
+        if self._ordinary is None:
+            special = {*tokenizer.special, *tokenizer.prefix, *tokenizer.suffix, tokenizer.padding}
+            count = int(self.module.weight.shape[0])  # type: ignore[union-attr,index]
+            read = tokenizer.encode(["a A C"])[0]
+            self._ordinary = next((i for i in (*read, *range(count - 1, -1, -1)) if i not in special), count - 1)
+        return self._ordinary
 
     def stand_ins(self, mask: Tensor, tokenizer: Tokenizer, answer_at: Tensor | None) -> Tensor:
         """[B, L] ids for embeddings that stand for no token: ordinary ones, the mask token where the answer is read, and

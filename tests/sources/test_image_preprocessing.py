@@ -125,7 +125,8 @@ def test_a_size_that_the_source_does_not_read_is_a_row_of_the_search(folder, eas
         source(torch.rand(1, 3, 40, 40))
     before = source(torch.full((1, 3, 64, 64), 0.3)).logits
     examples, info = easy_images
-    found = choose([source], TargetTask(info, examples, examples), Auto(minutes=1, folds=2), empty_run)
+    search = Auto(minutes=1, folds=2, prompts=False, ensemble=1)
+    found = choose([source], TargetTask(info, examples, examples), search, empty_run)
     failed = [row for row in found.rows if row["status"] == "failed"]
     assert failed and all("cannot read images of" in row["why"] for row in failed)
     assert any(row["status"] == "chosen" for row in found.rows)

@@ -273,3 +273,18 @@ def test_strange_files_get_a_sentence(text_models):
     with pytest.raises(ReprogramError) as error:
         TextSource(str(folder))
     assert "\n" not in str(error.value)
+
+
+def test_code_that_lies_in_a_model_folder_is_not_run_and_not_asked_about(text_models, monkeypatch):
+    """Trap: ``auto_map`` asks on stdin whether the folder's own code may run."""
+    folder = Path(text_models("bert"))
+    marker = folder / "ran"
+    (folder / "code.py").write_text(f"open({str(marker)!r}, 'w')\nclass Model: ...\nclass Config: ...\n")
+    auto_map = {"AutoConfig": "code.Config", "AutoModel": "code.Model", "AutoTokenizer": ["code.Model", None]}
+    for file in ("config.json", "tokenizer_config.json"):
+        data = json.loads((folder / file).read_text()) | {"auto_map": auto_map}
+        (folder / file).write_text(json.dumps(data | ({"model_type": "mine"} if file == "config.json" else {})))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on stdin"))
+    with pytest.raises(SourceError) as error:
+        TextSource(str(folder))
+    assert "\n" not in str(error.value) and not marker.exists()
