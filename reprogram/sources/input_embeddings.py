@@ -87,9 +87,14 @@ class InputEmbeddings:
                 fed.sum().backward()
             except Exception as error:  # Reformer has no backward pass in evaluation mode
                 raise SourceError(f"{self.name} gives no gradient ({type(error).__name__}), {advice}.") from error
-        if not torch.allclose(fed, expected, rtol=1e-3, atol=1e-4):
+        if not close(fed, expected):
             raise SourceError(f"{self.name} reads token ids beside their embeddings, {advice}.")
         self._checked = True
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    """The same but for rounding, which in large models is that of their largest states."""
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-3 * expected.abs().max())
 
 
 def positions(network: Any) -> int:

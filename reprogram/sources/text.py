@@ -19,7 +19,7 @@ from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap, Vocabulary
 from reprogram.ranges import NotEmpty, Range, Seed
 from reprogram.sources._transformers import Portable, settings_of
-from reprogram.sources.input_embeddings import InputEmbeddings, fed_by, positions
+from reprogram.sources.input_embeddings import InputEmbeddings, close, fed_by, positions
 from reprogram.sources.length_buckets import length_buckets
 from reprogram.sources.pooling import taps_by_layer
 from reprogram.sources.token_pooling import pool_states
@@ -119,7 +119,7 @@ class TextSource(Portable, SourceModel):
         beside = {"input_ids": torch.cat([ids, padding], 1), "attention_mask": torch.cat([mask, padding * 0], 1)}
         if len(row) + 2 <= self.max_length:
             padded = self._body(beside, hidden=False).last_hidden_state[:, : len(row)]
-            self._sees_padding = not torch.allclose(padded, alone.last_hidden_state, rtol=1e-3, atol=1e-4)
+            self._sees_padding = not close(padded, alone.last_hidden_state)
         whole = [state.ndim == 3 and state.shape[:2] == ids.shape for state in states]
         return whole.index(False) if False in whole else len(whole)
 
@@ -135,7 +135,7 @@ class TextSource(Portable, SourceModel):
         states = self._body({"input_ids": ids, "attention_mask": mask}, hidden=False).last_hidden_state
         whole = self.network(input_ids=ids, attention_mask=mask).logits
         try:
-            if torch.allclose(alone(states), whole, rtol=1e-3, atol=1e-3):
+            if close(alone(states), whole):
                 return alone
         except Exception:  # a head that asks its body for something else
             pass
