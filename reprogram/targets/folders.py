@@ -82,7 +82,8 @@ def find(root: Path) -> Found:
     notes += _not_read(sum((part.other for part in looked), Counter()))
     if not classes:
         raise DataError(_nothing(root, looked, notes))
-    return Found(_listed(train, classes), Files([], np.empty(0, np.int64)) if test is None else _listed(test, classes), classes, notes)
+    held_out = Files([], np.empty(0, np.int64)) if test is None else _listed(test, classes)
+    return Found(_listed(train, classes), held_out, classes, notes)
 
 
 def look_into(path: Path) -> Folder:
@@ -116,7 +117,9 @@ def _parts(top: Folder) -> dict[str, Folder]:
     """Folders that are parts and not classes: they hold class folders themselves, and their names or their equal contents
     say so. Empty where ``top`` holds the classes."""
     inner = {name: _as_part(look_into(top.path / name)) for name in top.classes}
-    nested = {name: folder for name, folder in inner.items() if len(folder.classes) > 1 or (is_part(name) and folder.classes)}
+    nested = {
+        name: folder for name, folder in inner.items() if len(folder.classes) > 1 or (is_part(name) and folder.classes)
+    }
     named = {name: folder for name, folder in nested.items() if is_part(name)}
     kinds = {is_part(name) for name in named}
     if "train" in kinds and "test" in kinds:
@@ -177,7 +180,9 @@ def _choose(top: Folder, parts: dict[str, Folder], notes: list[str]) -> tuple[Fo
 def _unused(root: Path, unused: Sequence[Folder], looked: Sequence[Folder]) -> list[str]:
     notes = []
     if unused:
-        listed = ", ".join(f"{f.path.name} ({len(f.own) + sum(map(len, f.classes.values())):,} pictures)" for f in unused)
+        listed = ", ".join(
+            f"{f.path.name} ({len(f.own) + sum(map(len, f.classes.values())):,} pictures)" for f in unused
+        )
         notes.append(f"Not used, for there are other parts to train and test on: {listed}.")
     for part in looked:
         if part.own:
@@ -190,7 +195,8 @@ def _not_read(other: Counter[str]) -> list[str]:
     """A note on files whose endings are not read, with the package where one would read them."""
     if not other:
         return []
-    listed = ", ".join(f"{ending} ({count}{'; ' + needs(ending) if needs(ending) else ''})" for ending, count in other.most_common(6))
+    reasons = {ending: f"; {needs(ending)}" if needs(ending) else "" for ending in other}
+    listed = ", ".join(f"{ending} ({count}{reasons[ending]})" for ending, count in other.most_common(6))
     count = sum(other.values())
     return [f"{count} {'file has an ending' if count == 1 else 'files have endings'} that are not read: {listed}."]
 

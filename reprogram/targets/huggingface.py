@@ -73,7 +73,9 @@ def huggingface(
     first = train_rows[draw(train_labels, seed, shots, labels, classes)]
     shape = reader.shape(train, first, size) if reader.is_image(train) else None
     test_rows, test_examples = reader.examples(test, test_rows, test_labels, shape)
-    train_rows, train_examples = reader.draw(train, (train_rows, train_labels), shape, test_examples, (seed, shots, labels))
+    train_rows, train_examples = reader.draw(
+        train, (train_rows, train_labels), shape, test_examples, (seed, shots, labels)
+    )
     info = TargetInfo(
         Path(name).name,
         "image" if shape is not None else "text",

@@ -124,7 +124,9 @@ def _prepare(reader: _Reader, found: Found, given: ImageOptions) -> tuple[Shape,
     notes = [*found.notes, *reader.set_white(list(facts.values()), given.white)]
     several = sum(f.frames for f in facts.values())
     if several:
-        notes.append(f"{several} files hold several pictures: one of each is read (the first; of DICOM the middle one).")
+        notes.append(
+            f"{several} files hold several pictures: one of each is read (the first; of DICOM the middle one)."
+        )
     return common_shape([f.header for f in facts.values()], given.size), notes
 
 
@@ -173,7 +175,9 @@ class _Reader:
             if peaks:
                 kind = "floating-point" if real else "16-bit"
                 named.append(f"{len(peaks)} {kind} grey images reach {max(peaks):.6g}, so white is {white:g}")
-        return [f"{'; '.join(named)}; give target.white={self.white.real or self.white.whole:g} for further images of this kind."]
+        return [
+            f"{'; '.join(named)}; give target.white={self.white.real or self.white.whole:g} for further images of this kind."
+        ]
 
     def hashes(self, files: Files) -> list[str]:
         found, bad = read_each(file_hash, files.files, "comparing images")
@@ -185,7 +189,9 @@ class _Reader:
         if repeated:
             notes.append(f"{repeated} image files repeat an earlier one and were merged with it.")
         if conflicts:
-            named = "; ".join(" and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3])
+            named = "; ".join(
+                " and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3]
+            )
             notes.append(f"{len(conflicts)} pictures are in several classes: all left out ({named}).")
         return files.rows(rows)
 
@@ -234,7 +240,9 @@ class _Reader:
         if folders and not given.allow_overlap:
             raise DataError(_in_both(count, *names))
         done = "as target.allow_overlap=true allows" if folders else "not learned from"
-        return [f"{count} training images have the same pixels as test images, such as {names[0]} and {names[1]}: {done}."]
+        return [
+            f"{count} training images have the same pixels as test images, such as {names[0]} and {names[1]}: {done}."
+        ]
 
     def near(self, train: Files, learned: Examples, test: Files, tested: Examples) -> list[str]:
         """A note on pictures that look nearly the same on both sides."""
@@ -245,7 +253,9 @@ class _Reader:
             return []
         named = "; ".join(f"{train.names(self.folder)[a]} and {test.names(self.folder)[b]}" for a, b in pairs[:3])
         count = len({b for _, b in pairs})
-        return [f"{count} test images look nearly the same as training images: {named}. Measured figures may be too good."]
+        return [
+            f"{count} test images look nearly the same as training images: {named}. Measured figures may be too good."
+        ]
 
     def _remember(self, bad: dict[Path, str], looked_at: int) -> None:
         self.bad |= bad

@@ -1,7 +1,8 @@
 """Image files as pixels: every mode right, EXIF orientation honoured, huge ones without filling the memory.
 
 What usually goes wrong, and what is done here: 16-bit grey is scaled (PIL's own ``convert`` cuts it off at 255), by the
-white that the whole set shows, for 12 bits in a 16-bit file would turn black; palettes are looked up; transparent pixels lie on white; CMYK is converted; a photo taken sideways is turned upright.
+white that the whole set shows, for 12 bits in a 16-bit file would turn black; palettes are looked up; transparent pixels lie
+on white; CMYK is converted; a photo taken sideways is turned upright.
 """
 
 from __future__ import annotations
@@ -33,9 +34,20 @@ from reprogram.targets.image_formats import (
     reason,
 )
 
-__all__ = ["SUFFIXES", "Header", "ImageFiles", "ImageSource", "Shape", "White", "common_shape", "read_header", "read_image"]
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "ImageFiles",
+    "ImageSource",
+    "Shape",
+    "White",
+    "common_shape",
+    "read_header",
+    "read_image",
+]
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGE = 1 << 24  # pixels; larger images are decoded one at a time, so that readers side by side do not fill the memory
+TURNED_BY_DECODER = ("HEIF", "AVIF")  # their own rotation counts, and their EXIF does not (ISO/IEC 23008-12)
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # what files of 1, 8, 10, 12, 14 and 16 bits have as white
 KEPT_AS_IS = 256  # images that all have one size up to this side keep it; others become DEFAULT_SIDE
 DEFAULT_SIDE = 224
@@ -126,7 +138,8 @@ def read_image(source: ImageSource, shape: Shape, white: White | None = None) ->
             if image.format == "JPEG":  # decodes at a half, quarter, eighth where that is enough
                 side = max(shape.height, shape.width)
                 image.draft(None, (side, side))
-            upright = ImageOps.exif_transpose(_reduced(image, shape, white or White()))
+            decoded = _reduced(image, shape, white or White())
+            upright = decoded if image.format in TURNED_BY_DECODER else ImageOps.exif_transpose(decoded)
             pixels = _eight_bits(upright, shape.channels, white or White())
             if pixels.size != (shape.width, shape.height):
                 pixels = ImageOps.fit(pixels, (shape.width, shape.height), method=Image.Resampling.BILINEAR)
@@ -210,6 +223,8 @@ def too_many(bad: int, of: int) -> bool:
 
 def _turned(image: Image.Image) -> bool:
     """Does EXIF turn it by 90 degrees? Asked only where a header has EXIF: PNG would be decoded for the answer."""
+    if image.format in TURNED_BY_DECODER:
+        return False
     if "exif" not in image.info and image.format != "TIFF":
         return False
     try:

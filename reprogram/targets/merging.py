@@ -25,7 +25,9 @@ class Merged:
     notes: list[str] = field(default_factory=list)
 
 
-def merge(inputs: Sequence[Any], labels: Labels, rows: Sequence[object], conflicts: str) -> tuple[list[int], Labels, list[str]]:
+def merge(
+    inputs: Sequence[Any], labels: Labels, rows: Sequence[object], conflicts: str
+) -> tuple[list[int], Labels, list[str]]:
     """(rows that stay, their labels, notes). ``conflicts``: :class:`reprogram.targets.tables.TableOptions`."""
     if conflicts == "mean" and labels.problem == "classification":
         raise ConfigError("target.conflicts=mean needs values; allowed for classes: auto, drop, first, error.")
@@ -88,9 +90,7 @@ def _several_values(
         merged.sides.append(side)
 
 
-def _agreed(
-    merged: Merged, column: np.ndarray, rows: list[object], conflicts: str, far: float | None
-) -> float:
+def _agreed(merged: Merged, column: np.ndarray, rows: list[object], conflicts: str, far: float | None) -> float:
     """One value of several of the same input, NaN for none. far: the difference that makes a conflict; None: any does."""
     gap = float(column.max() - column.min())
     if gap == 0:
@@ -117,7 +117,11 @@ def _tell(merged: Merged, labels: Labels, conflicts: str, far: np.ndarray | None
     if not merged.conflicts:
         return
     if labels.problem == "regression" and far is not None:
-        apart = "differ" if conflicts in ("drop", "first") else f"are more than {far.max():.3g} (one standard deviation) apart"
+        apart = (
+            "differ"
+            if conflicts in ("drop", "first")
+            else f"are more than {far.max():.3g} (one standard deviation) apart"
+        )
         what = f"hold the same input with values that {apart}"
         done = {"mean": "averaged", "first": "the first is kept"}.get(conflicts, "left out")
     else:

@@ -23,9 +23,7 @@ def takes(options: type[Any]) -> Callable[[F], F]:
 
 def show(target: Any, own: list[inspect.Parameter], hints: dict[str, Any], options: type[Any]) -> None:
     """Set ``__signature__`` and ``__annotations__`` of ``target``: its own parameters, then the fields of ``options``."""
-    others = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_default(f)) for f in fields(options)
-    ]
+    others = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=_default(f)) for f in fields(options)]
     target.__signature__ = inspect.Signature([*own, *others])
     all_hints = hints | get_type_hints(options, include_extras=True)
     target.__annotations__ = {p.name: all_hints[p.name] for p in [*own, *others] if p.name in all_hints}

@@ -57,12 +57,14 @@ def what_the_split_did(labels: np.ndarray, test: np.ndarray, classes: Sequence[s
         return []
     counts, held = (np.bincount(part, minlength=len(classes)) for part in (labels, labels[test]))
     notes = []
-    single = [classes[c] for c in np.flatnonzero((counts == 1) & (held == 0))]
+    single = [classes[c] for c in np.flatnonzero((counts == 1) & (held == 0)).tolist()]
     if single:
         notes.append(f"{_listed(single)}: one example, which is learned from and cannot be tested.")
-    small = [classes[c] for c in np.flatnonzero((counts > 1) & (held == 0))]
+    small = [classes[c] for c in np.flatnonzero((counts > 1) & (held == 0)).tolist()]
     if small:
-        notes.append(f"{_listed(small)}: no test example, for the test has {len(test)} in all; target.test_size= gives more.")
+        notes.append(
+            f"{_listed(small)}: no test example, for the test has {len(test)} in all; target.test_size= gives more."
+        )
     return notes
 
 
@@ -89,7 +91,7 @@ def draw(
             raise ConfigError("target.shots needs classes; give target.labels (in all) for this target.")
         return rng.permutation(len(labels))[:total]
     present, counts = np.unique(labels, return_counts=True)
-    quota = np.minimum(counts, shots) if total is None else _proportional(counts, total)
+    quota = _proportional(counts, total) if total is not None else np.minimum(counts, shots or 0)
     picked = take(labels, dict(zip(present.tolist(), quota.tolist(), strict=True)), rng)
     return rng.permutation(np.concatenate(picked)) if picked else np.empty(0, dtype=int)
 
@@ -110,7 +112,9 @@ def _listed(names: Sequence[str], shown: int = 10) -> str:
 def _test_size(count: int, test_size: int | float, whole: Callable[[float], int]) -> int:
     """Examples to hold out; at least one, and at least one is left."""
     if not (math.isfinite(test_size) and test_size > 0):
-        raise ConfigError(f"target.test_size={test_size} must be more than 0: a number of examples, or a share below 1.")
+        raise ConfigError(
+            f"target.test_size={test_size} must be more than 0: a number of examples, or a share below 1."
+        )
     size = int(test_size) if test_size >= 1 else max(1, whole(test_size * count))
     if size >= count:
         raise ConfigError(f"target.test_size={test_size} leaves nothing to train on: there are {count} examples.")

@@ -149,9 +149,7 @@ def string_task(
         test = train
         notes += what_the_split_did(train.labels.values, held_out, train.labels.classes)
     else:
-        other = read_table(
-            options.test_path, options=options, wanted=[input_column, *names], key="target.test_path"
-        )
+        other = read_table(options.test_path, options=options, wanted=[input_column, *names], key="target.test_path")
         test = _load(reader, other, input_column, names, known=train.labels)
         notes += test.notes
         rows, held_out = np.arange(len(train.strings)), np.arange(len(test.strings))
@@ -166,7 +164,9 @@ def string_task(
         check_classes(values[picked], train.labels.classes, f"{path} after the split")
     info = TargetInfo(options.name or table.path.stem, reader.kind, train.labels.problem, train.labels.classes)
     described = {"how": split, "seed": options.split_seed, "test_size": len(held_out)}
-    return _task(reader, info, (train, picked), (test, held_out), described | {"available_for_training": len(rows)}, notes)
+    return _task(
+        reader, info, (train, picked), (test, held_out), described | {"available_for_training": len(rows)}, notes
+    )
 
 
 def _task(
@@ -230,7 +230,9 @@ def _load(
     notes = [*table.notes, *_what_was_wrong(readings, table.rows), *labels.notes]
     told = np.zeros(len(cells), dtype=bool) if labels.explained is None else labels.explained
     if (labels.unlabelled & ~told).any():
-        notes.append(named([table.rows[i] for i in np.flatnonzero(labels.unlabelled & ~told)], "have no label: left out"))
+        notes.append(
+            named([table.rows[i] for i in np.flatnonzero(labels.unlabelled & ~told)], "have no label: left out")
+        )
     good = [i for i, r in enumerate(readings) if not r.problem and not labels.unlabelled[i]]
     if not good:
         raise DataError(f"No row of {table.path} can be used: {notes[-1]}")

@@ -23,6 +23,7 @@ from reprogram.robustness.trojan.query_scan import query_scan
 from reprogram.robustness.trojan.reference import FEWEST_LABELS, FEWEST_MODELS, Reference, of_models, shipped
 from reprogram.robustness.trojan.verdict import THRESHOLD, Evidence, verdict
 from reprogram.robustness.unfrozen import Unfrozen, learn
+from reprogram.targets.splits import take
 
 DEPTHS: dict[str, Effort] = {
     "quick": Effort(seeds=2, search=Search(steps=30), ascent=10, suspects=3, side=64, screen_side=48, screen_steps=2),
@@ -168,8 +169,7 @@ def _few(source: SourceModel, target: TargetTask | None, effort: Effort, run: Ru
         )
         return None
     labels = np.asarray(target.train.labels)
-    rng = np.random.default_rng(run.seed)
-    rows = [rng.permutation(np.flatnonzero(labels == k))[: effort.each] for k in range(len(info.classes))]
+    rows = take(labels, dict.fromkeys(range(len(info.classes)), effort.each), np.random.default_rng(run.seed))
     missing = [info.classes[k] for k, some in enumerate(rows) if not len(some)]
     if missing:
         found.left_out.append(f"the clean set has no example of {', '.join(missing)}, which weakens {DL}")

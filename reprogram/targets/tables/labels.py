@@ -132,9 +132,7 @@ def _classes(table: Table, name: str, texts: list[str], known: Labels | None) ->
     return Labels("classification", tuple(classes), values, values < 0, notes=notes + ([remark] if remark else []))
 
 
-def _known_classes(
-    table: Table, name: str, spelled: list[str | None], known: Labels, notes: list[str]
-) -> Labels:
+def _known_classes(table: Table, name: str, spelled: list[str | None], known: Labels, notes: list[str]) -> Labels:
     """Test labels in the columns of the training classes, however they are written; DataError for an unseen class."""
     index = {_folded(c, table.options.ignore_case): i for i, c in enumerate(known.classes)}
     if len(index) == 2 and set(index) <= TRUE | FALSE:  # a training column of yes and no takes Y and N too
@@ -163,14 +161,16 @@ def _one_spelling(counts: Counter[str], ignore_case: bool) -> tuple[dict[str, st
             same = sorted((k for k in groups if k in words), key=lambda k: (-len(k), k))  # "yes" names it before "y"
             for other in same[1:]:
                 groups[same[0]] += groups.pop(other)
-    merged, said = {}, []
+    merged, said = dict[str, str](), list[str]()
     for folded, group in groups.items():
         alike = [t for t in group if _folded(t, ignore_case) == folded] or list(group)
         name = min(alike, key=lambda t: (-group[t], t))
         merged |= dict.fromkeys(group, name)
         if len(group) > 1:
             said.append(f"{', '.join(sorted(group))} are the class '{name}'")
-    note = f"Spellings of one class: {'; '.join(said[:10])} (target.ignore_case=false keeps them apart)." if said else ""
+    note = (
+        f"Spellings of one class: {'; '.join(said[:10])} (target.ignore_case=false keeps them apart)." if said else ""
+    )
     return merged, note
 
 
@@ -202,8 +202,8 @@ def _values(table: Table, names: list[str], texts: list[list[str]]) -> Labels:
     if table.options.censored == "drop":
         values[sides != 0] = np.nan
         explained |= np.isnan(values).all(1) & ~without
-    sides = sides if table.options.censored == "bound" and sides.any() else None
-    return Labels("regression", tuple(names), values, np.isnan(values).all(1), sides, explained, notes)
+    bounds = sides if table.options.censored == "bound" and sides.any() else None
+    return Labels("regression", tuple(names), values, np.isnan(values).all(1), bounds, explained, notes)
 
 
 def _quantity(table: Table, name: str, texts: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -266,7 +266,9 @@ def _bounds(table: Table, name: str, at: list[int], numbers: list[Number], texts
         "value": "read as the value itself",
         "bound": "trained on with an estimate beyond the bound, never tested on",
     }[table.options.censored]
-    return [named(rows, f"have a bound in '{name}', such as '{example}': {what} (target.censored={table.options.censored})")]
+    return [
+        named(rows, f"have a bound in '{name}', such as '{example}': {what} (target.censored={table.options.censored})")
+    ]
 
 
 def _missing_words(name: str, texts: Sequence[str], others: Collection[str] = ()) -> list[str]:

@@ -14,7 +14,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-NOT_MEASURED = {"-", "--", "---", "nd", "n.d.", "nt", "n.t.", "#value!", "#div/0!", "#num!", "#ref!", "inf", "-inf", "+inf"}
+NOT_MEASURED = {
+    "-",
+    "--",
+    "---",
+    "nd",
+    "n.d.",
+    "nt",
+    "n.t.",
+    "#value!",
+    "#div/0!",
+    "#num!",
+    "#ref!",
+    "inf",
+    "-inf",
+    "+inf",
+}
 _BOUND = re.compile(r"^(<=|>=|=<|=>|≤|≥|<|>)\s*")
 _SIDE = {"<": -1, "<=": -1, "=<": -1, "≤": -1, ">": 1, ">=": 1, "=>": 1, "≥": 1}
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

@@ -40,7 +40,12 @@ class Table:
             self.column(self.options.id_column, "target.id_column")
             return self.options.id_column
         for name, values in self.columns.items():
-            if name not in other_than and looks_like_an_id(name) and "" not in values and len(set(values)) == len(values):
+            if (
+                name not in other_than
+                and looks_like_an_id(name)
+                and "" not in values
+                and len(set(values)) == len(values)
+            ):
                 return name
         return None
 

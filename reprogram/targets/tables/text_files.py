@@ -13,10 +13,10 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from reprogram.errors import DataError
 from reprogram.targets.tables.options import TableOptions
@@ -33,7 +33,11 @@ _MARKS = (  # byte order marks, the longer ones first
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+_OPENERS: tuple[tuple[bytes, Callable[[Path, str], Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+)
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -51,19 +55,24 @@ def open_bytes(path: Path) -> IO[bytes]:
         start = file.read(8)
     for mark, opener in _OPENERS:
         if start.startswith(mark):
-            return opener(path, "rb")  # type: ignore[operator, no-any-return]
+            return opener(path, "rb")
     return path.open("rb")
 
 
 def find_text(path: Path, options: TableOptions, wanted: Sequence[str], key: str) -> Text:
     """Encoding and delimiter of a file. ``wanted``: columns that it must have, which tell delimiters apart."""
-    encoding, notes = options.encoding, []
-    if encoding is None:
-        encoding, remark = find_encoding(path, key)
-        notes += [remark] if remark else []
-    delimiter = options.delimiter
+    encoding, delimiter, notes = options.encoding, options.delimiter, list[str]()
+    try:
+        if encoding is None:
+            encoding, remark = find_encoding(path, key)
+            notes += [remark] if remark else []
+        found = delimiter or find_delimiter(path, encoding, wanted, key)
+    except UnicodeDecodeError as error:
+        raise not_this_encoding(path, encoding or "", 0, error, key) from error
+    except DAMAGED as error:
+        raise DataError(f"{key}={path} cannot be read: {error or type(error).__name__}.") from error
     if delimiter is None:
-        delimiter = find_delimiter(path, encoding, wanted, key)
+        delimiter = found
         usual = "\t" if suffix(path) in (".tsv", ".tab") else ","
         if delimiter != usual:
             notes.append(f"The columns of {path.name} are separated by {readable(delimiter)} (target.delimiter=).")
@@ -87,7 +96,9 @@ def find_encoding(path: Path, key: str) -> tuple[str, str]:
         if (guess := _by_zeros(start)) is not None:
             return guess, f"{path.name} was read as {guess.upper()} text (target.encoding=)."
         if b"\x00" in start:
-            raise DataError(f"{key}={path} is not a table of text: it has zero bytes; save it as CSV, .xlsx or .parquet.")
+            raise DataError(
+                f"{key}={path} is not a table of text: it has zero bytes; save it as CSV, .xlsx or .parquet."
+            )
         decoder, seen, piece = codecs.getincrementaldecoder("utf-8")(), bytearray(256), start
         try:
             while piece:
@@ -167,14 +178,18 @@ def read_records(path: Path, text: Text, key: str) -> Iterator[tuple[int, list[s
                 if record:
                     yield row, record
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{key}={path} is not {text.encoding} text below row {row}: {error.reason}; give target.encoding=, such as "
-            "utf-8, utf-16 or cp1252."
-        ) from error
+        raise not_this_encoding(path, text.encoding, row, error, key) from error
     except csv.Error as error:
         raise DataError(f"{key}={path} cannot be read below row {row}: {error}.") from error
     except DAMAGED as error:
         raise DataError(f"{key}={path} cannot be read below row {row}: {error or type(error).__name__}.") from error
+
+
+def not_this_encoding(path: Path, encoding: str, row: int, error: UnicodeDecodeError, key: str) -> DataError:
+    return DataError(
+        f"{key}={path} is not {encoding} text below row {row}: {error.reason}; give target.encoding=, such as utf-8, utf-16 or "
+        "cp1252, or null to find it."
+    )
 
 
 def _lines(file: IO[str], path: Path, key: str) -> Iterator[str]:
@@ -182,7 +197,9 @@ def _lines(file: IO[str], path: Path, key: str) -> Iterator[str]:
     first = True
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith("\n"):
-            raise DataError(f"{key}={path} has a line of more than {LONGEST_LINE:,} characters; it is no table of text.")
+            raise DataError(
+                f"{key}={path} has a line of more than {LONGEST_LINE:,} characters; it is no table of text."
+            )
         if not (first and line.strip().lower().startswith("sep=") and len(line.strip()) <= 5):
             yield line
         first = False
