@@ -82,7 +82,7 @@ def test_a_sweep_goes_on_after_a_mistake(typed, tiny, tmp_path):
 def folder_of(tmp_path, kind):
     root = tmp_path / "data"
     root.mkdir()
-    for name in {"empty": "", "one class": "a", "damaged": "ab"}[kind]:
+    for name in {"empty": "", "one class": "a", "few": "ab", "damaged": "ab"}[kind]:
         (root / name).mkdir()
         for i in range(10):
             Image.new("RGB", (1, 1), (i, ord(name), 0)).save(root / name / f"{i}.png")
@@ -97,6 +97,7 @@ def folder_of(tmp_path, kind):
     [
         ("empty", "holds no images"),
         ("one class", "has only the class 'a'; at least two classes are needed."),
+        ("few", "target.shots=16 asks for more examples than class 'a' has (8)"),
         ("damaged", "3 of 20 images in"),
     ],
 )

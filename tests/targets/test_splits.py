@@ -55,7 +55,9 @@ def test_groups_are_never_on_both_sides(groups, size, seed):
 @settings(max_examples=200, deadline=None)
 @given(labels_of, st.integers(1, 20), st.booleans(), st.integers(0, 9))
 def test_few_labels_are_what_was_asked_or_what_there_is(labels, few, in_all, seed):
-    if in_all and few > len(labels):
+    if (in_all and few > len(labels)) or (not in_all and few > np.bincount(labels).max()):
+        with pytest.raises(DataError, match="asks for more examples than"):
+            draw(labels, seed, None if in_all else few, few if in_all else None)
         return
     rows = draw(labels, seed, None if in_all else few, few if in_all else None)
     assert len(set(rows.tolist())) == len(rows) and np.array_equal(
