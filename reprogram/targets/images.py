@@ -47,7 +47,7 @@ __all__ = [
 ]
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGE = 1 << 24  # pixels; larger images are decoded one at a time, so that readers side by side do not fill the memory
-TURNED_BY_DECODER = ("HEIF", "AVIF")  # their own rotation counts, and their EXIF does not (ISO/IEC 23008-12)
+TURNED_BY_DECODER = ("HEIF",)  # its own rotation counts, and its EXIF does not (ISO/IEC 23008-12)
 WHITES = (1, 255, 1023, 4095, 16383, 65535)  # what files of 1, 8, 10, 12, 14 and 16 bits have as white
 KEPT_AS_IS = 256  # images that all have one size up to this side keep it; others become DEFAULT_SIDE
 DEFAULT_SIDE = 224
