@@ -13,7 +13,15 @@ from torch import Tensor
 from reprogram.auto.bias import Estimate, corrected
 from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
 from reprogram.auto.costs import Atom, PassCosts, check_budget
-from reprogram.auto.crossval import Folds, learn, make_folds, out_of_fold, probabilities, squared_error
+from reprogram.auto.crossval import (
+    Folds,
+    learn,
+    make_folds,
+    out_of_fold,
+    own_share,
+    probabilities,
+    squared_error,
+)
 from reprogram.auto.failures import FAILURES, failed
 from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
 from reprogram.auto.rule import Rule
@@ -132,7 +140,12 @@ class _Search:
             self.notes.append(found.note)
         if not found.validation:
             raise SourceError("The labels cannot be cross-validated: no class has two examples.")
+        self.validation = found.validation
         return found
+
+    def folds_scored(self, names: list[str]) -> int:
+        """How many folds the clock allowed."""
+        return max(len(self.scored[name]) for name in names)
 
     def union_of_taps(self, listed: list[Candidate]) -> list[tuple[Tap, ...]]:
         """Every pass of a source reads what any candidate wants of it, so that all share it."""
@@ -333,7 +346,8 @@ class _Search:
         if rule.preferred[taken] and errors.mean(1).argmin() != taken:
             self.rows[winner]["why"] = "does best on targets of this kind, and no other was clearly better on this one"
         self.rows[winner]["status"] = "chosen"
-        estimate = corrected(errors, predicted[:, seen], labels, metric, rule, self.context.seed)
+        fewer = own_share(self.target.train.labels, self.validation[: self.folds_scored(names)])
+        estimate = corrected(errors, predicted[:, seen], labels, metric, rule, self.context.seed, fewer=fewer)
         candidate = by_name[winner]
         model = self.refit(candidate)
         rows = [{"candidate": name} | row for name, row in self.rows.items()]

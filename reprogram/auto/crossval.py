@@ -52,6 +52,20 @@ def make_folds(labels: np.ndarray, classes: tuple[str, ...], count: int, repeats
     return Folds([m for m in masks if m.any()], never, note)
 
 
+def own_share(labels: np.ndarray, folds: list[np.ndarray]) -> float:
+    """Mean binary logarithm of the share of its own class (values: of all labels) that was learned from when an example was
+    held out: -1 where half of the class was held out with it."""
+    classed = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+    groups = labels if classed else np.zeros(len(labels), dtype=int)
+    total = np.bincount(groups)
+    found = []
+    for mask in folds:
+        held = np.bincount(groups[mask], minlength=len(total))
+        share = np.log2(np.maximum(total - held, 0.5) / np.maximum(total, 1))
+        found.append(share[groups[mask]])
+    return float(np.concatenate(found).mean()) if found else 0.0
+
+
 def learn(output: OutputMapping, outputs: list[SourceOutput], labels: Tensor, problem: str, seed: int = 0) -> None:
     """Fit any output mapping on cached outputs: closed form, statistics, or a convex head to its optimum."""
     if output.closed_form:

@@ -198,7 +198,7 @@ def _neighbours(seed: int) -> list[Make]:
 
     class AtMost(KNeighborsRegressor):
         def fit(self, features: np.ndarray, labels: np.ndarray) -> Any:
-            self.n_neighbors = min(self.n_neighbors, len(features))
+            self.n_neighbors: int = min(self.n_neighbors, len(features))  # type: ignore[has-type]
             return super().fit(features, labels)
 
     return [lambda k=k: AtMost(k, weights="distance") for k in (5, 1, 3, 10, 20)]  # type: ignore[misc]

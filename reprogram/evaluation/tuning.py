@@ -140,7 +140,7 @@ def _folds(labels: np.ndarray, columns: int, seed: int) -> list[tuple[np.ndarray
     from sklearn.model_selection import KFold, StratifiedKFold
 
     counts = np.bincount(labels.astype(int)) if columns else np.array([len(labels)])
-    single = np.flatnonzero(counts == 1) if columns else []
+    single = np.flatnonzero(counts == 1) if columns else np.array([], dtype=int)
     free = np.flatnonzero(~np.isin(labels, single))
     most = int(counts.max())
     if most < 2 or len(free) < 4:

@@ -89,8 +89,8 @@ def report(found: Choice, metric: str) -> list[Markup]:
     forecast = found.estimate
     text = (
         f"Chosen by cross-validated squared error among the labels alone. Expected {metric} on new data: "
-        f"{forecast.value:.3f} ({forecast.low:.3f} to {forecast.high:.3f}), corrected for having chosen "
-        f"(without the correction {forecast.naive:.3f})."
+        f"{forecast.value:.3f}; with {forecast.level:.0%} certainty a test set says {forecast.low:.3f} to {forecast.high:.3f}. "
+        f"Corrected for having chosen and for the labels that folds held out (without the corrections {forecast.naive:.3f})."
     )
     body: list[list[Any]] = [
         [r["candidate"], r["status"], r.get("passes"), r.get("squared_error"), r.get(metric), r["why"]]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from reprogram.auto import choose as choose_module
 from reprogram.auto.bias import corrected
 from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
-from reprogram.auto.choose import Auto, accuracy, choose
+from reprogram.auto.choose import Auto, accuracy, choose, rmse
 from reprogram.auto.costs import PassCosts
-from reprogram.auto.crossval import make_folds, probabilities, squared_error
+from reprogram.auto.crossval import make_folds, own_share, probabilities, squared_error
 from reprogram.auto.rule import Rule
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
@@ -70,6 +70,72 @@ def test_the_estimate_is_corrected_for_having_chosen_among_noise():
     assert found.naive > 0.56  # flattery of the best of sixty
     assert found.value == pytest.approx(0.5, abs=0.04)
     assert found.low <= found.value <= found.high
+
+
+def few_of_many_classes(seed, each=3, classes=12, spread=1.2, size=8):
+    """Nearest-mean answers to draws of ``each`` labels a class: held-out ones, and those of new examples."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, size))
+    labels, new = np.repeat(np.arange(classes), each), rng.integers(0, classes, 600)
+    seen, test = (centres[y] + spread * rng.normal(size=(len(y), size)) for y in (labels, new))
+
+    def scores(x, y, asked):
+        means = np.stack([x[y == c].mean(0) for c in range(classes)])
+        odds = np.exp(-((asked[:, None] - means) ** 2).sum(2) / 4)
+        return odds / odds.sum(1, keepdims=True)
+
+    held, folds = np.zeros((len(labels), classes)), make_folds(labels, tuple("abcdefghijkl"), 10, 1, seed).validation
+    for mask in folds:
+        held[mask] = scores(seen[~mask], labels[~mask], seen[mask])
+    return held, labels, folds, accuracy(new, scores(seen, labels, test))
+
+
+def test_the_forecast_makes_up_for_what_a_fold_holds_out_of_its_own_class():
+    """Trap: with three examples a class, a held-out one meets a class that lost a third of its examples."""
+    plain, better, inside = [], [], []
+    for seed in range(40):
+        held, labels, folds, reached = few_of_many_classes(seed)
+        errors = ((held - np.eye(12)[labels]) ** 2).sum(-1)[None]
+        fewer = own_share(labels, folds)
+        assert fewer == pytest.approx(np.log2(2 / 3))
+        found = corrected(errors, held[None], labels, accuracy, Rule((1,), (False,)), seed, 60, fewer)
+        plain.append(found.naive - reached)
+        better.append(found.value - reached)
+        inside.append(found.low <= reached <= found.high)
+    assert np.mean(plain) < -0.05 and abs(np.mean(better)) < 0.03
+    assert np.mean(inside) >= 0.9
+
+
+@pytest.mark.parametrize("tails", ["normal", "heavy"])
+def test_the_interval_of_an_error_of_values_holds_also_where_tails_are_heavy(tails):
+    inside = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        draw = (lambda n, r=rng: r.normal(size=n)) if tails == "normal" else (lambda n, r=rng: r.standard_t(4, size=n))
+        labels = rng.normal(size=40)
+        predicted = (labels - draw(40))[None, :, None]
+        errors = (predicted[..., 0] - labels) ** 2
+        found = corrected(errors, predicted, labels, rmse, Rule((1,), (False,)), seed, 60)
+        truth = float(np.sqrt((draw(400) ** 2).mean()))
+        inside.append(found.low <= truth <= found.high)
+        assert found.low < found.value < found.high
+    assert np.mean(inside) >= 0.9
+
+
+def test_a_perfect_score_on_few_labels_is_no_certainty():
+    labels = np.arange(12) % 3
+    perfect = np.eye(3)[labels][None]
+    found = corrected(np.zeros((1, 12)), perfect, labels, accuracy, Rule((1,), (False,)), 0, 50)
+    assert found.value == found.high == 1.0 and 0.5 < found.low < 0.95
+
+
+def test_how_much_of_its_own_class_a_held_out_example_missed():
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    assert own_share(labels, [np.array([True, False, False, False, True, False])]) == pytest.approx(
+        (np.log2(3 / 4) + np.log2(1 / 2)) / 2
+    )
+    assert own_share(np.zeros(10), [np.arange(10) < 2]) == pytest.approx(np.log2(0.8))
+    assert own_share(np.full((10, 2), np.nan), [np.arange(10) < 5]) == pytest.approx(-1)
 
 
 def test_a_preferred_program_is_left_on_evidence_only():
