@@ -21,6 +21,7 @@ from reprogram.training import brier
 Make = Callable[[], Any]  # -> an unfitted scikit-learn model
 MOST_ROWS = 800  # examples that settings are chosen on; more change the choice little and cost much
 FOLDS, FEW, REPEATS = 5, 200, 2  # up to FEW examples, the folds are drawn REPEATS times
+DOUBT = 1.0  # standard errors by which another setting must be better than the default
 LEAST = 1e-4  # probability of a class that a fold never saw
 
 
@@ -49,7 +50,7 @@ class Tuned:
 
 
 def choose(makes: Sequence[Make], features: Any, labels: np.ndarray, columns: int, seed: int = 0) -> Tuned:
-    """The model with the least cross-validated squared error, refitted on everything. The first wins a tie.
+    """The model with the least cross-validated squared error, refitted on everything; the first unless clearly worse.
 
     makes: the settings, the default first. features: [n, F], dense or sparse. labels: int [n], or float [n] values
     (``columns`` 0).
@@ -60,11 +61,22 @@ def choose(makes: Sequence[Make], features: Any, labels: np.ndarray, columns: in
     for make in makes if parts else ():
         held, seen = _held_out(make, features[rows], labels[rows], parts, columns)
         error, factor = _judge(held[seen], labels[rows][seen], columns)
-        errors.append(error)
+        errors.append(np.full(len(rows), np.nan))
+        errors[-1][seen] = error
         factors.append(factor)
-    best = int(np.argmin(np.round(errors, 6))) if errors else 0
+    best = _better(np.stack(errors)) if errors else 0
     model = _fit(makes[best](), features, labels)
-    return Tuned(model, errors[best] if errors else float("nan"), best, factors[best] if factors else 1.0, columns)
+    error = float(np.nanmean(errors[best])) if errors else float("nan")
+    return Tuned(model, error, best, factors[best] if factors else 1.0, columns)
+
+
+def _better(errors: np.ndarray) -> int:
+    """errors [settings, n] -> the one with least mean, or the default where that is not better by ``DOUBT`` standard errors
+    of the paired difference: with few labels the best of several scores is mostly luck."""
+    best = int(np.nanargmin(np.round(np.nanmean(errors, 1), 6)))
+    gain = errors[0] - errors[best]
+    count = max(int(np.isfinite(gain).sum()), 1)
+    return best if np.nanmean(gain) > DOUBT * np.nanstd(gain) / count**0.5 else 0
 
 
 def logits_of(model: Any, features: Any, columns: int) -> np.ndarray:
@@ -108,13 +120,14 @@ def _out_of_bag(model: Any, columns: int) -> tuple[np.ndarray, np.ndarray]:
     return (_placed(np.log(np.maximum(found, LEAST)), model.classes_, columns) if columns else found), seen
 
 
-def _judge(held: np.ndarray, labels: np.ndarray, columns: int) -> tuple[float, float]:
+def _judge(held: np.ndarray, labels: np.ndarray, columns: int) -> tuple[np.ndarray, float]:
+    """Squared error [n] and the fitted sharpness."""
     if not columns:
-        return float(np.square(held[:, 0] - labels).mean()), 1.0
+        return np.square(held[:, 0] - labels), 1.0
     logits, known = torch.from_numpy(held), torch.from_numpy(labels.astype(np.int64))
     factor = brier.sharpness(logits, known, "classification")
     squashed = brier.squash(logits * factor, "classification")
-    return float(brier.squared_error(squashed, known, "classification").mean()), factor
+    return brier.squared_error(squashed, known, "classification").numpy(), factor
 
 
 def _fit(model: Any, features: Any, labels: np.ndarray) -> Any:

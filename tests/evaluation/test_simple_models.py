@@ -162,3 +162,14 @@ def test_strings_of_symbols_or_stop_words_only_still_have_features():
         for variant in TfIdf().variants():
             variant.fit(texts)
             assert variant(texts).shape[0] == 2
+
+
+def test_the_default_is_left_on_evidence_only():
+    """Trap: tuned on few labels, a model is often worse than untuned, and then again a straw man."""
+    from reprogram.evaluation.tuning import _better
+
+    rng = np.random.default_rng(0)
+    lucky = [_better(rng.normal(1, 1, (6, 40))) for _ in range(100)]
+    assert lucky.count(0) > 30
+    assert _better(np.stack([np.ones(40), np.full(40, 0.9)]) + rng.normal(0, 0.01, (2, 40))) == 1
+    assert _better(np.array([[1.0, np.nan, 1.0], [0.5, 0.5, 0.6]])) == 1
