@@ -38,7 +38,7 @@ def main() -> None:
         show_help()
         raise SystemExit(0)
     keep_freed_memory()
-    sys.argv[1:] = with_open_keys(split_sources(sys.argv[1:]))
+    sys.argv[1:] = [hidden(argument) for argument in with_open_keys(split_sources(sys.argv[1:]))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
@@ -91,8 +91,18 @@ def run(config: DictConfig) -> float | None:
         return task(config)
 
 
+def hidden(argument: str) -> str:
+    """An argument as Hydra may see, keep and print it: without the password or token in the address of a service."""
+    key, sign, value = argument.partition("=")
+    if not sign or key.rpartition(".")[2].lstrip("+") != "url":
+        return argument
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return f"{key}={value[0]}{conceal(value[1:-1])}{value[0]}"
+    return f"{key}={','.join(map(conceal, value.split(',')))}"
+
+
 def hide_addresses(config: DictConfig) -> None:
-    """From here on nobody but the HTTP client sees the password or token in the address of a service."""
+    """The same for addresses that are not typed but come from a file or the environment."""
     for path in _addresses(OmegaConf.to_container(config, resolve=True), ""):
         OmegaConf.update(config, path, conceal(str(OmegaConf.select(config, path))), force_add=True)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:

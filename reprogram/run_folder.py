@@ -92,11 +92,20 @@ def digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(recipe(config, budget=True), sort_keys=True).encode()).hexdigest()
 
 
+class _Plain(yaml.SafeLoader):
+    """Values alone: an alias, which is never written here, can stand for more than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def _read(path: Path) -> dict[str, Any]:
     """A configuration that an earlier process wrote, or a stranger: plain YAML values, at most 4 MB."""
     try:
         with path.open("rb") as file:
-            found = yaml.safe_load(file.read(LARGEST))
+            found = yaml.load(file.read(LARGEST), _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged, so nobody can tell whether this is the same run; remove it.") from error
     if not isinstance(found, dict):

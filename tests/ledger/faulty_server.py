@@ -82,11 +82,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         described = {"name": "tiny", "versions": ["7"], "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]}
-        self.reply(200, b"{}" if self.path.endswith("/ready") else json.dumps(described).encode())
+        self.reply(200, b"{}" if self.path.partition("?")[0].endswith("/ready") else json.dumps(described).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.path.endswith("/infer"):
+        if not self.path.partition("?")[0].endswith("/infer"):
             self.reply(404, b"{}")
             return
         request = json.loads(body)["inputs"][0]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -99,8 +100,11 @@ def test_command_that_hangs_or_chatters_is_named(tmp_path):
 
 class Handler(BaseHTTPRequestHandler):
     failures = 0
+    body = None
+    seen = None
 
     def do_POST(self):
+        Handler.seen = {name.lower(): value for name, value in self.headers.items()}
         smiles = json.loads(self.rfile.read(int(self.headers["content-length"])))["smiles"]
         if Handler.failures:
             Handler.failures -= 1
@@ -110,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps({"score": [None if "N" in s else len(s) for s in smiles]}).encode()
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body if Handler.body is None else Handler.body)
 
     def log_message(self, *_):
         pass
@@ -130,6 +134,27 @@ def test_http_retries_and_names_what_it_cannot_score(endpoint, monkeypatch):
     answers = Http(endpoint).answers(["C", "N", "CC"])
     assert np.array([a.value for a in answers])[[0, 2]].tolist() == [1, 2]
     assert answers[1].reason == "answered None"
+
+
+def test_http_uses_passwords_and_tokens_and_names_none_of_them(endpoint, monkeypatch):
+    monkeypatch.setenv("ORACLE_TOKEN", "t0ken-of-the-oracle")
+    monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.01)
+    address = endpoint.replace("http://", "http://chemist:pa55word-1@")
+    oracle = Http(address, token_env="ORACLE_TOKEN", header="X-Token", scheme="")
+    assert oracle.answers(["C"])[0].value == 1
+    assert Handler.seen["x-token"] == "t0ken-of-the-oracle" and Handler.seen["authorization"].startswith("Basic ")
+    Handler.failures = 9
+    reason = oracle.answers(["C"])[0].reason
+    Handler.failures = 0
+    assert "503" in reason and "pa55word" not in reason + repr(oracle) + oracle.name
+    assert pickle.loads(pickle.dumps(oracle)).answers(["CC"])[0].value == 2, "as a worker process gets it"
+
+
+def test_http_answers_that_are_too_slow_or_no_json_cost_their_molecules_alone(endpoint, monkeypatch):
+    monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.01)
+    Handler.body = b"<html>"
+    assert "did not answer in JSON" in Http(endpoint).answers(["C"])[0].reason
+    Handler.body = None
 
 
 def test_http_that_never_answers_is_named(monkeypatch):
