@@ -97,6 +97,7 @@ class _Search:
         self.forecasts: list[Forecast] = []
         self.passes = PassCosts()
         self.folder = context.dir / "checkpoint" / "auto"
+        self.recipe = checkpoint.recipe_of(context.recipe, target.train.labels)
 
     def left(self) -> float:
         return self.settings.minutes * 60 - (time.monotonic() - self.started)
@@ -368,11 +369,11 @@ class _Search:
 
     def save(self) -> None:
         state = {"scored": self.scored, "rows": self.rows, "cut": sorted(self.cut)}
-        checkpoint.save(self.folder, state | {"spent": time.monotonic() - self.started}, self.context.recipe)
+        checkpoint.save(self.folder, state | {"spent": time.monotonic() - self.started}, self.recipe)
 
     def restore(self) -> None:
         """What an interrupted search scored already counts, with the time that it took."""
-        state = checkpoint.load(self.folder, self.context.recipe) if self.context.resume else None
+        state = checkpoint.load(self.folder, self.recipe) if self.context.resume else None
         if state is not None:
             with checkpoint.understood(self.folder):
                 self.scored, self.rows, self.cut = state["scored"], state["rows"], set(state["cut"])

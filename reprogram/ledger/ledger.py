@@ -59,7 +59,7 @@ class Charge:
     def replied(self) -> None:
         """The service has answered the attempt, whatever it said, so it is billed for sure."""
         if self.ledger is not None and self.number is not None and not self.replied_to:
-            self.ledger.unanswered -= self.items
+            self.ledger.note_reply(self.items)
         self.replied_to = True
 
     def answered(self) -> list[int]:
@@ -239,6 +239,10 @@ class Ledger:
             self.paid[kind] += items
             self.unanswered += items
             return number
+
+    def note_reply(self, items: int) -> None:
+        with self._money:
+            self.unanswered -= items
 
     def take_back(self, number: int, kind: str, items: int) -> None:
         with self._money:

@@ -240,6 +240,7 @@ def costs(data: Mapping[str, Any], found: Comparison) -> list[Markup]:
             "peak memory": None if cost.get("peak_memory_mb") is None else f"{cost['peak_memory_mb']:,.0f} MB",
             "paid queries": cost.get("queries") or None,
             "of which for evaluation": cost.get("by_kind", {}).get("evaluation"),
+            "of which the service may not have billed": cost.get("sent_but_unanswered") or None,
             "price": cost.get("price") or None,
             "answered by the cache": f"{cost['saved_share']:.0%}" if cost.get("saved_share") else None,
             "training ended": cost.get("ended"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from reprogram.errors import ArtifactError, ReprogramError
@@ -18,6 +20,14 @@ from reprogram.result import write_atomically
 
 NAME = "checkpoint.pt"
 LARGEST = 4 << 30  # bytes
+
+
+def recipe_of(run: str, labels: np.ndarray) -> str:
+    """What a checkpoint belongs to: the run's recipe and the labels it learns from, in their order. A table that was
+    edited meanwhile is other data under the same name."""
+    raw = np.ascontiguousarray(labels)
+    content = repr(raw.tolist()).encode() if raw.dtype == object else raw.tobytes()
+    return f"{run}:{hashlib.sha256(repr(raw.shape).encode() + content).hexdigest()}"
 
 
 def save(folder: Path, state: dict[str, Any], recipe: str = "") -> None:
@@ -41,7 +51,7 @@ def load(folder: Path, recipe: str = "") -> dict[str, Any] | None:
     if not isinstance(state, dict):
         raise _damaged(folder)
     if state.get("recipe", "") != recipe:
-        console.print(f"{path} belongs to another configuration, so training starts over.", markup=False)
+        console.print(f"{path} belongs to another configuration or other data, so training starts over.", markup=False)
         return None
     return state
 

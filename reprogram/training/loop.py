@@ -124,7 +124,7 @@ class _Fit:
         self.precision = precision.choose(settings.precision, model.device)
         self.history = History(precision=str(self.precision).removeprefix("torch."))
         self.cached: list[SourceOutput] | None = None
-        self.folder = run.dir / "checkpoint"
+        self.folder, self.recipe = run.dir / "checkpoint", checkpoint.recipe_of(run.recipe, examples.labels)
         self.rows = np.arange(len(examples))  # that steps may use
         self.guard: Guard | None = None
         self._saved_at = time.monotonic()
@@ -282,13 +282,13 @@ class _Fit:
                 "examples": self.history.examples,
                 "guard": self.guard.state_dict() if self.guard else {},
             },
-            self.context.recipe,
+            self.recipe,
         )
 
     def restore(self) -> int:
         """Number of epochs that are done already."""
         resume = self.group.main and self.context.resume
-        state = self.group.broadcast(checkpoint.load(self.folder, self.context.recipe) if resume else None)
+        state = self.group.broadcast(checkpoint.load(self.folder, self.recipe) if resume else None)
         if state is None:
             return 0
         with checkpoint.understood(self.folder):

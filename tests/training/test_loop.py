@@ -126,6 +126,20 @@ def test_a_killed_run_ends_with_the_same_numbers(tiny_source, easy_images, empty
         assert torch.equal(tensor, resumed.program()[name]), name
 
 
+def test_data_that_changed_between_a_kill_and_its_resumption_are_trained_on_anew(tiny_source, easy_images, empty_run):
+    examples, info = easy_images
+    with pytest.raises(Killed):
+        settings().fit(make(tiny_source, info), examples, empty_run, [KillAfter(4)])
+    empty_run.resume = True
+    examples.labels = 1 - examples.labels
+    resumed, fresh = make(tiny_source, info), make(tiny_source, info)
+    history = settings().fit(resumed, examples, empty_run)
+    empty_run.resume = False
+    assert history.epochs == settings().fit(fresh, examples, empty_run).epochs
+    for name, tensor in fresh.program().items():
+        assert torch.equal(tensor, resumed.program()[name]), name
+
+
 def test_statistics_come_from_the_training_pass_not_from_a_second_one(tiny_source, easy_images, empty_run):
     examples, info = easy_images
     model = make(tiny_source, info, Means())
