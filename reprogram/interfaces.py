@@ -315,6 +315,8 @@ class OutputMapping(Method, ABC):
     group: ClassVar[str] = "output."
     closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
     statistics: ClassVar[bool] = False  # observe()/refresh() are fed from the training pass
+    reads_pool: ClassVar[bool] = False  # observe_pool() must be called before fit()
+    left_out = None  # type: Tensor | None  # after fit: logits [N, T] of each training example without its own label
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         """Create parameters and buffers for S source labels and T target labels."""
@@ -335,6 +337,9 @@ class OutputMapping(Method, ABC):
 
     def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
         """Closed form, from the outputs of all N training examples (labels [N] or [N, T] with NaN for missing)."""
+
+    def observe_pool(self, outputs: list[SourceOutput]) -> None:
+        """Take the outputs of inputs without labels, before :meth:`fit`; one list serves every fit that follows."""
 
     def weights(self) -> Tensor | None:
         """[S, T] non-negative weight of each source label in each target label, where that makes sense."""

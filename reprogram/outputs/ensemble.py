@@ -48,6 +48,10 @@ class Ensemble(OutputMapping):
     def closed_form(self) -> bool:  # type: ignore[override]
         return any(part.closed_form for part in self.parts)
 
+    @property
+    def reads_pool(self) -> bool:  # type: ignore[override]
+        return any(part.reads_pool for part in self.parts)
+
     def config(self) -> dict[str, Any]:
         """Members as they are now: a closed form writes the width that it was fitted at into its configuration."""
         members = [
@@ -89,3 +93,8 @@ class Ensemble(OutputMapping):
         for part, seen in self._each(outputs):
             if part.closed_form:
                 part.fit(seen, labels)
+
+    def observe_pool(self, outputs: list[SourceOutput]) -> None:
+        for part, seen in self._each(outputs):
+            if part.reads_pool:
+                part.observe_pool(seen)

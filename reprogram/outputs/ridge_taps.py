@@ -138,10 +138,13 @@ class RidgeTaps(OutputMapping):
         targets = self._targets(labels.to(values.device))
         weight = torch.zeros(values.shape[1], self._columns, dtype=torch.float64, device=values.device)
         bias = torch.zeros(self._columns, dtype=torch.float64, device=values.device)
+        left_out = torch.full(targets.shape, float("nan"), dtype=torch.float64, device=values.device)
         for columns in self._columns_solved_together(targets):
             shares = self._shares(values, sizes, targets[:, columns])
-            w, b = self._solve(values * shares.to(values.dtype), targets[:, columns])
+            w, b, left = self._solve(values * shares.to(values.dtype), targets[:, columns])
             weight[:, columns], bias[columns] = w * (scale * shares)[:, None], b
+            left_out[:, columns] = left
+        self.left_out = left_out.float()
         self.width = values.shape[1]
         self.weight = weight.to(self._kept_type(self.width))
         self.bias = (bias + centre @ (weight - self.weight.double())).float()  # rounding must not move the mean answer
@@ -162,16 +165,19 @@ class RidgeTaps(OutputMapping):
         small = width * self._columns <= FLOAT32_LIMIT
         return torch.float32 if small or self._how != "l2" else torch.float16  # unit-length blocks stay in half's range
 
-    def _solve(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Primal weights [D, t] and bias [t] of target columns that share their labelled rows."""
+    def _solve(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Primal weights [D, t], bias [t] and left-out logits [N, t] (NaN where there is no label) of target columns that
+        share their labelled rows."""
         known = ~torch.isnan(targets[:, 0])
         values, targets = values[known], targets[known]
         exclusive = self._problem == "classification"
         fit = fit_ridge(values, targets, self._example_weights(targets), STRENGTHS, shared=exclusive)
+        left_out = torch.full((len(known), targets.shape[1]), float("nan"), dtype=torch.float64, device=values.device)
+        left_out[known] = fit.left_out
         if self._problem == "regression":
-            return fit.weight, fit.bias
-        sharp = sharpness(fit.left_out, targets, exclusive)
-        return fit.weight * sharp, (fit.bias - (0.0 if exclusive else 0.5)) * sharp
+            return fit.weight, fit.bias, left_out
+        sharp, middle = sharpness(fit.left_out, targets, exclusive), 0.0 if exclusive else 0.5
+        return fit.weight * sharp, (fit.bias - middle) * sharp, (left_out - middle) * sharp
 
     def _scales(self, blocks: list[Tensor]) -> Tensor:
         """[D]: brings each block to mean square norm 1 around its mean, and the average of their kernels to 1."""
