@@ -66,7 +66,7 @@ class TextSource(Portable, SourceModel):
         super().__init__()
         self.name = name or Path(model).name
         if not 1 <= tokens_per_batch <= MOST_TOKENS:
-            raise ConfigError(f"source.tokens_per_batch={tokens_per_batch} must be from 1 to {MOST_TOKENS:,}.")
+            raise ConfigError(f"source.tokens_per_batch={tokens_per_batch} must be at least 1, at most {MOST_TOKENS:,}.")
         self.tokens_per_batch = tokens_per_batch
         checkpoint = Checkpoint(model)
         self._configuration = settings_of(checkpoint.where, **checkpoint.options)
