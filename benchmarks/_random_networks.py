@@ -353,6 +353,7 @@ TRAPS: dict[str, Piece] = {
     "minus batch mean": _of(lambda x: x - x.mean(0, keepdim=True)),
     "over batch maximum": _of(lambda x: x - x.amax(0, keepdim=True)),
     "batch size": _of(lambda x: x * len(x)),
+    "large batches": _of(lambda x: x if len(x) < 20 else -x),
     "gradient mode": _of(lambda x: x if torch.is_grad_enabled() else 0.5 * x),
     "asks for gradients": _of(lambda x: x if x.requires_grad else -x),
     "precision": _of(lambda x: x if x.dtype == torch.float64 else 0.7 * x),

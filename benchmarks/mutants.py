@@ -56,6 +56,21 @@ PENALIZED = "tests/molecules/test_user_oracles.py::test_penalized_logp_has_two_s
 FAST_BOUNDS = f"{BOUNDS}::test_bounds_hold_samples_and_are_never_looser_than_intervals"
 EXACT = f"{BOUNDS}::test_linear_networks_are_bounded_exactly"
 UNSEEN = f"{SOUND}::test_what_no_comparison_would_see_is_refused"
+AREA = f"{BOUNDS}::test_lines_below_a_relu_leave_the_least_area"
+LISTED = f"{SOUND}::test_what_is_on_the_list_is_bounded_and_holds[double]"
+CONV = f"{SOUND}::test_what_is_on_the_list_is_bounded_and_holds[conv]"
+NAMED = f"{SOUND}::test_a_refusal_names_the_layer_also_one_left_in_training_mode"
+ELSEWHERE = f"{SOUND}::test_the_graph_is_compared_with_the_model_at_other_points"
+BATCH = f"{SOUND}::test_traps_are_refused[minus batch mean]"
+EDGE = f"{SOUND}::test_exact_certificates_are_not_broken_at_their_very_edge"
+INDEX = f"{INSPECT}::test_the_index_is_larger_for_small_masks_and_for_labels_that_are_read_alike"
+OWN = f"{INSPECT}::test_data_limited_leaves_out_the_label_itself"
+FACTOR = f"{GUARD}::test_the_factor_on_the_logits_has_the_least_squared_error"
+ONE_ERROR = f"{GUARD}::test_the_search_must_beat_its_start_by_more_than_one_standard_error"
+CORRECTED = f"{ZEROTH}::test_spsa_gc_corrects_the_gradient_by_the_velocity_as_published"
+TURNED = f"{METRICS}::test_the_calibration_interval_is_read_from_the_other_side"
+END_POINT = f"{CLEVER}::test_the_score_uses_the_end_point_and_not_the_largest_norm"
+UNIFORM = f"{CLEVER}::test_points_are_uniform_in_the_ball"
 LINEAR = f"{ROBUST}/linear_bounds"
 
 MUTANTS = (
@@ -72,24 +87,24 @@ MUTANTS = (
     Mutant("smoothing: no union over the signs", f"{ROBUST}/smoothing.py",
            "size * math.log(2) + math.log(2 / delta)", "math.log(2 / delta)", SMOOTH),
     Mutant("CLEVER: l2 radius uniform instead of volume", f"{ROBUST}/clever.py",
-           "generator=generator) ** (1 / size)", "generator=generator)", f"{CLEVER}::test_points_are_uniform_in_the_ball"),
+           "generator=generator) ** (1 / size)", "generator=generator)", UNIFORM),
     Mutant("threat: the l1 step ignores the box", "reprogram/threat.py",
            "stuck = ((where <= self.low) & (flat < 0)) | ((where >= self.high) & (flat > 0))",
            "stuck = torch.zeros_like(flat, dtype=torch.bool)", THREAT),
     Mutant("bounds: the flat line below a ReLU always", f"{LINEAR}/relax.py",
-           "adaptive = (high >= -low).to(low)", "adaptive = torch.zeros_like(low)", f"{BOUNDS}::test_lines_below_a_relu_leave_the_least_area"),
+           "adaptive = (high >= -low).to(low)", "adaptive = torch.zeros_like(low)", AREA),
     Mutant("bounds: the wrong one of both lines below a ReLU", f"{LINEAR}/relax.py",
-           "adaptive = (high >= -low).to(low)", "adaptive = (high < -low).to(low)", f"{BOUNDS}::test_lines_below_a_relu_leave_the_least_area"),
+           "adaptive = (high >= -low).to(low)", "adaptive = (high < -low).to(low)", AREA),
     Mutant("metrics: calibration interval not turned around", "reprogram/evaluation/metrics.py",
-           "low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)", "low, high = low, high", f"{METRICS}::test_the_calibration_interval_is_read_from_the_other_side"),
+           "low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)", "low, high = low, high", TURNED),
     Mutant("hold-out: no standard error", f"{TRAIN}/guard.py",
-           "better = float(fall.mean()) > error", "better = float(fall.mean()) > 0", f"{GUARD}::test_the_search_must_beat_its_start_by_more_than_one_standard_error"),
+           "better = float(fall.mean()) > error", "better = float(fall.mean()) > 0", ONE_ERROR),
     Mutant("hold-out: the error is not divided by the root of n", f"{TRAIN}/guard.py",
-           "fall.std() / len(fall) ** 0.5", "fall.std()", f"{GUARD}::test_the_search_must_beat_its_start_by_more_than_one_standard_error"),
+           "fall.std() / len(fall) ** 0.5", "fall.std()", ONE_ERROR),
     Mutant("SPSA-GC: no correction", f"{TRAIN}/spsa_gc.py",
-           "(gradient + self.momentum * self.velocity)", "gradient", f"{ZEROTH}::test_spsa_gc_corrects_the_gradient_by_the_velocity_as_published"),
+           "(gradient + self.momentum * self.velocity)", "gradient", CORRECTED),
     Mutant("SPSA-GC: no momentum in the velocity", f"{TRAIN}/spsa_gc.py",
-           "self.velocity = self.momentum * self.velocity + gradient", "self.velocity = gradient", f"{ZEROTH}::test_spsa_gc_corrects_the_gradient_by_the_velocity_as_published"),
+           "self.velocity = self.momentum * self.velocity + gradient", "self.velocity = gradient", CORRECTED),
     Mutant("ensemble: logits of several labels are averaged", f"{OUT}/ensemble.py",
            "torch.logit(answers.sigmoid().mean(0), eps=1e-6)", "answers.mean(0)", ENSEMBLE),
     Mutant("surrogate: its trust never moves", "molecules/search/surrogate.py",
@@ -144,30 +159,30 @@ MUTANTS = (
     Mutant("Gaussian process: the amplitude is left out", "molecules/search/gaussian_process.py",
            "np.sqrt(self._amplitude * variance)", "np.sqrt(variance)", SURROGATE),
     Mutant("DL-TND: similarity of the images of the label itself", f"{ROBUST}/trojan/data_limited.py",
-           "masked_fill(kept, torch.nan)", "masked_fill(~kept, torch.nan)", f"{INSPECT}::test_data_limited_leaves_out_the_label_itself"),
+           "masked_fill(kept, torch.nan)", "masked_fill(~kept, torch.nan)", OWN),
     Mutant("DL-TND: the index prefers large masks", f"{ROBUST}/trojan/data_limited.py",
            "return np.median(size) - size - 0.25", "return size - np.median(size) - 0.25",
-           f"{INSPECT}::test_the_index_is_larger_for_small_masks_and_for_labels_that_are_read_alike"),
+           INDEX),
     Mutant("temperature: the slope's sign", f"{OUT}/_ridge.py",
            "too_sharp = slope > 0", "too_sharp = slope < 0", RIDGE),
     Mutant("PMO: the curve has steps instead of lines", "molecules/auc.py",
            "(now + previous) / 2", "now", "tests/molecules/test_auc.py"),
     Mutant("Brier: the best factor is the worst", f"{TRAIN}/brier.py",
-           "torch.stack(errors).argmin()", "torch.stack(errors).argmax()", f"{GUARD}::test_the_factor_on_the_logits_has_the_least_squared_error"),
+           "torch.stack(errors).argmin()", "torch.stack(errors).argmax()", FACTOR),
     Mutant("Weibull: the maximum instead of the end point", f"{ROBUST}/clever.py",
-           "locations[number] = location", "locations[number] = top", f"{CLEVER}::test_the_score_uses_the_end_point_and_not_the_largest_norm"),
+           "locations[number] = location", "locations[number] = top", END_POINT),
     # certificates
     Mutant("bounds: inputs of a sum are made unique", f"{LINEAR}/operators.py",
            'return call.add("add", (left, right), call.value)', 'return call.add("add", tuple({left, right}), call.value)',
-           f"{SOUND}::test_what_is_on_the_list_is_bounded_and_holds[double]"),
+           LISTED),
     Mutant("bounds: batch statistics are taken for constants", f"{LINEAR}/operators.py",
-           'if call.arguments.get("training"):', "if False:", f"{SOUND}::test_a_refusal_names_the_layer_also_one_left_in_training_mode"),
+           'if call.arguments.get("training"):', "if False:", NAMED),
     Mutant("bounds: random draws are believed", f"{LINEAR}/trace.py",
-           'if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):', "if False:", f"{SOUND}::test_a_refusal_names_the_layer_also_one_left_in_training_mode"),
+           'if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):', "if False:", NAMED),
     Mutant("bounds: the graph is not compared", f"{LINEAR}/agreement.py",
-           "if not float(gap.max()) <= EXACT * scale:", "if False:", f"{SOUND}::test_the_graph_is_compared_with_the_model_at_other_points"),
+           "if not float(gap.max()) <= EXACT * scale:", "if False:", ELSEWHERE),
     Mutant("bounds: batches are not compared", f"{LINEAR}/agreement.py",
-           "if not float(gap.max()) <= CLOSE * scale:", "if False:", f"{SOUND}::test_traps_are_refused[minus batch mean]"),
+           "if not float(gap.max()) <= CLOSE * scale:", "if False:", BATCH),
     Mutant("bounds: values may be read out", f"{LINEAR}/recording.py",
            "if (name in READS or func in RAW) and any(map(_moves, args)):", "if False:", UNSEEN),
     Mutant("bounds: state is not looked at", f"{LINEAR}/agreement.py",
@@ -175,10 +190,10 @@ MUTANTS = (
     Mutant("bounds: the chord above a ReLU without its offset", f"{LINEAR}/relax.py",
            "-high * low / width", "0 * low", FAST_BOUNDS),
     Mutant("bounds: half-widths go through weights with their signs", f"{LINEAR}/operators.py",
-           "positive = {weights: call.arguments[weights].abs()}", "positive = {weights: call.arguments[weights]}", f"{SOUND}::test_what_is_on_the_list_is_bounded_and_holds[conv]"),
+           "positive = {weights: call.arguments[weights].abs()}", "positive = {weights: call.arguments[weights]}", CONV),
     Mutant("bounds: an l2 ball measured in l1", f"{LINEAR}/bounds.py",
            '"l2": "l2", "linf"', '"l2": "linf", "linf"', EXACT),
-    Mutant("certify: no room for rounding", f"{LINEAR}/certify.py", "eps * (1 + SLACK) + TINY", "eps", f"{SOUND}::test_exact_certificates_are_not_broken_at_their_very_edge"),
+    Mutant("certify: no room for rounding", f"{LINEAR}/certify.py", "eps * (1 + SLACK) + TINY", "eps", EDGE),
 )  # fmt: skip
 
 

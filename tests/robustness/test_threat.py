@@ -81,7 +81,7 @@ def test_l1_projection_is_the_solution_of_the_quadratic_program():
     """Against an independent solver (SLSQP on d = up - down), box and ball both active."""
     from scipy.optimize import minimize
 
-    rng = np.random.default_rng(0)
+    rng, exactly = np.random.default_rng(0), {"maxiter": 500, "ftol": 1e-12}
     for _ in range(5):
         x0, wanted = rng.random(6), rng.random(6) * 3 - 1
         low, high = -x0, 1 - x0
@@ -94,7 +94,7 @@ def test_l1_projection_is_the_solution_of_the_quadratic_program():
             {"type": "ineq", "fun": lambda z, high=high: high - (z[:6] - z[6:])},
             {"type": "ineq", "fun": lambda z, low=low: (z[:6] - z[6:]) - low},
         ]
-        solved = minimize(far, np.zeros(12), bounds=[(0, None)] * 12, constraints=limits, options={"maxiter": 500, "ftol": 1e-12}).x
+        solved = minimize(far, np.zeros(12), bounds=[(0, None)] * 12, constraints=limits, options=exactly).x
         tensors = torch.tensor(x0)[None], torch.tensor(wanted)[None]
         found = Threat("l1", 0.8).project(*tensors)[0].numpy() - x0
         assert np.allclose(found, solved[:6] - solved[6:], atol=1e-4)

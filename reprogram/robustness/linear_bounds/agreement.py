@@ -21,6 +21,7 @@ Model = Callable[[Tensor], Tensor]
 POINTS = 8
 EXACT = 1e-6  # largest difference in float64, as a share of the largest logit
 CLOSE = 1e-4  # the same in the model's own precision
+SMALL = 4096  # inputs of so many values are compared in a batch of 64 too
 ROOM = 8.0  # the largest difference in the ball may be this many times the largest that was seen
 
 
@@ -82,8 +83,10 @@ class Agreement:
         tries = [(batch, True)] if quick else [(batch, True), (batch, False)]
         if batch.ndim == 4 and not quick:
             tries.append((batch.contiguous(memory_format=torch.channels_last), True))
+        if not quick and batch[0].numel() <= SMALL:
+            tries.append((batch.repeat(8, *[1] * (batch.ndim - 1)), True))  # the batches that attacks ask in
         found = [self._batched(self.own, x, gradient) for x, gradient in tries]
-        return [answers for answers in found if answers is not None]
+        return [part for answers in found if answers is not None for part in answers.split(len(points))]
 
     def _batched(self, model: Model, batch: Tensor, gradient: bool) -> Tensor | None:
         """None where the model takes one input at a time: nobody can ask it for a batch either."""
