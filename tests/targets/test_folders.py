@@ -189,6 +189,7 @@ def test_sixteen_bit_files_of_fewer_bits_are_not_black(tmp_path, bits, white):
         (tmp_path / name).mkdir()
         for i in range(5):
             values = rng.uniform(level - 0.1, level + 0.1, (8, 8)) * (2**bits - 1)
+            values[0, 0] = 2**bits - 1 if i == 0 else values[0, 0]  # white itself
             Image.fromarray(values.astype(np.uint16)).save(tmp_path / name / f"{i}.png")
     task = image_folder(str(tmp_path), shots=None)
     means = [task.train.images[task.train.labels == c].mean() / 255 for c in (0, 1)]

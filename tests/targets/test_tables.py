@@ -157,6 +157,18 @@ def test_bounds_are_trained_on_beyond_them_and_never_tested_on():
         assert value <= -4.5 if written[row].startswith("<") else value == float(written[row])
 
 
+def test_of_several_bounds_the_tightest_and_a_value_before_any():
+    from reprogram.targets.merging import merge
+    from reprogram.targets.tables import Labels
+
+    values = np.array([[-4.0], [-5.0], [9.0], [7.0], [-2.0], [1.5], [-3.0], [3.0]])
+    sides = np.array([[-1], [-1], [1], [1], [-1], [0], [-1], [1]], dtype=np.int8)
+    labels = Labels("regression", ("y",), values, np.zeros(8, dtype=bool), sides)
+    kept, left, _ = merge(list("aabbccdd"), labels, list(range(2, 10)), "auto")
+    assert kept == [0, 2, 4] and left.values[:, 0].tolist() == [-5.0, 9.0, 1.5]
+    assert left.sides is not None and left.sides[:, 0].tolist() == [-1, 1, 0]  # d: bounds on both sides say nothing
+
+
 def test_estimates_beyond_a_bound_are_nearer_to_the_truth_than_the_bound():
     rng = np.random.default_rng(0)
     texts = [f"{i}" for i in range(120)]
