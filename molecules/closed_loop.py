@@ -28,6 +28,7 @@ from molecules.starts import zinc_file
 from molecules.targets import molecules_csv
 from molecules.tasks import hold_recipe
 from molecules.workers import Workers
+from reprogram.applicability.base import Applicability
 from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
@@ -127,6 +128,7 @@ def learn(context: Run, target: TargetTask) -> list[ReprogrammedModel]:
         )  # fmt: skip
         rows = np.sort(rng.permutation(len(target.train))[: max(2, round(0.8 * len(target.train)))])
         fit(model, target.train.subset(rows), Training(epochs=0), seed=context.seed + member)
+        model.applicability = Applicability.of(model, target.train, target.train_rows)
         folder = save_pretrained(model, context.dir / "program" / f"member_{member + 1}")
         write_atomically(folder / KNOWN, known)
         models.append(model)

@@ -30,6 +30,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor
 
+from reprogram.applicability.base import Applicability, measure_for
 from reprogram.errors import DataError, ReprogramError, nearest
 from reprogram.estimator_inputs import Given, ReadInputs, given, read_images, read_strings
 from reprogram.interfaces import Examples, InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
@@ -132,6 +133,8 @@ class _Reprogrammed(BaseEstimator):
             self.history_ = fit(model, examples, training, int(self.random_state or 0))
             for note in self.history_.notes:
                 warnings.warn(note, UserWarning, stacklevel=3)
+            if not measure_for(info.kind).reads_outputs:  # costs no further pass of the source
+                model.applicability = Applicability.of(model, examples)
         except ReprogramError as error:
             raise ValueError(_sentence(error)) from error
         self.model_ = model

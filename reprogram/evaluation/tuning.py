@@ -66,8 +66,8 @@ def choose(makes: Sequence[Make], features: Any, labels: np.ndarray, columns: in
         factors.append(factor)
     best = _better(np.stack(errors)) if errors else 0
     model = _fit(makes[best](), features, labels)
-    error = float(np.nanmean(errors[best])) if errors else float("nan")
-    return Tuned(model, error, best, factors[best] if factors else 1.0, columns)
+    reached = float(np.nanmean(errors[best])) if errors else float("nan")
+    return Tuned(model, reached, best, factors[best] if factors else 1.0, columns)
 
 
 def _better(errors: np.ndarray) -> int:

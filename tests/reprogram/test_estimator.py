@@ -272,6 +272,7 @@ def test_molecules_columns_and_bad_smiles(language):
 
     model = chemist(language)
     assert model.model_.target.kind == "molecule"
+    assert model.model_.applicability.nearest(["CCO"]).example.tolist() == [0]
     want = model.predict_proba(SMILES)
     mols = [Chem.MolFromSmiles(s) for s in SMILES]
     for asked in (mols, [*mols[:3], *SMILES[3:]], pd.Series(SMILES), np.array(SMILES), pd.DataFrame({"s": SMILES})):
@@ -321,6 +322,7 @@ def test_what_is_fitted_survives_pickling_joblib_cloudpickle_and_copying(tiny, l
             copy.deepcopy(model),
         ):
             assert np.array_equal(other.predict_proba(asked), want)
+            assert (other.model_.applicability is None) == (model.model_.applicability is None)
         assert not hasattr(clone(model), "model_")
     assert np.array_equal(pickle.loads(pickle.dumps(clone(model))).fit(SMILES, [0, 1] * 4).predict_proba(SMILES), want)
 
