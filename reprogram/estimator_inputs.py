@@ -22,9 +22,6 @@ from reprogram.interfaces import InputTransformation
 from reprogram.targets.arrays import as_images
 from reprogram.targets.images import Header, Shape, common_shape, read_header, read_image
 
-CHANNELS = (1, 3)
-PALEST = 1.0
-
 
 @dataclass
 class Given:
@@ -257,4 +254,4 @@ def _shaped(image: np.ndarray, shape: Shape) -> np.ndarray:
     part = F.interpolate(part, (shape.height, shape.width), mode="bilinear", antialias=True, align_corners=False)
     if channels != shape.channels:
         part = part.expand(-1, 3, -1, -1) if channels == 1 else part.mean(1, keepdim=True)
-    return part[0].clamp(0.0, PALEST).contiguous().numpy()
+    return part[0].clamp(0.0, 1.0).contiguous().numpy()

@@ -263,18 +263,15 @@ class Method(nn.Module):
 
 @dataclass(eq=False)
 class InputTransformation(Method, ABC):
-    """Maps a target batch to one or several source inputs (views).
+    """Maps a target batch to one or several source inputs (views)."""
 
-    reads: the kind of target that it is made for (``molecule``); None for whatever the source reads.
-    """
-
-    reads: ClassVar[str | None] = None
+    reads: ClassVar[str | None] = None  # the kind of target that it is made for; None: whatever the source reads
 
     def read(self, item: Any) -> Any:
         """One string of a user's list as :meth:`forward` takes it. Raises DataError with the reason."""
         if isinstance(item, str):
             return str(item)
-        shown = repr(item) if item is None or isinstance(item, float | int) else f"of type {type(item).__name__}"
+        shown = repr(item) if item is None or isinstance(item, float) else type(item).__name__
         raise DataError(f"it is no string, but {shown}")
 
     group: ClassVar[str] = "input."

@@ -144,10 +144,6 @@ class _Search:
         self.validation = found.validation
         return found
 
-    def folds_scored(self, names: list[str]) -> int:
-        """How many folds the clock allowed."""
-        return max(len(self.scored[name]) for name in names)
-
     def union_of_taps(self, listed: list[Candidate]) -> list[tuple[Tap, ...]]:
         """Every pass of a source reads what any candidate wants of it, so that all share it."""
         wanted: list[dict[Tap, None]] = [{} for _ in self.sources]
@@ -347,10 +343,9 @@ class _Search:
         if rule.preferred[taken] and errors.mean(1).argmin() != taken:
             self.rows[winner]["why"] = "does best on targets of this kind, and no other was clearly better on this one"
         self.rows[winner]["status"] = "chosen"
-        fewer = own_share(self.target.train.labels, self.validation[: self.folds_scored(names)])
+        fewer = own_share(self.target.train.labels, self.validation[: len(self.scored[names[0]])])
         estimate = corrected(errors, predicted[:, seen], labels, metric, rule, self.context.seed, fewer=fewer)
-        candidate = by_name[winner]
-        model = self.refit(candidate)
+        model = self.refit(candidate := by_name[winner])
         rows = [{"candidate": name} | row for name, row in self.rows.items()]
         self.notes += dict.fromkeys(n for key in candidate.keys() for n in self.reading.get(key, ()))  # noqa: SIM118
         seconds = time.monotonic() - self.started

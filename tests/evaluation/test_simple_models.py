@@ -173,3 +173,16 @@ def test_the_default_is_left_on_evidence_only():
     assert lucky.count(0) > 30
     assert _better(np.stack([np.ones(40), np.full(40, 0.9)]) + rng.normal(0, 0.01, (2, 40))) == 1
     assert _better(np.array([[1.0, np.nan, 1.0], [0.5, 0.5, 0.6]])) == 1
+
+
+def test_answers_are_on_the_sharpness_that_fits_the_labels():
+    """Cosines alone would call nothing surer than 0.9."""
+    rng = np.random.default_rng(0)
+    labels, known = np.arange(60) % 2, np.arange(400) % 2
+    make = lambda y, s: np.where(y[:, None] == 1, 1.0, -1.0) * np.eye(6)[0] + s * rng.normal(size=(len(y), 6))  # noqa: E731
+    clear, vague = (
+        fit_predict("nearest_centroid", make(labels, s), labels, make(known, s), info("classification", ("a", "b")))
+        for s in (0.2, 2.0)
+    )
+    assert clear.max(1).mean() > 0.97
+    assert abs(vague.max(1).mean() - (vague.argmax(1) == known).mean()) < 0.15
