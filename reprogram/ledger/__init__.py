@@ -10,7 +10,8 @@ and a deterministic caller that starts over sees the same answers and the same c
 from reprogram.ledger.book import Book, Call, Lines, NamedRows, Rows
 from reprogram.ledger.budget import EVALUATION, TRAINING, Budget
 from reprogram.ledger.database import AnswerStore
-from reprogram.ledger.ledger import Charge, Failed, Ledger, Refused, content_key
+from reprogram.ledger.ledger import Charge, Ledger
+from reprogram.ledger.outcomes import Failed, Refused, content_key
 
 __all__ = [
     "EVALUATION",

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import math
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from reprogram.errors import BudgetSpent, DataError, ReprogramError, SourceError
 from reprogram.ledger.book import ANSWERED, NOT_BILLED, Book, Call, Lines, Rows
 from reprogram.ledger.budget import TRAINING, Budget
 from reprogram.ledger.database import AnswerStore
-
-Chunk = list[tuple[str, Any]]  # keys and items that are sent together
-
-
-@dataclass
-class Failed:
-    """An item without an answer, and why."""
-
-    reason: str
-
-
-class Refused(Exception):
-    """The service refused these items and billed nothing for them; its text says why."""
+from reprogram.ledger.outcomes import Chunk, Failed, Reply, checked, reason
 
 
 class Charge:
@@ -65,16 +49,6 @@ class Charge:
     def answered(self) -> list[int]:
         """The attempt that the answers are of."""
         return [self.number] if self.number is not None and self.replied_to else []
-
-
-@dataclass
-class Reply:
-    """What came of a request: the items that have an outcome, the attempts that were answered, and what ended it."""
-
-    chunk: Chunk = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)
-    sends: list[int] = field(default_factory=list)
-    error: BaseException | None = None
 
 
 class Ledger:
@@ -341,8 +315,8 @@ class Ledger:
         except Exception as error:
             if len(chunk) > 1:
                 return self._one_by_one(chunk, kind)
-            return Reply(chunk, [Failed(_reason(error))], charge.answered())
-        return Reply(chunk, [_checked(answer) for answer in answers], charge.answered())
+            return Reply(chunk, [Failed(reason(error))], charge.answered())
+        return Reply(chunk, [checked(answer) for answer in answers], charge.answered())
 
     def _one_by_one(self, chunk: Chunk, kind: str) -> Reply:
         """So that a bad item is lost alone. Where a service has no answer to any of them, it is not the items."""
@@ -356,8 +330,8 @@ class Ledger:
             if one.error:
                 return whole
         if self.metered and all(isinstance(answer, Failed) for answer in whole.answers):
-            reason = whole.answers[0].reason
-            return Reply(error=SourceError(f"None of {len(chunk)} inputs that were sent has an answer: {reason}."))
+            why = whole.answers[0].reason
+            return Reply(error=SourceError(f"None of {len(chunk)} inputs that were sent has an answer: {why}."))
         return whole
 
     def _timed(self, items: list[Any]) -> Iterable[Any]:
@@ -413,24 +387,3 @@ class Ledger:
             self.book.ballast.drop()
             self.book.keep(calls, sends)
             self._full = os.strerror(error.errno)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _checked(answer: Any) -> Any:
-    """An exception, NaN or infinity as ``Failed``; everything else as it is."""
-    if isinstance(answer, Exception):
-        return Failed(_reason(answer))
-    values = answer.values() if isinstance(answer, Mapping) else [answer]
-    for value in values:
-        if isinstance(value, float | np.floating | np.ndarray) and not np.isfinite(value).all():
-            return Failed(f"the answer is {'NaN' if np.isnan(value).any() else 'infinite'}")
-    return answer
-
-
-def content_key(array: Any) -> str:
-    """SHA-256 of an array's type, shape and bytes: the key of an image."""
-    raw = np.ascontiguousarray(array)
-    return hashlib.sha256(f"{raw.dtype}{raw.shape}".encode() + raw.tobytes()).hexdigest()
