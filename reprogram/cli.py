@@ -176,6 +176,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
         if isinstance(error, OSError) and error.errno is None and not known and not isinstance(error, HydraException):
             return unforeseen(error)
         text = " ".join(str(known).split()) if known else sentence(error)
+        text = re.sub(r"\S{161,}", lambda found: f"{found[0][:100]}…{found[0][-20:]}", text)  # nobody reads 3,000 letters
         text = redact(text)
         print(f"error: {text}{'' if text.endswith(('.', '?')) else '.'}", file=sys.stderr)
         return known.exit_code if known else DataError.exit_code

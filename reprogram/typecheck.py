@@ -89,7 +89,7 @@ def check_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
 
 def refusal(key: str, value: Any, hint: Any) -> str:
     """Why ``value`` cannot be what ``key`` is declared as, in a sentence; empty where it can be."""
-    if not can_be_checked(hint) or matches(value, hint):
+    if can_be(value, hint):
         return ""
     shown = "null" if value is None else repr(value) if value == "" else str(value)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
@@ -97,6 +97,20 @@ def refusal(key: str, value: Any, hint: Any) -> str:
     if limits:
         return f"{key}={shown} must be {' or '.join(limit[1].broken_by(value) for limit in limits)}."
     return f"{key}={shown} is not possible; allowed: {readable(hint)}."
+
+
+def can_be(value: Any, hint: Any) -> bool:
+    """As :func:`matches`; where a class of our own is wanted, what a configuration makes it from (``_target_``) can be it."""
+    if can_be_checked(hint):
+        return matches(value, hint)
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(can_be(value, option) for option in get_args(hint))
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, list | tuple)
+    if origin in (dict, Mapping) or is_dataclass(hint):
+        return isinstance(value, dict)
+    return not isinstance(hint, type) or (isinstance(value, dict) and "_target_" in value)
 
 
 def has_range(hint: Any) -> bool:

@@ -25,7 +25,7 @@ class DecoderPrompt(InputTransformation):
     The offset [D] starts at 0. The view is ``{"text": strings, "slots": [P, D], "offset": [D]}``.
     """
 
-    slots: Annotated[int, Range(1, 10_000)] = 8
+    slots: Annotated[int, Range(0, 10_000)] = 8
     spread: NotNegative = 0.02
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
