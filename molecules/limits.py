@@ -38,10 +38,10 @@ class Limits(Checked):
 
     similarity: Share | None = None
     fingerprint: str = "ecfp4"
-    keep: Sequence[NotEmpty] = ()
-    forbid: Sequence[NotEmpty] = ()
+    keep: NotEmpty | Sequence[NotEmpty] = ()
+    forbid: NotEmpty | Sequence[NotEmpty] = ()
     scaffold: NotEmpty | None = None
-    alerts: Sequence[str] = ()
+    alerts: str | Sequence[str] = ()
     lipinski: Annotated[int, Range(0, 4)] | None = None
     sa: Annotated[float, Range(1, 10)] | None = None
     mw: Sequence[float | None] | None = None

@@ -81,7 +81,7 @@ class File(Source):
 class Given(Source):
     """SMILES written in the configuration."""
 
-    smiles: Annotated[Sequence[str], Length()]
+    smiles: NotEmpty | Annotated[Sequence[str], Length()]
 
     def read(self, rng: np.random.Generator) -> Starts:
         texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)

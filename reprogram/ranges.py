@@ -30,7 +30,7 @@ class Range:
     def broken_by(self, value: Any) -> str:
         """What ``value`` is not, for the end of "… must be": both ends where they are near, else the one it passed."""
         if self.low > -FAR and self.high < FAR:
-            return f"above {self.low:g} and at most {self.high:g}" if self.open else f"from {self.low:g} to {self.high:g}"
+            return f"above {self.low:g} and at most {self.high:g}" if self.open else f"between {self.low:g} and {self.high:g}"
         if value > self.high:
             return f"at most {self.high:g}"
         return f"above {self.low:g}" if self.open else "0 or more" if self.low == 0 else f"at least {self.low:g}"

@@ -96,7 +96,26 @@ def refusal(key: str, value: Any, hint: Any) -> str:
     limits = [limit for limit in _limits(hint) if matches(value, limit[0])]
     if limits:
         return f"{key}={shown} must be {' or '.join(limit[1].broken_by(value) for limit in limits)}."
+    for item, inner in _items(value, hint):
+        if broken := [limit for base, limit in _limits(inner) if matches(item, base) and not limit.holds(item)]:
+            return f"{key}={shown}: {item} must be {broken[0].broken_by(item)}."
     return f"{key}={shown} is not possible; allowed: {readable(hint)}."
+
+
+def _items(value: Any, hint: Any) -> list[tuple[Any, Any]]:
+    """(item, its type) of a list or mapping."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return [pair for option in inner for pair in _items(value, option)]
+    if origin is Annotated:
+        return _items(value, inner[0])
+    if isinstance(value, dict) and origin in (dict, Mapping) and inner:
+        return [(item, inner[1]) for item in value.values()]
+    if not isinstance(value, list | tuple) or origin not in (list, tuple, Sequence) or not inner:
+        return []
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return [pair for item, kind in zip(value, inner) for pair in [(item, kind), *_items(item, kind)]]
+    return [pair for item in value for pair in [(item, inner[0]), *_items(item, inner[0])]]
 
 
 def can_be(value: Any, hint: Any) -> bool:
@@ -108,7 +127,7 @@ def can_be(value: Any, hint: Any) -> bool:
         return any(can_be(value, option) for option in get_args(hint))
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple)
-    if origin in (dict, Mapping) or is_dataclass(hint):
+    if origin in (dict, Mapping):
         return isinstance(value, dict)
     return not isinstance(hint, type) or (isinstance(value, dict) and "_target_" in value)
 

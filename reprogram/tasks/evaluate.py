@@ -47,6 +47,7 @@ def run(config: DictConfig) -> None:
     found.verdict = verdict(found, kept, target, str(config.program))
     describe(context.result, model, target, History())
     context.result.data |= found.to_json() | {"kept": {"folder": str(config.program), "metrics": kept["metrics"]}}
+    context.result.data.setdefault("robustness", {}).setdefault("rows", [])  # promised, also where none was asked for
     for hook in hooks:
         hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)

@@ -65,6 +65,7 @@ def run(config: DictConfig) -> float | None:
         describe(context.result, model, target, program.history)
         context.result.data |= found.to_json() | {"mapping": mapping}
         save_pretrained(model, context.dir / "program", found.metrics)
+        context.result.data.setdefault("robustness", {}).setdefault("rows", [])  # promised, also where none was asked for
         for hook in hooks:
             hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)

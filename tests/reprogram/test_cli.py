@@ -32,7 +32,25 @@ MISTAKES = {
     ("seed=-1",): "seed=-1 must be 0 or more.",
     ("target.shots=many",): "target.shots=many is not possible; allowed: int or null.",
     ("target=digits", "target.shots=0"): "target.shots=0 must be at least 1.",
-    ("target=digits", "target.shots=900"): "target.shots=900 asks for more examples than class",
+    ("robustness=1",): "robustness=1 is not a choice; write the name of one: allowed: full, none, quick",
+    ("source=false",): "source=false is not a choice",
+    ("training=[1,2]",): "training=[1,2] is not a choice",
+    ("task=null",): "task=null is not a choice",
+    ("run_dir=",): "run_dir='' must be a value, not an empty one.",
+    ("program=abc",): "program=abc is not possible; allowed: auto.",
+    ("training.optimiser.weight_decay=nan",): "training.optimiser.weight_decay=nan is not possible; allowed: number.",
+    ("training.checkpoint_seconds=nan",): "training.checkpoint_seconds=nan is not possible",
+    ("training.patience=-3",): "training.patience=-3 must be 0 or more.",
+    ("training.resolutions=[[0.5,-3]]",): "-3 must be at least 1.",
+    ("training.augment=[0]",): "training.augment=[0] is not possible; allowed: Affine or null.",
+    ("robustness=full", "robustness.pgd=-7"): "robustness.pgd=-7 must be at least 1.",
+    ("robustness=full", "robustness.pdg=7"): "did you mean 'pgd'?",
+    ("robustness.threats.linf=0.1",): "robustness has settings but nothing is chosen; add robustness=NAME",
+    ("robustness=quick", "robustness.depth=full"): "write robustness=full.",
+    ("inspection=quick", "inspection.search.goal=2"): "inspection.search.goal=2 must be above 0 and at most 1.",
+    ("task=strengthen", "task.eps=0"): "task.eps=0 must be above 0.",
+    ("task=design", "budget=-1"): "budget=-1 must be 0 or more.",
+    ("+task.colour=1",): "There is no option 'task.colour'",
     ("device=abacus",): "device=abacus is unknown; allowed: auto, cpu, cuda",
     ("source=huggingface", "source.name=/nowhere"): "source.name=/nowhere is not a model folder",
 }
@@ -72,9 +90,54 @@ def test_a_number_as_a_folder_name_is_text(typed, tiny, tmp_path):
     assert typed(*tiny, "target.root=2024")[0] == 0
 
 
+def test_a_number_for_the_run_folder_is_its_name(typed, tiny, tmp_path):
+    assert typed(*tiny, "run_dir=7")[0] == 0
+    assert json.loads((tmp_path / "7" / "result.json").read_text())["robustness"] == {"rows": []}
+
+
+def test_an_error_that_nobody_thought_of_is_one_sentence_and_keeps_the_folder(typed, tiny, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("abc")
+
+    monkeypatch.setattr("reprogram.tasks.reprogram.compare", broken)
+    code, stderr = typed(*tiny)
+    assert code == 1 and stderr.count("error: ") == 1 and "Traceback" not in stderr
+    assert "stopped unexpectedly" in stderr and "'abc'" in stderr and "debug=true shows where" in stderr
+    assert (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_every_setting_of_a_depth_stands_in_its_file():
+    """The files repeat what the code declares; neither may move alone."""
+    from reprogram.configuration import load
+    from reprogram.robustness.evaluation import DEPTHS
+
+    for depth, settings in DEPTHS.items():
+        assert load("robustness", depth).settings == settings
+        assert load("inspection", depth).changes == {}
+
+
+def test_every_option_that_takes_free_keys_is_known(tmp_path):
+    """What is declared as a mapping must be open, or no user could add a key to it."""
+    from typing import get_origin
+
+    from hydra.utils import get_object
+    from omegaconf import OmegaConf
+
+    from reprogram.configuration import OPEN, config_folder, options
+    from reprogram.typecheck import signature
+
+    for group in groups():
+        for option in options(group):
+            node = OmegaConf.load(config_folder() / group / f"{option}.yaml")
+            if "_target_" in node:
+                for name, hint in signature(get_object(node._target_)).hints.items():
+                    if getattr(get_origin(hint), "__name__", "") in ("dict", "Mapping"):
+                        assert f"{group}.{name}" in OPEN
+
+
 def test_a_sweep_goes_on_after_a_mistake(typed, tiny, tmp_path):
-    code, stderr = typed("--multirun", "hydra.sweep.dir=sweep", *tiny, "target.shots=2,99,3")
-    assert code == 2 and stderr.count("error: ") == 1 and "target.shots=99 asks for more" in stderr
+    code, stderr = typed("--multirun", "hydra.sweep.dir=sweep", *tiny, "target.shots=2,0,3")
+    assert code == 2 and stderr.count("error: ") == 1 and "target.shots=0 must be at least 1" in stderr
     labels = [json.loads((tmp_path / f"sweep/{i}/result.json").read_text())["target"]["train_labels"] for i in (0, 2)]
     assert labels == [4, 6] and not (tmp_path / "sweep/1/result.json").exists()
 

@@ -169,7 +169,7 @@ def test_a_model_with_one_output_is_refused():
         ({"examples": 0}, "examples=0 must be at least 1"),
         ({"square": -1}, "square=-1"),
         ({"sigma": 0.0}, "sigma"),
-        ({"corruptions": (6,)}, "no severity 6"),
+        ({"corruptions": (6,)}, "6 must be between 1 and 5"),
         ({"curve": (0.0,)}, "curve"),
     ],
 )
