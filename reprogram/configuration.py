@@ -133,9 +133,11 @@ def _check_node(config: DictConfig, path: str, node: dict[str, Any]) -> None:
     from hydra.utils import get_object
 
     try:
-        hints, _, takes_any = signature(get_object(node["_target_"]))
+        hints, required, takes_any = signature(get_object(node["_target_"]))
     except Exception:  # not importable here, or not a Python function: instantiate() says it in words
         return
+    for name in sorted(required - node.keys()):  # taken away with ~
+        raise ConfigError(f"{path}.{name} must be given, as in {path}.{name}=VALUE.")
     for name, value in node.items():
         if name.startswith("_"):
             continue
