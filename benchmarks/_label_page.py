@@ -1,6 +1,7 @@
 def write(page, cells, seeds, choosing):
-    import numpy as np
     from collections import defaultdict
+
+    import numpy as np
     R=defaultdict(list)
     for c in cells:
         R[c['data'],c['pool'],c['arm'],c['budget']].append(c['score'])

@@ -24,11 +24,11 @@ from _label_page import write
 from cached_answers import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
+from reprogram.auto.pool import blend_config
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.labels import choose
 from reprogram.labels.forecast import Evidence
-from reprogram.labels.members import blend_config, choosing_layers
 from reprogram.outputs.blend import Blend
 from reprogram.outputs.ridge_taps import RidgeTaps
 
@@ -46,13 +46,12 @@ class Setting:
         self.data, self.seed, self.pool = data, seed, rest[:pool]
         self.labels, self.truth = data.labels[self.pool], data.labels[self.judges]
         self.pool_outputs, self.judge_outputs = data.outputs(self.pool), data.outputs(self.judges)
-        name, config = blend_config(data.spec, data.info)
-        self.blend = Blend(**config)
+        self.blend = Blend(**blend_config(data.spec, data.info)[1])
         self.blend.build(data.spec, data.info)
         self.blend.observe_pool(self.pool_outputs)
         self.ridge = RidgeTaps(balanced=data.spec.kind != "image")
         self.ridge.build(data.spec, data.info)
-        layers = choosing_layers(data.spec, data.photographs)
+        layers = choose.choosing_layers(data.spec, data.photographs)
         self.points = choose.space(self.pool_outputs, data.spec, data.info, layers)
 
     def fit(self, mapping: OutputMapping, rows: np.ndarray) -> None:

@@ -9,6 +9,7 @@ chosen and never shown as typical; no two chosen inputs are nearly the same.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from reprogram.outputs._space import principal
 COMPONENTS = 16
 NEIGHBOURS = 20  # over which typicality is measured, as in TypiClust
 FAR = 5.0  # median absolute deviations of the log distance to neighbours that set an outlier apart
-ALIKE = 0.1  # of the usual distance between neighbours: nearer is nearly the same input
+ALIKE = 0.1  # of the usual distance to neighbours: nearer is nearly the same input
 MOST_GROUPED = 20_000  # rows that k-means sees; larger pools are thinned evenly and keep their row numbers
 MOST_GROUPS = 500  # TypiClust's own limit: more groups are noise
 
@@ -39,6 +40,17 @@ def space(outputs: Sequence[SourceOutput], spec: SourceSpec, target: TargetInfo,
     sizes = [block.shape[1] for block in reader.blocks(list(outputs))]
     found = principal(values[thinned(len(values), MOST_GROUPED)].split(sizes, 1), COMPONENTS, reader.standard)
     return found(values)
+
+
+def late_layers(spec: SourceSpec) -> list[str]:
+    """The last two stages of an image source on 2x2 grids; empty for other sources and for a model that is only asked."""
+    taps = [tap for tap in spec.taps if tap != "head"]
+    return [f"{tap}@2" for tap in taps[-2:]] if spec.kind == "image" else []
+
+
+def choosing_layers(spec: SourceSpec, photographs: bool) -> list[str]:
+    """Layers of the space to choose in: late ones for photographs, those of ``output=ridge_taps`` (empty) for the rest."""
+    return late_layers(spec) if photographs else []
 
 
 def outliers(points: Tensor) -> np.ndarray:
@@ -115,9 +127,12 @@ def _take(
 def _groups(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(group of each row, centres) of k-means."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     distinct = len(np.unique(points, axis=0))
-    found = KMeans(min(count, distinct), n_init=1, random_state=seed).fit(points)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly equal rows make fewer groups than were asked for
+        found = KMeans(min(count, distinct), n_init=1, random_state=seed).fit(points)
     return found.labels_, found.cluster_centers_.astype(np.float32)
 
 
@@ -138,7 +153,9 @@ def _neighbour_distance(points: Tensor, neighbours: int) -> np.ndarray:
 
 
 def _usual_distance(points: Tensor) -> float:
+    """To the nearest dozens: where every input stands twice, the nearest one is its double."""
     if len(points) < 2:
         return 0.0
     sample = points[thinned(len(points), 1000)]
-    return float(nearest(sample, points, 2)[0][:, -1].sqrt().median())
+    squares, _ = nearest(sample, points, min(NEIGHBOURS + 1, len(points)))
+    return float(squares[:, 1:].sqrt().mean(1).median())
