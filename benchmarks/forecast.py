@@ -75,7 +75,7 @@ def summary(cells: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(cells: list[dict[str, Any]]) -> str:
+def page(cells: list[dict[str, Any]], planned: int) -> str:
     fresh = [c for c in cells if c["set"] not in SHAPED]
     found = summary(fresh)
     level = fresh[0]["level"] if fresh else 0.95
@@ -83,7 +83,7 @@ def page(cells: list[dict[str, Any]]) -> str:
         "The forecast is made from the training labels alone; then the program is asked about the test examples, once. The",
         "sets are docstrings (which part of a package is described, or how long the description is), molecules and peptides",
         f"inside installed packages, with MiniLM as the source and seeds from {FIRST_SEED} on. None of them had a part in",
-        "choosing the candidates, the rule or the corrections.",
+        f"choosing the candidates, the rule or the corrections. {len(fresh)} of {planned} planned cells are finished.",
         "",
         f"- The {level:.0%} interval held the test value in {found['held']} of {found['cells']} cells ({found['coverage']:.0%}).",
     ]
@@ -145,12 +145,13 @@ def main() -> None:
             flush=True,
         )
     done.sort(key=lambda c: (c["set"], c["labels"], c["seed"]))
-    print(page(done))
+    text = page(done, len([s for s in names() if s not in SHAPED]) * len(arguments.labels) * arguments.seeds)
+    print(text)
     if arguments.out:
         command = (
             f"python benchmarks/forecast.py --labels {' '.join(map(str, arguments.labels))} --seeds {arguments.seeds}"
         )
-        write_page(arguments.out, "The forecast of `program=auto`", f"{command} --test {arguments.test}", page(done))
+        write_page(arguments.out, "The forecast of `program=auto`", f"{command} --test {arguments.test}", text)
     fresh = [c for c in done if c["set"] not in SHAPED]
     seeds = sorted({c["seed"] for c in fresh})
     print(json.dumps(summary(fresh) | {"seeds": seeds, "versions": versions("torch", "transformers", "scikit-learn")}))
