@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprogram.auto.candidates import Candidate, candidates, make_input, make_output
+from reprogram.auto.candidates import make_input, make_output
 from reprogram.auto.choose import Auto, choose, main_metric
 from reprogram.auto.crossval import learn
 from reprogram.evaluation.compare import compare
 from reprogram.evaluation.features import CachedSource, shared_answers, source_outputs
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, Tap, TargetTask, to_tensor_labels
+from reprogram.modalities import Candidate, modality
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
 from reprogram.training.loop import Training
@@ -79,8 +80,7 @@ def cell(source: SourceModel, task: TargetTask, seed: int, minutes: float) -> di
         found = choose([source], task, Auto(minutes=minutes), Run(Path(folder), seed, Result("auto", seed)))
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
     scores = {}
-    shape = task.info.input_shape
-    listed = candidates(source.spec, task.info, photographs=shape is not None and shape[0] == 3)
+    listed = modality(task.info.kind).candidates(source.spec, task.info)
     read_test(source, task, listed)
     for candidate in listed:
         reader = make_input(candidate.input)

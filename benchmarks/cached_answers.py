@@ -15,8 +15,8 @@ from torch import Tensor
 
 from reprogram.inputs.views import Views
 from reprogram.interfaces import Examples, SourceModel, SourceOutput, Tap, TargetInfo
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
-from reprogram.outputs.ridge_taps import default_layers
 from reprogram.progress import progress
 
 View = tuple[int, str]  # side in pixels; plain, mirrored or inverted
@@ -27,7 +27,7 @@ class Answers:
 
     def __init__(self, source: SourceModel, folder: Path) -> None:
         self.source, self.folder = source, folder
-        self.taps = tuple(Tap(*layer.split("@")) for layer in default_layers(source.spec))
+        self.taps = tuple(Tap(*layer.split("@")) for layer in modality(source.spec.kind).default_layers(source.spec))
         self.known: dict[View, dict[str, int]] = {}
         self.values: dict[View, Tensor] = {}
         self.sizes: list[int] = []

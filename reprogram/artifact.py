@@ -28,7 +28,8 @@ from reprogram import __version__
 from reprogram.errors import ArtifactError, ReprogramError, nearest
 from reprogram.files import read_bytes, read_json
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
-from reprogram.registry import find, names
+from reprogram.modalities import known
+from reprogram.registry import find, name_of
 from reprogram.result import finite, write_atomically
 from reprogram.typecheck import check_arguments
 
@@ -68,8 +69,8 @@ def save_pretrained(
         "source": {"name": model.source.name, "fingerprint": model.source.fingerprint()}
         | (model.source.origin() or {"loader": None, "options": {}}),
         "target": model.target.to_json(),
-        "input": _describe(model.input, "reprogram.inputs", InputTransformation),
-        "output": _describe(model.output, "reprogram.outputs", OutputMapping),
+        "input": _describe(model.input, "reprogram.inputs"),
+        "output": _describe(model.output, "reprogram.outputs"),
         "metrics": finite(metrics or {}),
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     } | ({"applicability": known.to_json()} if known is not None else {})
@@ -196,13 +197,14 @@ def model_card(description: dict[str, Any]) -> str:
     )
 
 
-def _describe(method: Method, package: str, base: type) -> dict[str, Any]:
-    if method.name not in names(package) or find(package, method.name, base) is not type(method):
+def _describe(method: Method, package: str) -> dict[str, Any]:
+    name = name_of(package, type(method))
+    if name is None:
         raise ArtifactError(
-            f"{type(method).__module__}.{type(method).__name__} cannot be kept in a program: "
-            f"methods are found again by their file name in {package}."
+            f"{type(method).__module__}.{type(method).__name__} cannot be kept in a program: methods are found again by "
+            f"their file name in {package}, or by an entry point '{package}' of the package that brings them."
         )
-    return {"name": method.name, "config": method.config()}
+    return {"name": name, "config": method.config()}
 
 
 def _locate(folder_or_hub_id: str | Path) -> Path:
@@ -293,7 +295,7 @@ def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
     if len(set(data["classes"])) != len(data["classes"]):
         raise ArtifactError(f"{where}: 'classes' has a name twice.")
     for key, allowed in (
-        ("kind", ("image", "text", "sequence", "molecule")),
+        ("kind", tuple(known())),
         ("problem", ("classification", "multilabel", "regression")),
     ):
         if data[key] not in allowed:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from reprogram.errors import DataError
 from reprogram.fingerprint import of_tensors, with_settings
 from reprogram.plain import is_json, plain
+from reprogram.registry import name_of
 from reprogram.typecheck import check_call
 
 
@@ -152,9 +153,8 @@ class SourceModel(nn.Module, ABC):
         None where it cannot be told in JSON, as for a module handed over from Python, or must not be told, as for a
         service that would be asked; loading then asks for the source.
         """
-        package, _, loader = type(self).__module__.rpartition(".")
-        options = plain(self.options)
-        tellable = self.named_in_programs and package == "reprogram.sources" and is_json(options)
+        loader, options = name_of("reprogram.sources", type(self)), plain(self.options)
+        tellable = self.named_in_programs and loader is not None and is_json(options)
         return {"loader": loader, "options": options} if tellable else None
 
     @abstractmethod
@@ -299,6 +299,24 @@ class InputTransformation(Method, ABC):
         A program that reads them beside the frozen model is a *hybrid*. The default has none.
         """
         return {}
+
+    def work(self) -> float:
+        """Cost of one example's pass through the source, in units that only passes of one source share."""
+        return 1.0
+
+    @classmethod
+    def merge(cls, configs: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[list[int]]] | None:
+        """Options whose views hold those of all ``configs``, and which of its views each of them reads (empty: all).
+
+        None where that cannot be; the default merges equal options only.
+        """
+        same = all(config == configs[0] for config in configs)
+        return (configs[0], [[] for _ in configs]) if same else None
+
+    @classmethod
+    def passes(cls, config: dict[str, Any]) -> list[dict[str, Any]]:
+        """Options of inputs whose views, in this order, are those of ``config``: passes that programs can share."""
+        return [config]
 
 
 @dataclass(eq=False)

@@ -1,50 +1,88 @@
-"""Methods by name: the name of a method is the name of its file. A new file is found; nothing is registered by hand."""
+"""Methods by name. A method is found by its file, or by the entry point with which another package declares it.
+
+Inside the toolkit the name of a method is the name of its file: a new file is found, nothing is listed by hand. Another
+package declares its methods in its ``pyproject.toml``, one group a folder of the toolkit, and they are configured, kept
+in programs and loaded again like the toolkit's own::
+
+    [project.entry-points."reprogram.inputs"]
+    smiles = "molecules.inputs.smiles:Smiles"
+
+    [project.entry-points."reprogram.conf"]
+    molecules = "molecules.conf"          # a package that holds option files, laid out like conf/
+"""
 
 from __future__ import annotations
 
 import pkgutil
+from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 from reprogram.errors import ConfigError, nearest
 
-DOMAINS = ("molecules",)  # domain packages built on the toolkit, whose methods are ours too; looked up, never imported
-
 
 def names(package: str) -> list[str]:
-    """The methods of a package, e.g. ``names("reprogram.inputs")``, and those that domain packages add to it."""
-    return sorted(_homes(package))
-
-
-def _homes(package: str) -> dict[str, str]:
-    """Method -> the module that defines it."""
-    kind = package.rpartition(".")[2]
-    homes: dict[str, str] = {}
-    for place in (package, *(f"{domain}.{kind}" for domain in DOMAINS)):
-        if place != package and (find_spec(place.partition(".")[0]) is None or find_spec(place) is None):
-            continue
-        for module in pkgutil.iter_modules(import_module(place).__path__):
-            if not module.name.startswith("_") and module.name != "base":
-                homes.setdefault(module.name, f"{place}.{module.name}")
-    return homes
+    """The methods of a package, e.g. ``names("reprogram.inputs")``, and those that other packages declare for it."""
+    return sorted({*_files(package), *_declared(package)})
 
 
 def find(package: str, name: str, base: type) -> type[Any]:
-    """The subclass of ``base`` that file ``name`` of ``package`` defines.
+    """The subclass of ``base`` called ``name``. Raises ConfigError with the nearest name that exists.
 
-    Only files of the package can be named, so a program from a stranger can choose among our methods and nothing else.
+    Only files of the package and declared entry points can be named, so a program from a stranger can choose among
+    installed methods and nothing else.
     """
-    homes = _homes(package)
-    if name not in homes:
-        raise ConfigError(f"{package} has no '{name}'; {nearest(name, homes)}")
-    module = import_module(homes[name])
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
-    ]
-    public = [c for c in found if not c.__name__.startswith("_")]
-    if not public:
+    found = load(package, name, base)
+    if not isinstance(found, type):
         raise ConfigError(f"{package}.{name} is not a method that can be chosen; {nearest('', names(package))}")
-    return public[0]
+    return found
+
+
+def load(package: str, name: str, base: type = object) -> Any:
+    """What ``name`` is: the first public subclass of ``base`` in its file, or what its entry point names.
+
+    An entry point may name a class, an instance of ``base``, or a module that is read like a file of the toolkit.
+    """
+    if name in _files(package):
+        return _first(import_module(f"{package}.{name}"), base)
+    if name not in _declared(package):
+        raise ConfigError(f"{package} has no '{name}'; {nearest(name, names(package))}")
+    point = _declared(package)[name]
+    try:
+        found = point.load()
+    except Exception as error:  # another package's import may raise anything
+        raise ConfigError(f"{package}.{name} of {point.value} cannot be loaded: {error}.") from error
+    if isinstance(found, ModuleType):
+        return _first(found, base)
+    fits = issubclass(found, base) if isinstance(found, type) else isinstance(found, base)
+    return found if fits else None
+
+
+def name_of(package: str, method: type) -> str | None:
+    """The name under which :func:`find` gives ``method`` again; None for a class that nobody declared."""
+    place, _, file = method.__module__.rpartition(".")
+    if place == package and file in _files(package) and load(package, file, method) is method:
+        return file
+    for name, point in _declared(package).items():
+        if point.value.partition(":")[0] == method.__module__ and load(package, name, method) is method:
+            return name
+    return None
+
+
+@cache
+def _files(package: str) -> frozenset[str]:
+    modules = pkgutil.iter_modules(import_module(package).__path__)
+    return frozenset(m.name for m in modules if not m.name.startswith("_") and m.name != "base")
+
+
+@cache
+def _declared(group: str) -> dict[str, EntryPoint]:
+    """Entry points of a group by name; the toolkit's own files go before them."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _first(module: ModuleType, base: type) -> type | None:
+    own = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__]
+    return next((c for c in own if issubclass(c, base) and not c.__name__.startswith("_")), None)

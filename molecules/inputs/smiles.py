@@ -60,6 +60,9 @@ class Smiles(Text):
         if not 1 <= self.spellings <= MOST_SPELLINGS:
             raise ConfigError(f"input.spellings={self.spellings} must be between 1 and {MOST_SPELLINGS}.")
 
+    def work(self) -> float:
+        return super().work() * self.spellings
+
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
         written = [spell(smiles, self.spellings) for smiles in batch]
         if not self.canonical:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from reprogram.auto.bias import Estimate, corrected
-from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
-from reprogram.auto.costs import Atom, PassCosts, check_budget
+from reprogram.auto.candidates import join, make_input, make_output
+from reprogram.auto.costs import PassCosts, check_budget
 from reprogram.auto.crossval import (
     Folds,
     learn,
@@ -23,7 +23,7 @@ from reprogram.auto.crossval import (
     squared_error,
 )
 from reprogram.auto.failures import FAILURES, failed
-from reprogram.auto.race import PROMPTS, SIDE, Forecast, forecast, prompted
+from reprogram.auto.race import Forecast, forecast, prompted
 from reprogram.auto.rule import Rule
 from reprogram.errors import BudgetSpent, ConfigError, SourceError
 from reprogram.evaluation.features import source_outputs
@@ -31,6 +31,8 @@ from reprogram.evaluation.metrics import headline
 from reprogram.full_precision import full_precision
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
+from reprogram.modalities import Candidate, modality
+from reprogram.modalities.base import Named
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.ranges import Checked, Range
@@ -86,6 +88,7 @@ def choose(sources: list[SourceModel], target: TargetTask, settings: Auto, run: 
 class _Search:
     def __init__(self, sources: list[SourceModel], target: TargetTask, settings: Auto, context: Run) -> None:
         self.sources, self.target, self.settings, self.context = sources, target, settings, context
+        self.modality = modality(target.info.kind)
         self.labels = to_tensor_labels(target.train.labels)
         self.started = time.monotonic()
         self.rows: dict[str, dict[str, Any]] = {}
@@ -103,14 +106,11 @@ class _Search:
         return self.settings.minutes * 60 - (time.monotonic() - self.started)
 
     def run(self) -> Choice:
-        shape = self.target.info.input_shape
-        photographs = self.settings.photographs
-        if photographs is None:
-            photographs = shape is not None and shape[0] == 3
+        hints = {"photographs": self.settings.photographs}
         listed = [
             candidate
             for index, source in enumerate(self.sources)
-            for candidate in candidates(source.spec, self.target.info, photographs, index)
+            for candidate in self.modality.candidates(source.spec, self.target.info, index, hints)
         ]
         self.taps = self.union_of_taps(listed)
         folds = self.folds()
@@ -168,7 +168,7 @@ class _Search:
                 self.pool[key] = source_outputs(source, self.target.train, info, reader, self.taps[candidate.source])
         return [output for key in candidate.keys() for output in self.pool[key]]  # noqa: SIM118
 
-    def unread(self, candidate: Candidate) -> dict[str, Atom]:
+    def unread(self, candidate: Candidate) -> dict[str, Named]:
         """The passes of a candidate that no other has made yet."""
         return {k: atom for k, atom in zip(candidate.keys(), candidate.atoms, strict=True) if k not in self.pool}
 
@@ -276,12 +276,12 @@ class _Search:
     def race(self, folds: Folds) -> list[Candidate]:
         """A trained prompt enters only where a few steps of it lower the held-out error."""
         source = self.sources[0]
-        if not self.settings.prompts or source.spec.kind != "image" or not source.differentiable:
+        if not self.settings.prompts or not source.differentiable:
             return []
         entered = []
-        for prompt in PROMPTS:
+        for prompt in self.modality.prompts:
             name = f"trained {prompt[0]}"
-            cost = self.prompt_seconds()
+            cost = self.prompt_seconds(prompt)
             if self.left() < 1.5 * cost:
                 self.cut.add(name)
                 why = f"a trial of about {cost:.0f} s did not fit into the time left"
@@ -303,11 +303,11 @@ class _Search:
                 self.rows[name]["why"] = f"{gain}, but {whole:.0f} s of training did not fit into the time left"
         return entered
 
-    def prompt_seconds(self) -> float:
+    def prompt_seconds(self, prompt: Named) -> float:
         """Five epochs forward and back cost about fifteen passes at the prompt's size, and three more judge it."""
         if self.forecasts:
             return self.forecasts[-1].seconds
-        return 18 * self.passes.expected(0, [("views", {"sizes": [SIDE], "flip": False})]) + 2
+        return 18 * self.passes.expected(0, [prompt]) + 2
 
     def train_prompt(self, prompt: Any, folds: Folds, gain: str) -> Candidate:
         candidate = prompted(prompt)

@@ -8,28 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from reprogram.auto.candidates import Candidate, make_input
+from reprogram.auto.candidates import make_input
 from reprogram.errors import BudgetSpent
 from reprogram.interfaces import InputTransformation, SourceModel, TargetTask
 from reprogram.ledger import EVALUATION
+from reprogram.modalities import Candidate
+from reprogram.modalities.base import Named
 from reprogram.model import READ_AT_ONCE
 
-Atom = tuple[str, dict[str, Any]]  # an input method and its options
-
 SLACK = 1.25  # a pass may be this much slower than those before it
-
-
-def work(atom: Atom) -> float:
-    """Size of a pass in arbitrary units: the pixels that it reads, or the spellings of a string."""
-    options = atom[1]
-    if "sizes" in options:
-        beside = sum(bool(options.get(name)) for name in ("flip", "invert"))
-        return sum(side**2 for side in options["sizes"]) * 2.0**beside
-    return float(options.get("spellings", 1)) * (2.0 if "+" in str(options.get("tokens", "")) else 1.0)
 
 
 @dataclass
@@ -40,17 +30,17 @@ class PassCosts:
     done: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
-    def measured(self, source: int, atom: Atom) -> Iterator[None]:
+    def measured(self, source: int, atom: Named) -> Iterator[None]:
         started = time.monotonic()
         yield
         self.seconds[source] += time.monotonic() - started
-        self.done[source] += work(atom)
+        self.done[source] += make_input(atom).work()
 
-    def expected(self, source: int, atoms: Sequence[Atom]) -> float:
+    def expected(self, source: int, atoms: Sequence[Named]) -> float:
         """Seconds that these passes will take; 0 before the source was measured."""
         if not self.done[source]:
             return 0.0
-        return SLACK * sum(map(work, atoms)) * self.seconds[source] / self.done[source]
+        return SLACK * sum(make_input(atom).work() for atom in atoms) * self.seconds[source] / self.done[source]
 
 
 def check_budget(

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.auto.candidates import Candidate, make_output
+from reprogram.auto.candidates import make_output
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, TargetInfo
+from reprogram.modalities import Candidate
 from reprogram.model import pick
 from reprogram.training import brier
 from reprogram.training.head import fit_head

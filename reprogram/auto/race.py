@@ -14,18 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from reprogram.auto.candidates import Candidate, Config, make_input, make_output
+from reprogram.auto.candidates import make_input, make_output
 from reprogram.auto.crossval import squared_error
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, TargetTask, to_tensor_labels
+from reprogram.modalities import Candidate
+from reprogram.modalities.base import Named
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.loop import Training
-
-PROMPTS: tuple[tuple[str, Config], ...] = (("low_rank", {}), ("full", {}))
-SIDE = 96
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Forecast:
 
 
 def forecast(
-    prompt: tuple[str, Config], source: SourceModel, target: TargetTask, validation: np.ndarray, seed: int, folder: Path
+    prompt: Named, source: SourceModel, target: TargetTask, validation: np.ndarray, seed: int, folder: Path
 ) -> Forecast:
     """Train ``prompt`` for a few epochs on the examples outside ``validation`` [N] bool, under a closed-form mapping."""
     started = time.monotonic()
@@ -53,9 +52,8 @@ def forecast(
     labels = to_tensor_labels(test.labels)
     errors = []
     for epochs in (0, 5):
-        method = (prompt[0], prompt[1] | {"size": SIDE})
         output = make_output(("ridge_taps", {}))
-        model = ReprogrammedModel(source, make_input(method), output, target.info)
+        model = ReprogrammedModel(source, make_input(prompt), output, target.info)
         training = Training(
             epochs=epochs, batch_size=32, augment=Affine(), optimiser=Backpropagation(learning_rate=0.005)
         )
@@ -69,7 +67,6 @@ def forecast(
     return Forecast(prompt[0], float(errors[0].mean()), float(errors[1].mean()), gain, time.monotonic() - started)
 
 
-def prompted(prompt: tuple[str, Config]) -> Candidate:
+def prompted(prompt: Named) -> Candidate:
     """The program of a prompt that is worth training."""
-    method = (prompt[0], prompt[1] | {"size": SIDE})
-    return Candidate(f"trained {prompt[0]}", method, ("ridge_taps", {}), (method,), tags=("trained",))
+    return Candidate(f"trained {prompt[0]}", prompt, ("ridge_taps", {}), (prompt,), tags=("trained",))

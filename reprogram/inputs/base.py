@@ -16,7 +16,10 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.modalities import check_source
 from reprogram.ranges import InputSide
+
+TRAINED_AT = 224  # pixels, where nobody says: most image models
 
 
 def resize(images: Tensor, side: int) -> Tensor:
@@ -51,10 +54,13 @@ class ImageInput(InputTransformation):
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.size is not None and not 8 <= self.size <= 2048:
             raise ConfigError(f"input.size is {self.size}; allowed: 8 to 2048 pixels")
-        if spec.kind != "image":
-            raise ConfigError(f"input={self.name} makes images, but the source reads {spec.kind}")
+        check_source(self.name, "image", spec)
         self.channels = spec.channels
         self.side = self.size or spec.size
+
+    def work(self) -> float:
+        """Pixels read."""
+        return float((self.size or TRAINED_AT) ** 2)
 
     def plain(self, batch: Tensor, side: int | None = None) -> Tensor:
         """Target images as the source reads them, [B, channels, side, side], without any prompt."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
+from reprogram.modalities import check_source
 from reprogram.ranges import NotNegative, Range
 
 
@@ -31,7 +32,8 @@ class DecoderPrompt(InputTransformation):
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.slots < 0:
             raise ConfigError(f"input.slots={self.slots} must be 0 or more.")
-        if spec.kind != "text" or spec.embedding_size is None or spec.vocabulary is not None:
+        check_source(self.name, "text", spec)
+        if spec.embedding_size is None or spec.vocabulary is not None:
             raise ConfigError("input=decoder_prompt needs an encoder-decoder that reads text, such as annalog.")
         generator = torch.Generator().manual_seed(0)
         start = self.spread * torch.randn(self.slots, spec.embedding_size, generator=generator)

@@ -7,6 +7,7 @@ from typing import Any
 
 from reprogram.inputs.base import ImageInput
 from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities import modality
 
 
 @dataclass(eq=False)
@@ -18,7 +19,7 @@ class NoPrompt(ImageInput):
     """
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
-        if spec.kind == "image":
+        if modality(spec.kind).pixels:
             super().build(spec, target)
 
     def forward(self, batch: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import Featuriser, InputTransformation, SourceSpec, Tap, TargetInfo
+from reprogram.modalities import check_source
 from reprogram.notation import SPLITTERS, splitter
 
 
@@ -29,8 +30,7 @@ class Text(InputTransformation):
     known: ClassVar[dict[str, Featuriser]] = {"composition": Composition(string.ascii_uppercase), "kmers": KMers()}
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
-        if spec.kind != "text":
-            raise ConfigError(f"input={self.name} makes strings, but the source reads {spec.kind}")
+        check_source(self.name, "text", spec)
         kinds = self.tokens.split("+")
         for kind in kinds:
             if kind != "own" and kind not in SPLITTERS:
@@ -39,6 +39,10 @@ class Text(InputTransformation):
         for name in self.features:
             if name not in self.known:
                 raise ConfigError(f"input.features has '{name}'; {nearest(name, self.known)}")
+
+    def work(self) -> float:
+        """Strings read."""
+        return float(self.tokens.count("+") + 1)
 
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
         return [[spaced(text, kind) for text in batch] for kind in self.tokens.split("+")]

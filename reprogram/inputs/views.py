@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from torch import Tensor
@@ -37,6 +39,33 @@ class Views(InputTransformation):
             scale.build(spec, target)
             self._scales.append(scale.side)
         self.channels = spec.channels
+
+    def work(self) -> float:
+        """Pixels read."""
+        return float(sum(side**2 for side in self.sizes)) * 2.0 ** (self.flip + self.invert)
+
+    @classmethod
+    def merge(cls, configs: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[list[int]]] | None:
+        sizes = sorted({size for config in configs for size in config["sizes"]})
+        changes = {name: True for name in ("flip", "invert") if any(config.get(name) for config in configs)}
+        mirrors, negatives = ((False, True) if changes.get(name) else (False,) for name in ("flip", "invert"))
+        order = list(product(sizes, mirrors, negatives))  # as forward() gives them
+        read = [
+            [
+                place
+                for place, (size, mirrored, inverted) in enumerate(order)
+                if size in config["sizes"]
+                and (config.get("flip") or not mirrored)
+                and (config.get("invert") or not inverted)
+            ]
+            for config in configs
+        ]
+        return {"sizes": sizes, "flip": False} | changes, read
+
+    @classmethod
+    def passes(cls, config: dict[str, Any]) -> list[dict[str, Any]]:
+        """One size each: programs that read some of the same sizes share them."""
+        return [config | {"sizes": [size]} for size in config["sizes"]]
 
     def forward(self, batch: Any) -> list[Any]:
         return [view for side in self._scales for view in self._at(with_channels(resize(batch, side), self.channels))]

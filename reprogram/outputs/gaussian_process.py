@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, TargetInfo
+from reprogram.modalities import modality
 from reprogram.outputs._kernels import LENGTHS, fit_process, radial, tanimoto
 from reprogram.outputs._ridge import sharpness
 from reprogram.outputs._trees import Trees, grow
-from reprogram.outputs.ridge_taps import _parse, default_layers
+from reprogram.outputs.ridge_taps import _parse
 from reprogram.ranges import Amount, Range, Seed
 
 MOST_EXAMPLES = 2000  # a kernel matrix of every training example with every other
@@ -61,7 +62,7 @@ class GaussianProcess(OutputMapping):
             raise ConfigError(
                 f"output.average={self.average} must be at least 1, output.trees={self.trees} at least 0."
             )
-        self._taps = tuple(_parse(text) for text in self.layers or default_layers(spec))
+        self._taps = tuple(_parse(text) for text in self.layers or modality(spec.kind).default_layers(spec))
         if not self._taps:
             raise ConfigError("output=gaussian_process reads layers of the source, and this source shows none.")
         self._problem, self._columns = target.problem, len(target.classes)

@@ -19,35 +19,21 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
+from reprogram.modalities import modality
 from reprogram.outputs._ridge import block_kernels, fit_ridge, learn_shares, sharpness
 from reprogram.ranges import Amount, Range
 
-IMAGE_DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))
-TEXT_POOLINGS = ("mean", "max", "spread")
 FLOAT32_LIMIT = 100_000  # weights kept as float32 up to 400 KB, as float16 beyond
 SHARE_EXAMPLES = 640  # examples that block shares are learned on
 WIDEST = 50_000_000  # weights; a program from a stranger cannot ask for all memory
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 3))  # λ / n: 1e-6 … 10, on a kernel of mean diagonal 1
 
 
-def default_layers(spec: SourceSpec) -> tuple[str, ...]:
-    """Images: the ends of the later stages on 4x4 and 2x2 grids. Text: six layers, each as mean, max and spread."""
-    layers = [name for name in spec.taps if name != "head"]
-    if not layers:
-        return ()
-    if spec.kind == "image":
-        picked = {layers[max(round(depth * len(layers)) - 1, 0)]: grid for depth, grid in IMAGE_DEPTHS}
-        return tuple(f"{layer}@{grid}" for layer, grid in picked.items())
-    step = max(len(layers) / 6, 1.0)
-    last_first = [layers[len(layers) - 1 - int(i * step)] for i in range(min(6, len(layers)))]
-    return tuple(f"{layer}@{pooling}" for layer in reversed(last_first) for pooling in TEXT_POOLINGS)
-
-
 @dataclass(eq=False)
 class RidgeTaps(OutputMapping):
     """Classification, multilabel (NaN = missing label) and regression, fitted by one pass over the training examples.
 
-    layers: taps as ``name@pooling``; empty takes :func:`default_layers`.
+    layers: taps as ``name@pooling``; empty takes those of the source's modality.
     head: also read the penultimate features, as signed square root.
     normalise: ``l2`` (each example's block to length 1; images), ``standard`` (each value by its mean and deviation;
         sequences), ``none``, or ``auto`` by the source's kind.
@@ -78,8 +64,8 @@ class RidgeTaps(OutputMapping):
             raise ConfigError(f"output.weigh is '{self.weigh}'; allowed: left_out, equal")
         if self.average < 1:
             raise ConfigError(f"output.average is {self.average}; allowed: 1 or more views")
-        self._how = self.normalise if self.normalise != "auto" else ("l2" if spec.kind == "image" else "standard")
-        self._taps = tuple(_parse(text) for text in self.layers or default_layers(spec))
+        self._how = self.normalise if self.normalise != "auto" else modality(spec.kind).normalise
+        self._taps = tuple(_parse(text) for text in self.layers or modality(spec.kind).default_layers(spec))
         self._features = self.head and spec.feature_size is not None
         self._problem, self._columns = target.problem, len(target.classes)
         if not self._taps and not self._features and not spec.labels:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reprogram.interfaces import Examples
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 
 SIDE = 144  # pixels of a shown image
@@ -53,7 +54,7 @@ def prompt(model: ReprogrammedModel) -> list[tuple[Tensor, float]]:
     Works for every method. A faint prompt is shown with more contrast, up to eight times.
     """
     shape = model.target.input_shape
-    if model.input.trainable() == 0 or model.target.kind != "image" or shape is None:
+    if model.input.trainable() == 0 or not modality(model.target.kind).pixels or shape is None:
         return []
     shown = []
     for view in model.input(torch.full((1, *shape), 0.5, device=model.device)):

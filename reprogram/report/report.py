@@ -13,6 +13,7 @@ from reprogram.evaluation.compare import Comparison
 from reprogram.evaluation.verdict import called, short
 from reprogram.hooks import Run
 from reprogram.interfaces import TargetTask
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.report import blocks, charts, pictures
 from reprogram.report.page import Page
@@ -133,11 +134,11 @@ def _short(label: str) -> str:
 
 def examples(model: ReprogrammedModel, target: TargetTask, scores: np.ndarray) -> list[Markup]:
     """Some test examples with what was answered: images before and after the program, strings as a table."""
-    labels = np.asarray(target.test.labels)
+    labels, pixels = np.asarray(target.test.labels), modality(target.info.kind).pixels
     if target.info.problem != "classification":
-        return _strings(target, np.arange(min(8, len(labels))), scores) if target.info.kind != "image" else []
+        return [] if pixels else _strings(target, np.arange(min(8, len(labels))), scores)
     rows = pictures.chosen_examples(labels, scores.argmax(1), scores.max(1))
-    if target.info.kind != "image":
+    if not pixels:
         return _strings(target, rows, scores)
     before, after = pictures.views(model, target.test, rows)
     shown = []

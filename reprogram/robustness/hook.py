@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
+from reprogram.modalities import modality
 from reprogram.robustness import text
 from reprogram.robustness.before_after import before_after, strengthened, trained_plainly
 from reprogram.robustness.checks import Check, Settings
@@ -54,18 +55,18 @@ class RobustnessHook(Hook):
 
     def on_source(self, run: Run, source: SourceModel, target: TargetTask | None) -> None:
         """A size that no image of this target can be moved by is refused before anything is trained."""
-        if target is not None and target.info.kind == "image" and target.info.input_shape:
+        if target is not None and modality(target.info.kind).pixels and target.info.input_shape:
             for norm, eps in self.settings.threats.items():
                 Threat(norm, eps).fits(target.info.input_shape)
 
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         for check in target.checks():
             check.on_fit_end(run, model, target)
-        kind, problem = target.info.kind, target.info.problem
-        if problem != "classification" or kind not in ("image", "text", "sequence"):
+        kind = modality(target.info.kind)
+        if target.info.problem != "classification" or kind.changes is None:
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])
-            notes.append(f"no attack on pixels or words: the target is {kind} {problem}")
-        elif kind == "image":
+            notes.append(f"no attack on pixels or words: the target is {target.info.kind} {target.info.problem}")
+        elif kind.pixels:
             self._images(run, model, target)
         else:
             self._strings(run, model, target)
@@ -126,7 +127,7 @@ def _outcome(check: Callable[..., Row], *about: Any) -> Outcome:
 def string_attacks(model: ReprogrammedModel, target: TargetTask, seed: int) -> list[TextAttack]:
     """Sequences: letters for their relatives. Texts: character edits; word and token swaps where the source helps."""
     train = target.train.batch(range(len(target.train)))
-    if target.info.kind == "sequence":
+    if modality(target.info.kind).changes == "residues":
         return [Residues(seed=seed, nucleotides=are_nucleotides(train))]
     attacks: list[TextAttack] = [text.Characters(seed=seed)]
     source, known = model.source, text.common_words(train)

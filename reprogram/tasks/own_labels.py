@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.modalities import modality
 from reprogram.result import write_atomically
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.subject import gather
@@ -50,7 +51,7 @@ def another(config: DictConfig, path: str) -> tuple[SourceModel, list[CheckedFil
 def has_own_labels(source: SourceModel, target: TargetTask) -> bool:
     """Are the target's classes the labels of this source?"""
     info = target.info
-    return info.kind == "image" and info.problem == "classification" and len(info.classes) == len(source.labels)
+    return modality(info.kind).pixels and info.problem == "classification" and len(info.classes) == len(source.labels)
 
 
 def own_data(config: DictConfig, source: SourceModel, examples: int | None, test: int | None, device: str) -> OwnData:

@@ -16,6 +16,7 @@ from reprogram.errors import ConfigError
 from reprogram.evaluation.features import CachedSource
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.report import blocks
 from reprogram.training.loop import History, Training
@@ -44,7 +45,7 @@ def train_named(
     config: DictConfig, source: SourceModel, target: TargetTask, training: Training, run: Run, hooks: Sequence[Hook]
 ) -> Found:
     """The named program; a part that is not named is the plain input, or the closed-form ridge over taps."""
-    plain = "none" if source.spec.kind == "image" else "text"
+    plain = modality(target.info.kind).plain_input
     before = make_input((plain, {})) if config.get("input") is None else instantiate(config.input)
     behind = make_output(("ridge_taps", {})) if config.get("output") is None else instantiate(config.output)
     model = ReprogrammedModel(source, before, behind, target.info).to(run.device)

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from reprogram.auto import choose as choose_module
 from reprogram.auto.bias import corrected
-from reprogram.auto.candidates import Candidate, candidates, join, make_input, make_output
+from reprogram.auto.candidates import join, make_input, make_output
 from reprogram.auto.choose import Auto, accuracy, choose, rmse
 from reprogram.auto.costs import PassCosts
 from reprogram.auto.crossval import make_folds, own_share, probabilities, squared_error
 from reprogram.auto.rule import Rule
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
+from reprogram.modalities import Candidate, modality
 
 VIEW = ("views", {"sizes": [16], "flip": False})
 
@@ -278,7 +279,7 @@ def test_every_candidate_can_be_built_and_names_are_unique(kind, problem):
         "text" if text else "image", 224, labels, feature_size=8, taps=layers, answers="none" if text else "logits"
     )
     info = TargetInfo("t", kind, problem, ("a", "b"), None if text else (3, 32, 32))
-    listed = candidates(spec, info, photographs=not text)
+    listed = modality(kind).candidates(spec, info)
     assert len({c.name for c in listed}) == len(listed) <= 12
     for candidate in listed:
         make_input(candidate.input).build(spec, info)

@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceOutput, SourceSpec, Tap
+from reprogram.modalities import modality
 from reprogram.outputs._ridge import (
     block_kernels,
     fit_ridge,
@@ -16,7 +17,7 @@ from reprogram.outputs._ridge import (
     left_out_error,
     sharpness,
 )
-from reprogram.outputs.ridge_taps import RidgeTaps, default_layers, signed_root
+from reprogram.outputs.ridge_taps import RidgeTaps, signed_root
 
 LAYERS = ("low@2", "high@1")
 
@@ -277,9 +278,9 @@ def test_a_source_that_shows_only_labels_is_read_by_its_logits(info, answers):
 def test_default_layers_are_the_ends_of_the_later_stages(spec):
     blocks = tuple(f"block_{i}" for i in range(1, 17))
     vision = SourceSpec("image", 224, (), taps=(*blocks, "head"))
-    assert default_layers(vision) == ("block_5@4", "block_8@4", "block_11@4", "block_15@2", "block_16@2")
+    assert modality("image").default_layers(vision) == ("block_5@4", "block_8@4", "block_11@4", "block_15@2", "block_16@2")
     text = SourceSpec("text", 256, (), taps=tuple(f"layer_{i}" for i in range(1, 13)))
-    assert [t for t in default_layers(text) if t.endswith("max")] == [f"layer_{i}@max" for i in range(2, 13, 2)]
+    assert [t for t in modality("text").default_layers(text) if t.endswith("max")] == [f"layer_{i}@max" for i in range(2, 13, 2)]
 
 
 def test_mistakes_get_one_sentence(spec, info, answers):

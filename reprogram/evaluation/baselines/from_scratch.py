@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from reprogram.evaluation.baselines.base import Baseline, Bench, NotApplicable
 from reprogram.interfaces import Examples, to_tensor_labels
+from reprogram.modalities import modality
 from reprogram.training import brier
 from reprogram.training.augment import Affine
 
@@ -31,7 +32,7 @@ class FromScratch(Baseline):
 
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         info = bench.target.info
-        if info.kind != "image":
+        if not modality(info.kind).pixels:
             raise NotApplicable("the small network reads images only")
         train, labels = self._images(bench.target.train), to_tensor_labels(bench.target.train.labels)
         offset, scale = 0.0, 1.0

@@ -11,6 +11,7 @@ import numpy as np
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.modalities import modality
 from reprogram.progress import track
 from reprogram.ranges import Amount
 from reprogram.robustness.depths import refuse_other_depth
@@ -86,7 +87,7 @@ class Inspection(Hook):
     def inspect(self, source: SourceModel, target: TargetTask | None, run: Run) -> Inspected:
         """Everything that this source and this data allow; ``target`` helps where its classes are the source's labels."""
         found = Inspected()
-        if source.spec.kind != "image" or source.spec.answers == "none" or len(source.labels) < 2:
+        if not modality(source.spec.kind).pixels or source.spec.answers == "none" or len(source.labels) < 2:
             found.left_out.append(f"{source.name} is no image classifier, and nothing else can be inspected")
         elif not source.differentiable:
             self._ask(source, target, run, found)
@@ -148,7 +149,7 @@ class Inspection(Hook):
     def _ask(self, source: SourceModel, target: TargetTask | None, run: Run, found: Inspected) -> None:
         """Only what queries allow."""
         found.left_out.append(f"{source.name} can only be asked: all tests that need gradients are left out")
-        if target is None or target.info.kind != "image":
+        if target is None or not modality(target.info.kind).pixels:
             return
         images, _ = gather(target.train, 32, "cpu", run.seed)
         images = as_read(images, source.spec.channels, source.spec.size)
@@ -163,7 +164,7 @@ class Inspection(Hook):
 def _few(source: SourceModel, target: TargetTask | None, effort: Effort, run: Run, found: Inspected) -> Examples | None:
     """``each`` clean examples of every label of the source; None where the target has other classes."""
     info = target.info if target is not None else None
-    if target is None or info is None or info.kind != "image" or len(info.classes) != len(source.labels):
+    if target is None or info is None or not modality(info.kind).pixels or len(info.classes) != len(source.labels):
         found.left_out.append(
             f"{DL} needs a few clean examples of the source's own {len(source.labels):,} labels, and {NC} ran on noise"
         )

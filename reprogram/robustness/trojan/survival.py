@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.robustness.rows import Row, share_row
 from reprogram.robustness.subject import gather, still
@@ -27,7 +28,7 @@ class Survival(Hook):
         self.trigger, self.count = trigger, count
 
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
-        if target.info.kind != "image" or target.info.problem != "classification":
+        if not modality(target.info.kind).pixels or target.info.problem != "classification":
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])
             notes.append(f"no trigger was placed: the target is {target.info.kind} {target.info.problem}")
             return

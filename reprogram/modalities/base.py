@@ -1,0 +1,71 @@
+"""What a modality says. Methods are named, never imported: the modality stands below them."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from reprogram.interfaces import SourceSpec, TargetInfo
+
+Config = dict[str, Any]
+Named = tuple[str, Config]  # a method and its options
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A program that needs no training in front of the source, for ``program=auto`` to score.
+
+    atoms: inputs of one pass or few, whose views in this order are the views of ``input``; candidates that share an atom
+    share its passes. kind: ``program`` or ``baseline`` (what a user would run instead, expressed as a program). tags:
+    ``preferred`` (see :class:`reprogram.auto.rule.Rule`), ``trained``.
+    """
+
+    name: str
+    input: Named
+    output: Named
+    atoms: tuple[Named, ...]
+    kind: str = "program"
+    source: int = 0
+    tags: tuple[str, ...] = field(default=())
+
+    def keys(self) -> list[str]:
+        """One key an atom; equal keys are the same pass."""
+        return [f"{self.source}:{json.dumps(atom, sort_keys=True)}" for atom in self.atoms]
+
+
+class Modality(ABC):
+    """One kind of inputs, as a target has them or as a source reads them (``TargetInfo.kind``, ``SourceSpec.kind``).
+
+    batch: what a batch is, ``images`` (float [B, C, H, W] in [0, 1]) or ``strings`` (list[str]); a program answers any
+        target whose batches are what it was made for.
+    pixels: a batch is pixels in [0, 1] that an attack may move, a trigger may cover and a picture may show.
+    plain_input: the input transformation of a program that names none.
+    normalise: how values read from a source of this kind are brought to one scale (``l2`` or ``standard``).
+    prompts: trained inputs that ``program=auto`` gives a short trial.
+    changes: what an attack on such an input changes, ``pixels``, ``words``, ``residues``, or None where no general attack
+        keeps the meaning.
+    """
+
+    batch: ClassVar[str]
+    pixels: ClassVar[bool] = False
+    plain_input: ClassVar[str]
+    normalise: ClassVar[str] = "standard"
+    prompts: ClassVar[tuple[Named, ...]] = ()
+    changes: ClassVar[str | None] = None
+
+    @abstractmethod
+    def candidates(
+        self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        """Programs that ``program=auto`` scores, cheapest first.
+
+        source: place of the source among several. hints: what the user said about the inputs (``photographs``). The
+        list is short on purpose: with 150 candidates, taking the best cross-validated one costs about 2 points.
+        """
+
+    def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
+        """Taps ``layer@pooling`` that closed-form outputs read of a source of this kind, first to last."""
+        return tuple(f"{layer}@mean" for layer in spec.taps if layer != "head")

@@ -1,0 +1,123 @@
+"""Images: float pixels in [0, 1], read by a vision model at one or several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities.base import Candidate, Config, Modality, Named
+
+DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))  # of the layers, and their grids
+PROMPT_SIDE = 96  # pixels at which a trained prompt is tried
+
+
+class Image(Modality):
+    """Several layers at several sizes; drawings profit from early layers, photographs from late ones."""
+
+    batch: ClassVar[str] = "images"
+    pixels: ClassVar[bool] = True
+    plain_input: ClassVar[str] = "none"
+    normalise: ClassVar[str] = "l2"
+    prompts: ClassVar[tuple[Named, ...]] = (("low_rank", {"size": PROMPT_SIDE}), ("full", {"size": PROMPT_SIDE}))
+    changes: ClassVar[str | None] = "pixels"
+
+    def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
+        """The ends of the later stages on 4x4 and 2x2 grids."""
+        layers = [name for name in spec.taps if name != "head"]
+        if not layers:
+            return ()
+        picked = {layers[max(round(depth * len(layers)) - 1, 0)]: grid for depth, grid in DEPTHS}
+        return tuple(f"{layer}@{grid}" for layer, grid in picked.items())
+
+    def candidates(
+        self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        photographs = (hints or {}).get("photographs")
+        if photographs is None:
+            photographs = target.input_shape is not None and target.input_shape[0] == 3
+        return _Listing(spec, target, photographs, source).all()
+
+
+class _Listing:
+    """The candidates of one source and target."""
+
+    def __init__(self, spec: SourceSpec, target: TargetInfo, photographs: bool, source: int) -> None:
+        self.spec, self.target, self.photographs, self.source = spec, target, photographs, source
+        self.full = spec.size
+        self.small = tuple(sorted({_side(self.full, share) for share in (0.43, 0.57)}))  # 96 and 128 of 224
+        self.several = (*self.small, _side(self.full, 0.72))
+
+    def all(self) -> list[Candidate]:
+        spec, full, small, several = self.spec, self.full, self.small, self.several
+        labels = self.target.problem == "classification" and spec.answers != "none" and len(spec.labels) > 0
+        taps = [tap for tap in spec.taps if tap != "head"]
+        found = []
+        if labels:
+            found.append(self.program("label map, 1 scale", small[-1:], ("top_k", {})))
+        if spec.feature_size:
+            found.append(self.program("linear probe", (full,), ("linear_features", {}), kind="baseline"))
+            found.append(self.program("features, ridge", small[-1:], ("ridge_taps", _features(spec))))
+        if taps:
+            late = ("ridge_taps", self.late(taps))
+            found.append(self.program("layers, full size", (full,), ("ridge_taps", {})))
+            found.append(self.program("late layers, 1 scale", (several[-1],), late, flip=self.photographs))
+            found.append(self.program("layers, 3 scales", several, ("ridge_taps", {})))
+            found.append(self.program("late layers, all scales", (*several, full), late, flip=self.photographs))
+        if spec.feature_size:
+            head = _features(spec) | {"average": 2 if self.photographs else 1}
+            scales = (*several, full)
+            found.append(self.program("features, all scales", scales, ("ridge_taps", head), flip=self.photographs))
+        if labels and not spec.feature_size:
+            found += self.answers()
+        elif labels:
+            scales = (*several, full)
+            found.append(self.program("label map, all scales", scales, ("top_k", {}), flip=self.photographs))
+        return found
+
+    def answers(self) -> list[Candidate]:
+        """A query-only model shows its answers and nothing else: one query an image and view, few views first, so that
+        a small budget ends between two candidates. Drawings are also shown inverted, photographs also mirrored."""
+        ridge: Named = ("ridge_taps", {})
+        small, quarter = self.several[:-1], _side(self.full, 0.29)
+        few = (quarter, *self.several, self.full) if self.photographs else (quarter, *small)
+        many = few if self.photographs else (quarter, *self.several)
+        drawing = not self.photographs
+        return [
+            self.program("answers, ridge", small[-1:], ridge),
+            self.program("answers, ridge, 2 scales", small, ridge),
+            self.program("answers, ridge, few views", few, ridge, invert=drawing),
+            self.program("answers, ridge, many views", many, ridge, flip=self.photographs, invert=drawing),
+            self.program("label map, many views", many, ("top_k", {}), flip=self.photographs, invert=drawing),
+        ]
+
+    def late(self, taps: Sequence[str]) -> Config:
+        """The last stages on 2x2 grids, and the pooled features."""
+        depth = len(taps)
+        layers = [f"{taps[max(0, round(depth * share) - 1)]}@2" for share in (10 / 16, 14 / 16, 15 / 16)]
+        return {"layers": list(dict.fromkeys(layers)), "average": 2 if self.photographs else 1}
+
+    def program(
+        self,
+        name: str,
+        sizes: tuple[int, ...],
+        output: Named,
+        flip: bool = False,
+        invert: bool = False,
+        kind: str = "program",
+    ) -> Candidate:
+        sizes = tuple(dict.fromkeys(sizes))
+        shared = {"flip": flip} | ({"invert": True} if invert else {})
+        atoms = tuple(("views", {"sizes": [size]} | shared) for size in sizes)
+        return Candidate(name, ("views", {"sizes": list(sizes)} | shared), output, atoms, kind, self.source)
+
+
+def _side(full: int, share: float) -> int:
+    """A share of the source's own size, on the grid of 32 pixels that convolutional networks halve to."""
+    return max(32, round(full * share / 32) * 32)
+
+
+def _features(spec: SourceSpec) -> Config:
+    """The pooled features and little else: where they are no layer of their own, the last layer's mean beside them."""
+    layer = "head" if "head" in spec.taps else spec.taps[-1] if spec.taps else None
+    return {"layers": [f"{layer}@1"] if layer else [], "head": layer != "head"}

@@ -1,0 +1,32 @@
+"""Biological sequences: peptides, proteins, DNA and RNA, one letter a residue."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from reprogram.modalities.base import Candidate, Named
+from reprogram.modalities.text import Text, mean_of
+
+
+class Sequence(Text):
+    """A language model reads them as they are or a token a letter; composition and k-mers stand beside."""
+
+    changes: ClassVar[str | None] = "residues"
+    beside: ClassVar[tuple[str, ...]] = ("composition", "kmers")
+
+    def own(self, layers: Named, source: int) -> list[Candidate]:
+        features = list(self.beside)
+        process: Named = ("gaussian_process", {"average": 1, "trees": 200, "units": False})
+        both = {"tokens": "own+amino_acids", "features": features}
+        return [
+            self.reading("layers, a token a letter", {"tokens": "amino_acids"}, layers, source),
+            self.reading("Gaussian process and plain features", {"features": features}, process, source),
+            self.reading("layers, both ways, and plain features", both, layers, source),
+            self.reading(
+                "mean of layers and Gaussian process, both ways, and plain features",
+                both,
+                mean_of(layers, process),
+                source,
+                tags=("preferred",),
+            ),
+        ]

@@ -1,0 +1,67 @@
+"""Text: strings in a language that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities.base import Candidate, Config, Modality, Named
+
+POOLINGS = ("mean", "max", "spread")
+LAYERS = 6  # of a deep model, evenly from the last one down
+
+
+class Text(Modality):
+    """Six layers of a language model; the base of every modality of strings.
+
+    ``beside`` and ``balanced`` are what the programs of a modality of strings share; :meth:`own` adds its own programs.
+    """
+
+    batch: ClassVar[str] = "strings"
+    plain_input: ClassVar[str] = "text"
+    changes: ClassVar[str | None] = "words"
+    beside: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
+
+    def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
+        """Six layers, each as mean, max and standard deviation over the tokens."""
+        layers = [name for name in spec.taps if name != "head"]
+        step = max(len(layers) / LAYERS, 1.0)
+        last_first = [layers[len(layers) - 1 - int(i * step)] for i in range(min(LAYERS, len(layers)))]
+        return tuple(f"{layer}@{pooling}" for layer in reversed(last_first) for pooling in POOLINGS)
+
+    def candidates(
+        self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        """Layers read from the string, and the same with plain features beside."""
+        balanced: Config = {"balanced": target.problem != "regression"}
+        layers: Named = ("ridge_taps", balanced)
+        last = ("ridge_taps", balanced | {"layers": [f"{tap}@mean" for tap in spec.taps[-1:]], "head": False})
+        found = [self.reading("last layer", {}, last, source)]
+        if spec.feature_size:
+            found.append(self.reading("linear probe", {}, ("linear_features", {}), source, kind="baseline"))
+        found.append(self.reading("layers", {}, layers, source))
+        found.append(self.reading("layers and plain features", {"features": list(self.beside)}, layers, source))
+        return found + self.own(layers, source)
+
+    def own(self, layers: Named, source: int) -> list[Candidate]:
+        """Programs of this modality alone. ``layers``: the ridge over layers that all of them share."""
+        return []
+
+    def reading(
+        self,
+        name: str,
+        options: Config,
+        output: Named,
+        source: int,
+        kind: str = "program",
+        tags: tuple[str, ...] = (),
+    ) -> Candidate:
+        """A program that reads the strings in one way."""
+        method = (self.plain_input, options)
+        return Candidate(name, method, output, (method,), kind, source, tags)
+
+
+def mean_of(*outputs: Named) -> Named:
+    """Several mappings of the same views, their probabilities averaged."""
+    return "ensemble", {"members": [{"name": name, "config": config, "views": []} for name, config in outputs]}
