@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from reprogram.progress import track
+from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
-from reprogram.robustness.subject import gather
 from reprogram.robustness.triggers.base import Trigger
 from reprogram.robustness.triggers.blended import Blended
 from reprogram.robustness.triggers.patch import Patch

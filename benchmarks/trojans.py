@@ -26,9 +26,9 @@ from reprogram.hooks import Run
 from reprogram.interfaces import Examples
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result, write_atomically
+from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.strengthen import Strengthening, measure
-from reprogram.robustness.subject import gather
 from reprogram.robustness.trojan.examine import Effort, examine
 from reprogram.robustness.trojan.inspection import Inspection
 from reprogram.robustness.trojan.reference import SHIPPED

@@ -18,7 +18,7 @@ from torch import Tensor
 from molecules.chemistry import canonical, parse
 from reprogram.hooks import Hook, Run
 from reprogram.progress import progress
-from reprogram.robustness.rows import Row, share_row
+from reprogram.robustness.findings import Flag, Row, share_row
 
 if TYPE_CHECKING:
     from reprogram.interfaces import TargetTask
@@ -122,13 +122,14 @@ def invariance(
 def rows(found: Invariance, count: int) -> list[Row]:
     """Rows of the report: worst of k, flip rate, spread, equivalent forms."""
     threat, more = f"{count} random SMILES of the same molecule", {"queries": found.queries}
-    flags = [f"{found.skipped} molecules cannot be read and were skipped"] if found.skipped else []
+    skipped = Flag("skipped", f"{found.skipped} molecules cannot be read and were skipped")
+    flags = [skipped] if found.skipped else []
     table = []
     if len(found.worst):
         table.append(share_row("smiles_worst_case", "attack", threat, found.worst, flags=flags, **more))
         flip = Row("smiles_flip_rate", "estimate", threat, float(found.flips.mean()), n=len(found.flips), flags=flags)
         if flip.value is not None and flip.value > 0.05:
-            flip.flags = [*flags, "the answer depends on how the molecule is written"]
+            flip.flags = [*flags, Flag("written_form", "the answer depends on how the molecule is written")]
         table.append(flip)
     if len(found.spread):
         table.append(Row("smiles_spread", "estimate", threat, float(found.spread.mean()), n=len(found.spread)))

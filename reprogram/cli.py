@@ -20,14 +20,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprogram.configuration import OPEN, check, config_folder, groups, help_text, options, own_error
+from reprogram.configuration import OPEN, check, config_folder, groups, help_text, option, options, own_error
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.redact import conceal, redact
 from reprogram.result import write_atomically
 from reprogram.run_folder import claimed, is_main
-
-UNFORESEEN = 1  # exit code of an error that nobody thought of
 
 UNFORESEEN = 1  # exit code of an error that nobody thought of
 
@@ -86,7 +84,7 @@ def run(config: DictConfig) -> float | None:
     hide_addresses(config)
     folder = Path(config.run_dir)
     with claimed(folder, OmegaConf.to_yaml(config, resolve=True), config.resume, is_main()):
-        config.sources = [_source(str(name)) for name in config.sources]
+        config.sources = [option("source", str(name)) for name in config.sources]
         task = hydra.utils.get_method(config.task._target_)
         return task(config)
 
@@ -122,15 +120,6 @@ def _addresses(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, list):
         for place, inner in enumerate(value):
             yield from _addresses(inner, f"{path}[{place}]")
-
-
-def _source(name: str) -> DictConfig:
-    """The configuration of a source that is named beside the first, for ``program=auto`` to choose from."""
-    if name not in options("source"):
-        raise ConfigError(f"There is no source={name}; {nearest(name, options('source'))}.")
-    config = OmegaConf.load(config_folder() / "source" / f"{name}.yaml")
-    assert isinstance(config, DictConfig)
-    return config
 
 
 def split_sources(arguments: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.ranges import NotEmpty, Seed
@@ -171,12 +172,24 @@ def load(group: str, name: str, /, **values: Any) -> Any:
         known = [str(k) for k in config[group] if not str(k).startswith("_")]  # "in" would miss a ???
         if key not in known:
             raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, known)}")
-        OmegaConf.update(config, f"{group}.{key}", value)
+        try:
+            OmegaConf.update(config, f"{group}.{key}", value, merge=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{group}.{key}={value} is not possible: {str(error).splitlines()[0]}.") from error
     check(config, only=group)
     try:
         return instantiate(config[group])
     except Exception as error:
         raise own_error(error) or error from error
+
+
+def option(group: str, name: str) -> DictConfig:
+    """The file of an option, as it is. Raises ConfigError with the nearest that exists."""
+    if name not in options(group):
+        raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
+    config = OmegaConf.load(config_folder() / group / f"{name}.yaml")
+    assert isinstance(config, DictConfig)
+    return config
 
 
 def own_error(error: BaseException | None) -> ReprogramError | None:

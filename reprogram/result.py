@@ -43,10 +43,13 @@ class Result:
         low: float | None = None,
         high: float | None = None,
         n: int | None = None,
-        flags: list[str] | None = None,
+        flags: list[dict[str, str]] | None = None,
         **more: Any,
     ) -> None:
-        """One row of ``robustness.rows``; ``kind`` is ``attack``, ``certificate``, ``estimate`` or ``inspection``."""
+        """One row of ``robustness.rows``; flags are ``{"code", "text"}``.
+
+        kind: ``attack``, ``certificate``, ``estimate`` or ``inspection``.
+        """
         if kind not in ("attack", "certificate", "estimate", "inspection"):
             raise ValueError(f"kind must be attack, certificate, estimate or inspection, not {kind!r}")
         rows = self.data.setdefault("robustness", {}).setdefault("rows", [])

@@ -40,7 +40,7 @@ def _flags(rows: Sequence[Mapping[str, Any]]) -> Markup:
     said: dict[str, list[str]] = {}
     for row in rows:
         for flag in row.get("flags") or ():
-            said.setdefault(flag, []).append(_check(row))
+            said.setdefault(flag["text"], []).append(_check(row))
     return listing(
         [
             Markup('<span class="flag">{}</span> ({})').format(flag, ", ".join(dict.fromkeys(checks)))

@@ -7,7 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "evaluate": "reprogram.robustness.evaluation",
-    "Settings": "reprogram.robustness.checks",
+    "settings": "reprogram.robustness.plan",
     "Threat": "reprogram.threat",
     "to_art": "reprogram.robustness.art",
 }

@@ -92,7 +92,9 @@ def _plain_words(rows: list[dict[str, Any]]) -> str:
 def _poor(rows: list[dict[str, Any]]) -> list[str]:
     """What hurts most among corruptions and semantic changes."""
     known = [
-        r for r in rows if r["value"] is not None and (r["threat"].startswith("corruption") or " up to " in r["threat"])
+        r
+        for r in rows
+        if r["value"] is not None and r.get("family") in ("corruption", "semantic") and r["kind"] != "certificate"
     ]
     return [f"{r['check'].replace('_', ' ')}: accuracy {r['value']:.0%}" for r in sorted(known, key=_value)[:5]] or [
         "Not measured."
@@ -187,7 +189,7 @@ def _robustness_tables(block: Mapping[str, Any]) -> list[str]:
                 "|---|---|---|---|---|---|",
             ]
             for r in block[kind]:
-                told = "; ".join(r["flags"]).replace("|", "/")
+                told = "; ".join(flag["text"] for flag in r["flags"]).replace("|", "/")
                 lines.append(
                     f"| {r['check']} | {r['threat']} | {_number(r['value'])} | {_range(r)} | {r['n']} | {told} |"
                 )

@@ -1,32 +1,28 @@
-"""The robustness hook of a run: ``robustness=none|quick|full``, an interrupted full run goes on with ``resume=true``."""
+"""The robustness hook of a run: ``robustness=none|quick|full``; an interrupted full run goes on with ``resume=true``."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.modalities import modality
-from reprogram.robustness import text
-from reprogram.robustness.before_after import before_after, strengthened, trained_plainly
-from reprogram.robustness.checks import Check, Settings
-from reprogram.robustness.depths import refuse_other_depth
-from reprogram.robustness.evaluation import DEPTHS, evaluate
-from reprogram.robustness.inheritance import BareSource
-from reprogram.robustness.kept import Kept
-from reprogram.robustness.residues import Residues, are_nucleotides
-from reprogram.robustness.rows import Row
-from reprogram.robustness.subject import Outcome, gather, still
-from reprogram.robustness.text import TextAttack
-from reprogram.robustness.token_swaps import TokenSwaps
+from reprogram.robustness.checks.attack import AttackCheck
+from reprogram.robustness.checks.base import Check, Scope
+from reprogram.robustness.checks.inheritance import BareSource
+from reprogram.robustness.checks.strengthening import Strengthening, strengthened, trained_plainly
+from reprogram.robustness.checks.text_attack import CleanStrings
+from reprogram.robustness.evaluated_model import gather, still
+from reprogram.robustness.evaluation import evaluate, run
+from reprogram.robustness.plan import DEPTHS, Settings
+from reprogram.robustness.result_cache import ResultCache
+from reprogram.robustness.text_attacks.base import EvaluatedStrings
 from reprogram.threat import Threat
 
 if TYPE_CHECKING:
@@ -38,20 +34,31 @@ LEARNED = 5  # training examples for each test example that universal perturbati
 
 
 class RobustnessHook(Hook):
-    """depth: what to run; every other key replaces one of the depth's :class:`Settings`."""
+    """What ``conf/robustness/DEPTH.yaml`` says; see :class:`~reprogram.robustness.plan.Settings`.
 
-    options_of: ClassVar[type] = Settings
+    threats: eps by norm; null leaves a norm out. checks: by name; null leaves a check out. also: names of ``conf/check``
+    that run beside those of the depth, with the options of their files.
+    """
 
-    def __init__(self, depth: str = "quick", **changes: Any) -> None:
+    def __init__(
+        self,
+        depth: str,
+        examples: int,
+        few: int,
+        threats: dict[str, float | None],
+        batch_size: int = 64,
+        checks: dict[str, Check | None] | None = None,
+        also: Sequence[str] = (),
+    ) -> None:
         if depth not in DEPTHS:
             raise ConfigError(f"robustness.depth={depth} is unknown; {nearest(depth, DEPTHS)}.")
-        known = Settings.__dataclass_fields__
-        for key in changes:
-            if key not in known:
-                raise ConfigError(f"There is no option robustness.{key}; {nearest(key, known)}.")
-        plain: dict[str, Any] = {k: _plain(v) for k, v in changes.items()}
-        refuse_other_depth("robustness", depth, plain, DEPTHS)
-        self.depth, self.settings = depth, replace(DEPTHS[depth], **plain)
+        if (depth == "full") != ("linear_bounds" in (checks or {})):
+            other = "quick" if depth == "full" else "full"
+            raise ConfigError(f"robustness.depth={depth} stands beside the settings of {other}; write robustness={depth}.")
+        known = {norm: eps for norm, eps in threats.items() if eps is not None}
+        every = dict(checks or {}) | {name: _check(name) for name in also}
+        last = {name: every.pop(name) for name in ("worst_case",) if name in every}  # compares those before it
+        self.depth, self.settings = depth, Settings(examples, few, known, batch_size, every | last)
 
     def on_source(self, run: Run, source: SourceModel, target: TargetTask | None) -> None:
         """A size that no image of this target can be moved by is refused before anything is trained."""
@@ -69,40 +76,37 @@ class RobustnessHook(Hook):
         elif kind.pixels:
             self._images(run, model, target)
         else:
-            self._strings(run, model, target)
+            self._strings(run, model, target, kind.changes)
 
-    def _strings(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
-        """The attacks that fit what the strings are and what the source tells."""
-        picked = np.sort(np.random.default_rng(run.seed).permutation(len(target.test))[: self.settings.few])
+    def _strings(self, context: Run, model: ReprogrammedModel, target: TargetTask, changes: str) -> None:
+        """The attacks that fit what the strings are and what the source reveals."""
+        picked = np.sort(np.random.default_rng(context.seed).permutation(len(target.test))[: self.settings.few])
         examples = target.test.subset(picked)
         labels = torch.as_tensor(np.asarray(examples.labels)).to(model.device)
-        texts = examples.batch(range(len(examples)))
+        train = target.train.batch(range(len(target.train)))
+        found = EvaluatedStrings(model, examples.batch(range(len(examples))), labels, train, context.seed)
+        plan = [(CleanStrings(), Scope("clean", len(labels), self.settings.threats))]
         with still(model):
-            plan: dict[str, Callable[..., Row]] = {"clean": text.clean}
-            plan |= {a.name: partial(text.attacked, a) for a in string_attacks(model, target, run.seed)}
-            kept = Kept(run.dir / "robustness.jsonl", self._key(model, texts, labels, run.seed), run.resume)
-            for name, check in plan.items():
-                outcome = kept.once(name, partial(_outcome, check, model, texts, labels))
-                for row in outcome.rows:
-                    row.add_to(run.result)
+            cache = ResultCache(context.dir / "robustness.jsonl", self._key(found), context.resume)
+            run([*plan, *self.settings.plan(found, changes)], found, context.result, cache)
 
-    def _key(self, model: ReprogrammedModel, texts: list[str], labels: Tensor, seed: int) -> str:
+    def _key(self, found: EvaluatedStrings) -> str:
         """Hash of what the rows depend on: the program, the strings with their labels, the settings, the seed."""
-        digest = hashlib.sha256(f"{asdict(self.settings)} {seed} {texts} {labels.tolist()}".encode())
+        about = f"{self.settings.to_json()} {found.seed} {found.texts} {found.labels.tolist()}"
+        digest, model = hashlib.sha256(about.encode()), found.program
         for tensor in (*model.input.state_dict().values(), *model.output.state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def _images(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
+        learned = {"train"} & {source for check in self.settings.checks.values() for source in _takes(check)}
         evaluate(
             model,
             target.test,
             self.depth,
             seed=run.seed,
             settings=self.settings,
-            train=gather(target.train, LEARNED * self.settings.examples, model.device, run.seed)
-            if self.settings.universal or self.settings.inheritance
-            else None,
+            train=gather(target.train, LEARNED * self.settings.examples, model.device, run.seed) if learned else None,
             source=BareSource(model.source) if model.source.differentiable and model.source.labels else None,
             result=run.result,
             journal=run.dir / "robustness.jsonl",
@@ -110,55 +114,24 @@ class RobustnessHook(Hook):
             more=self._strengthening(run, model, target) if strengthened(run) else (),
         )
 
-    def _strengthening(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> Sequence[Check]:
+    def _strengthening(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> list[tuple[str, Check]]:
         """A program that was strengthened is shown beside the same one trained plainly."""
-        norm, eps = next(iter(self.settings.threats.items()))
-        plain = partial(trained_plainly, run, model, target)
-        compare = partial(
-            before_after, threat=Threat(norm, eps), steps=self.settings.pgd, count=self.settings.few, plain=plain
-        )
-        return (Check("strengthening", compare),)
+        pgd = self.settings.checks.get("pgd")
+        steps = pgd.steps if isinstance(pgd, AttackCheck) else 20
+        return [("strengthening", Strengthening(steps=steps, plain=partial(trained_plainly, run, model, target)))]
 
 
-def _outcome(check: Callable[..., Row], *about: Any) -> Outcome:
-    return Outcome([check(*about)])
+def _takes(check: Check | None) -> set[str]:
+    return set() if check is None else set(check.takes)
 
 
-def string_attacks(model: ReprogrammedModel, target: TargetTask, seed: int) -> list[TextAttack]:
-    """Sequences: letters for their relatives. Texts: character edits; word and token swaps where the source helps."""
-    train = target.train.batch(range(len(target.train)))
-    if modality(target.info.kind).changes == "residues":
-        return [Residues(seed=seed, nucleotides=are_nucleotides(train))]
-    attacks: list[TextAttack] = [text.Characters(seed=seed)]
-    source, known = model.source, text.common_words(train)
-    if source.differentiable and source.spec.feature_size and len(known) > 1:
-        attacks.append(text.neighbour_words(_encoder(model), known, seed))
-    vocabulary = source.spec.vocabulary
-    if source.differentiable and vocabulary is not None and _reads_strings(model):
-        answer = partial(_answer, model)
-        attacks.append(TokenSwaps(seed=seed, vocabulary=vocabulary, answer=answer, longest=source.spec.size))
-    return attacks
+def _check(name: str) -> Check:
+    """A check by its file in ``conf/check``."""
+    from hydra.utils import instantiate
 
+    from reprogram.configuration import option
 
-def _reads_strings(model: ReprogrammedModel) -> bool:
-    """Does the source read a text exactly as the target wrote it?"""
-    return model.input(["a word"]) == [["a word"]] and not model.input.beside(["a word"])
+    made: Any = instantiate(option("check", name))
+    assert isinstance(made, Check)
+    return made
 
-
-def _answer(model: ReprogrammedModel, view: dict[str, Any]) -> Tensor:
-    return model.output([model.ask(view)])
-
-
-def _encoder(model: ReprogrammedModel) -> Callable[[list[str]], Tensor]:
-    def encode(words: list[str]) -> Tensor:
-        answer = model.source(words)
-        return answer.logits if answer.features is None else answer.features
-
-    return encode
-
-
-def _plain(value: Any) -> Any:
-    """Configuration's own mappings and lists as dict and tuple."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -17,8 +17,8 @@ from reprogram.progress import progress
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import Ensemble
 from reprogram.robustness.augment import shifted
-from reprogram.robustness.rows import Row, share_row
-from reprogram.robustness.subject import still
+from reprogram.robustness.evaluated_model import still
+from reprogram.robustness.findings import Row, share_row
 from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss

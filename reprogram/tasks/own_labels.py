@@ -16,8 +16,8 @@ from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.modalities import modality
 from reprogram.result import write_atomically
+from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
-from reprogram.robustness.subject import gather
 from reprogram.robustness.trojan.integrity import CheckedFile, check_files
 from reprogram.targets.base import draw
 from reprogram.tasks.evaluate import whole_target

@@ -23,8 +23,8 @@ from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.report.robustness import robustness
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.rows import share_row
-from reprogram.robustness.subject import still
+from reprogram.robustness.evaluated_model import still
+from reprogram.robustness.findings import share_row
 from reprogram.robustness.triggers.base import Trigger
 from reprogram.robustness.unfrozen import Unfrozen, answers
 from reprogram.robustness.wash.base import CleanSet, Wash, Washed

@@ -102,7 +102,7 @@ def test_page_shows_prompt_learning_curve_and_what_methods_explain(finished):
     run, model, target, found = finished(input=Tint())
     run.pictures["recovered_trigger"] = pictures.png(torch.rand(3, 4, 4))
     run.sections["Applicability"] = ["how near the training examples are"]
-    run.result.add_check("pgd", "attack", "linf 0.1", 0.4, 0.3, 0.5, 20, ["zero gradients"])
+    run.result.add_check("pgd", "attack", "linf 0.1", 0.4, 0.3, 0.5, 20, [{"code": "zero_gradients", "text": "zero gradients"}])
     html = build(run, model, target, found).render()
     for text in ("plain grey image", "The tint", "a note on the tint", "Recovered trigger", "how near the training"):
         assert text in html
@@ -132,7 +132,8 @@ def test_attacks_certificates_and_estimates_are_never_in_one_table():
 
 def test_robustness_shows_flags_below_the_table_once_and_the_smallest_changes():
     """In a column of their own they were out of sight on a phone."""
-    row = {"kind": "attack", "threat": "linf", "value": 0.5, "low": None, "high": None, "n": 5, "flags": ["doubt <it>"]}
+    doubt = {"code": "doubt", "text": "doubt <it>"}
+    row = {"kind": "attack", "threat": "linf", "value": 0.5, "low": None, "high": None, "n": 5, "flags": [doubt]}
     smallest = row | {
         "check": "smallest_perturbation",
         "percentiles": {"5": 0.0123, "50": None},

@@ -5,14 +5,16 @@ import yaml
 
 from reprogram import robustness
 from reprogram.result import Result
-from reprogram.robustness.checks import Settings
+from reprogram.robustness.checks.corruptions import CorruptionsCheck
 from reprogram.robustness.factsheet import card, factsheet, write
 
 
 @pytest.fixture
 def measured(digit_cnn):
     model, images, labels = digit_cnn
-    settings = Settings(12, 12, {"linf": 0.1}, pgd=6, apgd=0, square=0, corruptions=(3,), draws=1)
+    small = {"noise": {"attack": {"draws": 1}}, "pgd": {"attack": {"steps": 6}}, "apgd_ce": None, "square": None}
+    settings = robustness.settings("quick", examples=12, few=12, threats={"linf": 0.1}, checks=small)
+    settings.checks["corruptions"] = CorruptionsCheck(severities=(3,))
     result = robustness.evaluate(model, (images, labels), settings=settings)
     result.data |= {
         "source": {"name": 'tiny: a "quoted" name\n---', "parameters": 5},

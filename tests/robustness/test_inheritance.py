@@ -1,8 +1,8 @@
 import torch
 
-from reprogram.robustness.inheritance import BareSource, LinearProbe, inheritance
-from reprogram.robustness.subject import Subject
-from reprogram.threat import Threat
+from reprogram.robustness.checks.base import Scope
+from reprogram.robustness.checks.inheritance import BareSource, Inheritance, LinearProbe
+from reprogram.robustness.diagnose import diagnose
 
 
 def test_the_probe_is_scikit_learns_and_missing_classes_are_never_answered(tiny_source, easy_images):
@@ -21,8 +21,8 @@ def test_inheritance_compares_with_the_source_and_the_probe(tiny_source, easy_im
     images, labels = examples.batch(range(40)), torch.as_tensor(examples.labels)
     bare = BareSource(tiny_source())
     model = LinearProbe(bare, images, labels, classes=2)
-    subject = Subject.of(model, images, labels, source=bare, train=(images, labels))
-    outcome = inheritance(subject, Threat("linf", 0.01), steps=5, count=20)
+    found = diagnose(model, images, labels, source=bare, train=(images, labels))
+    outcome = Inheritance(steps=5).run(found, Scope("inheritance", 20, {"linf": 0.01}))
     rows = {row.check: row for row in outcome.rows}
     assert rows["source_own_answers"].kind == rows["linear_probe"].kind == "attack"
     share = rows["inheritance"].more["program_keeps"] / rows["inheritance"].more["source_keeps"]

@@ -1,18 +1,19 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
+from reprogram.configuration import load
 from reprogram.inputs.text import Text
 from reprogram.interfaces import TargetInfo, TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
-from reprogram.robustness import text
-from reprogram.robustness.hook import RobustnessHook, string_attacks
-from reprogram.robustness.residues import RELATIVES, Residues, are_nucleotides
-from reprogram.robustness.text import Characters, Words
-from reprogram.robustness.token_swaps import TokenSwaps, token_swaps
+from reprogram.robustness import settings
+from reprogram.robustness.text_attacks.base import EvaluatedStrings
+from reprogram.robustness.text_attacks.characters import Characters
+from reprogram.robustness.text_attacks.neighbour_words import NeighbourWords
+from reprogram.robustness.text_attacks.residues import RELATIVES, Residues, are_nucleotides
+from reprogram.robustness.text_attacks.token_swaps import TokenSwaps, token_swaps
 from reprogram.sources.text import TextSource
 from reprogram.targets.base import StringExamples
 
@@ -40,7 +41,7 @@ def test_characters_break_a_word_and_keep_the_rest():
 def test_words_are_swapped_for_neighbours_only():
     vocabulary = ["good", "nice", "film", "bad", "fine"]
     embeddings = torch.tensor([[1.0, 0], [0.9, 0.3], [0, 1.0], [-1.0, 0], [0.95, -0.1]])
-    attack = Words(most=2, vocabulary=vocabulary, embeddings=embeddings)
+    attack = NeighbourWords(most=2, vocabulary=vocabulary, embeddings=embeddings)
     found = attack(likes, TEXTS, LABELS)
     assert found.texts[0] == "The film was nice today" and bool(found.broken[0])
     assert found.texts[1] == TEXTS[1] and not bool(found.broken[1])
@@ -134,25 +135,24 @@ def test_the_source_is_asked_for_the_same_tokens_as_embeddings(bert_program):
     assert torch.allclose(attack.answer(attack._surrounded(points)), model([text]), atol=1e-5)
 
 
-def test_the_hook_chooses_string_attacks_by_what_the_strings_are(bert_program):
-    texts = TargetTask(
-        bert_program.target, StringExamples(TEXTS, LABELS.numpy()), StringExamples(TEXTS, LABELS.numpy())
-    )
-    assert [a.name for a in string_attacks(bert_program, texts, 0)] == ["characters", "words", "token_swaps"]
-    peptides = StringExamples(["AIKR", "MEEK"], np.array([0, 1]))
-    info = TargetInfo("p", "sequence", "classification", ("a", "b"))
-    assert [a.name for a in string_attacks(bert_program, TargetTask(info, peptides, peptides), 0)] == ["residues"]
+def test_a_depth_chooses_string_attacks_by_what_the_strings_are(bert_program):
+    quick = settings("quick")
+    texts = EvaluatedStrings(bert_program, TEXTS, LABELS, TEXTS)
+    words = [(scope.name, check.run(texts, scope).rows) for check, scope in quick.plan(texts, "words")]
+    assert [name for name, rows in words if rows] == ["characters", "neighbour_words", "token_swaps"]
+    peptides = EvaluatedStrings(bert_program, ["AIKR", "MEEK"], torch.tensor([0, 1]), ["AIKR", "MEEK"])
+    assert [scope.name for _, scope in quick.plan(peptides, "residues")] == ["residues"]
 
 
 def test_an_interrupted_string_check_goes_on_with_what_was_finished(bert_program, empty_run, monkeypatch):
     strings = StringExamples(TEXTS, LABELS.numpy())
-    task, hook = TargetTask(bert_program.target, strings, strings), RobustnessHook()
+    task, hook = TargetTask(bert_program.target, strings, strings), load("robustness", "quick")
     hook.on_fit_end(empty_run, bert_program, task)
     rows = empty_run.result.data["robustness"].pop("rows")
     assert [row["check"] for row in rows][:2] == ["clean", "characters"]
     journal = empty_run.dir / "robustness.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:2]))
     resumed = replace(empty_run, resume=True)
-    monkeypatch.setattr(text.Characters, "__call__", None)  # asking again would fail
+    monkeypatch.setattr(Characters, "__call__", None)  # asking again would fail
     hook.on_fit_end(resumed, bert_program, task)
     assert resumed.result.data["robustness"]["rows"] == rows

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from reprogram.errors import ConfigError
 from reprogram.robustness.losses import wrong
-from reprogram.threat import Threat
+from reprogram.threat import NORMS, Threat
 
 Model = Callable[[Tensor], Tensor]
+COUNTS = ("steps", "restarts", "draws", "targets", "epochs", "directions")  # options of attacks that are at least 1
 SLACK = 1e-5  # rounding of float32 in the length of a perturbation, relative
 
 
@@ -47,7 +49,20 @@ class Attack(ABC):
     seed: int = 0
     batch_size: int = 64
 
-    access: ClassVar[str] = "gradient"  # what it needs of the model: gradient, score, decision or nothing
+    norms: ClassVar[tuple[str, ...]] = NORMS
+    access: ClassVar[str] = "white_box"  # what it needs of the model: white_box (gradients), score, label or none
+    averages: ClassVar[bool] = False  # ``draws`` passes are averaged for each gradient, for models that answer at random
+    takes: ClassVar[dict[str, str]] = {}  # options that an evaluation fills in, and from where (``train``, ``source``)
+    requires: ClassVar[tuple[str, ...]] = ()  # of those, what it cannot do without
+    crafts_on_even_rows: ClassVar[bool] = False  # only the odd rows are then unseen
+
+    @classmethod
+    def check(cls, options: Mapping[str, Any]) -> None:
+        """Raises ConfigError for options that cannot be, before anything is run."""
+        for name in COUNTS:
+            if name in options and not int(options[name]) >= 1:
+                raise ConfigError(f"{name}={options[name]} of {cls.__name__} must be at least 1.")
+        cls(**options)
 
     @property
     def name(self) -> str:
@@ -70,7 +85,7 @@ class Attack(ABC):
         generator = torch.Generator().manual_seed(self.seed)
         asked = torch.full((len(images),), float(right is None))
         found = Attacked(images.detach().clone(), torch.ones(len(images), dtype=torch.bool), asked)
-        quick = fast_layout(model, images) if self.access == "gradient" else images
+        quick = fast_layout(model, images) if self.access == "white_box" else images
         for start in range(0, len(images), self.batch_size):
             rows = torch.arange(start, min(start + self.batch_size, len(images)))
             known = ~wrong(ask(model, images[rows]), labels[rows]).cpu() if right is None else right[rows]

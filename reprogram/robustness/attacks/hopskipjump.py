@@ -26,7 +26,8 @@ class HopSkipJump(Attack):
     most: int = 1000
     trials: int = 100
 
-    access: ClassVar[str] = "decision"
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    access: ClassVar[str] = "label"
 
     def __post_init__(self) -> None:
         if self.threat.norm == "l1":

@@ -18,7 +18,7 @@ class Noise(Attack):
 
     draws: int = 10
 
-    access: ClassVar[str] = "decision"
+    access: ClassVar[str] = "label"
 
     @torch.no_grad()
     def perturb(

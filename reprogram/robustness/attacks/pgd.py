@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class PGD(Attack):
     loss: str = "ce"
     random_start: bool = True
     draws: int = 1
+
+    averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:

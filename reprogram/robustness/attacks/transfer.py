@@ -22,7 +22,9 @@ class Transfer(Attack):
     surrogate: Model | None = None
     steps: int = 20
 
-    access: ClassVar[str] = "nothing"
+    access: ClassVar[str] = "none"
+    takes: ClassVar[dict[str, str]] = {"surrogate": "source"}
+    requires: ClassVar[tuple[str, ...]] = ("source",)
 
     def __call__(
         self,

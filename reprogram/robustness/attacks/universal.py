@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,12 @@ class Universal(Attack):
     epochs: int = 10
     clip: float = 9.0
     craft: tuple[Tensor, Tensor] | None = None
+
+    takes: ClassVar[dict[str, str]] = {"craft": "train"}
+
+    @property
+    def crafts_on_even_rows(self) -> bool:  # type: ignore[override]
+        return self.craft is None
 
     def __call__(
         self,

@@ -15,9 +15,9 @@ from reprogram.modalities import modality
 from reprogram.progress import track
 from reprogram.ranges import Amount
 from reprogram.robustness.depths import refuse_other_depth
+from reprogram.robustness.evaluated_model import gather
+from reprogram.robustness.findings import Flag, Row
 from reprogram.robustness.reading import as_read
-from reprogram.robustness.rows import Row
-from reprogram.robustness.subject import gather
 from reprogram.robustness.trojan.examine import DL, NC, Effort, Examples, Figures, examine
 from reprogram.robustness.trojan.masks import Search
 from reprogram.robustness.trojan.query_scan import query_scan
@@ -112,7 +112,7 @@ class Inspection(Hook):
             z, mad = (reference.z(score), reference.mad(score)) if reference else (None, None)
             found.evidence.append(Evidence(test, label, score, z, mad, reference.about if reference else ""))
             row = Row(f"trojan_{test}", "inspection", f"towards {source.labels[label]}", z, n=len(found.figures.labels))
-            row.flags = [reference.about] if reference and reference.about else []
+            row.flags = [Flag("reference", reference.about)] if reference and reference.about else []
             row.more = {"label": source.labels[label], "score": score, "mad": mad, "threshold": THRESHOLD}
             found.rows.append(row)
 
@@ -157,7 +157,7 @@ class Inspection(Hook):
         row = Row(
             "trojan_query_scan", "inspection", f"random patches, towards {source.labels[label]}", share, n=len(images)
         )
-        row.flags = ["not calibrated: it finds a patch by luck alone"]
+        row.flags = [Flag("not_calibrated", "not calibrated: it finds a patch by luck alone")]
         found.rows.append(row)
 
 

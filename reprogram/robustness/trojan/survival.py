@@ -11,8 +11,8 @@ from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
-from reprogram.robustness.rows import Row, share_row
-from reprogram.robustness.subject import gather, still
+from reprogram.robustness.evaluated_model import gather, still
+from reprogram.robustness.findings import Flag, Row, share_row
 from reprogram.robustness.triggers.base import Trigger
 
 PLACES = ("before the program", "behind the program")
@@ -66,5 +66,6 @@ def _row(place: str, clean: Tensor, found: Tensor, model: ReprogrammedModel, tri
     }
     threat = f"{trigger.name} trigger {place}, {model.output.name}"
     if not len(moved):
-        return Row("trojan_survival", "inspection", threat, None, n=0, flags=["every answer is one label"], more=more)
+        constant = Flag("constant", "every answer is one label")
+        return Row("trojan_survival", "inspection", threat, None, n=0, flags=[constant], more=more)
     return share_row("trojan_survival", "inspection", threat, moved.cpu(), **more)

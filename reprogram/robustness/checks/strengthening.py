@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -15,10 +16,10 @@ from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.base import Model, ask, in_batches
 from reprogram.robustness.attacks.ensemble import Ensemble
 from reprogram.robustness.attacks.pgd import PGD
+from reprogram.robustness.checks.base import FEW, Check, Scope
+from reprogram.robustness.evaluated_model import EvaluatedModel, still
+from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.losses import wrong
-from reprogram.robustness.rows import Row, share_row
-from reprogram.robustness.subject import Outcome, Subject, still
-from reprogram.threat import Threat
 
 if TYPE_CHECKING:
     from reprogram.interfaces import TargetTask
@@ -46,22 +47,34 @@ def trained_plainly(run: Run, model: ReprogrammedModel, target: TargetTask) -> R
     return plain
 
 
-def before_after(subject: Subject, threat: Threat, steps: int, count: int, plain: Callable[[], Any]) -> Outcome:
-    """PGD and APGD-DLR on the first ``count`` examples, before and after strengthening; ``plain`` trains the former."""
-    images, labels = subject.images[:count], subject.labels[:count]
+@dataclass
+class Strengthening(Check):
+    """PGD and APGD-DLR before and after strengthening. steps: of each. plain: trains the program without it."""
 
-    def look(model: Model, name: str) -> Row:
-        shared: dict[str, Any] = {"threat": threat, "seed": subject.seed, "batch_size": subject.batch_size}
-        attack = Ensemble([PGD(**shared, steps=steps), APGD(**shared, steps=steps, loss="dlr")])
+    examples: str | int = FEW
+    steps: int = 20
+    plain: Callable[[], Any] | None = None
+
+    access: ClassVar[str] = "white_box"
+
+    def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
+        assert self.plain is not None
+        weak = self.plain()
+        with still(weak):
+            before = self._look(model, weak, "before_strengthening", scope)
+        after = self._look(model, model.model, "after_strengthening", scope)
+        gained = (after.value or 0.0) - (before.value or 0.0)
+        after.more |= {"gained": gained, "clean_lost": before.more["clean"] - after.more["clean"]}
+        return Outcome([before, after])
+
+    def _look(self, about: EvaluatedModel, model: Model, name: str, scope: Scope) -> Row:
+        images, labels = about.images[: scope.count], about.labels[: scope.count]
+        shared: dict[str, Any] = {"threat": scope.main, "seed": about.seed, "batch_size": about.batch_size}
+        attack = Ensemble([PGD(**shared, steps=self.steps), APGD(**shared, steps=self.steps, loss="dlr")])
         found = attack(model, images, labels)
-        answers = in_batches(lambda x: ask(model, x), images, subject.batch_size)
+        answers = in_batches(lambda x: ask(model, x), images, about.batch_size)
         right = float((~wrong(answers, labels)).float().mean())
-        return share_row(name, "attack", f"{threat}, pgd and apgd_dlr", ~found.broken, clean=right)
+        return share_row(name, "attack", f"{scope.main}, pgd and apgd_dlr", ~found.broken, clean=right)
 
-    weak = plain()
-    with still(weak):
-        before = look(weak, "before_strengthening")
-    after = look(subject.model, "after_strengthening")
-    gained = (after.value or 0.0) - (before.value or 0.0)
-    after.more |= {"gained": gained, "clean_lost": before.more["clean"] - after.more["clean"]}
-    return Outcome([before, after])
+    def config(self) -> dict[str, Any]:
+        return {"examples": self.examples, "steps": self.steps}

@@ -7,17 +7,18 @@ answer to the same images under the same attack.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.robustness.attacks.pgd import PGD
+from reprogram.robustness.checks.base import FEW, Check, Scope, at_least
+from reprogram.robustness.evaluated_model import EvaluatedModel
+from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.reading import as_read
-from reprogram.robustness.rows import Row, share_row
-from reprogram.robustness.subject import Outcome, Subject
-from reprogram.threat import Threat
 
 if TYPE_CHECKING:
     from reprogram.interfaces import SourceModel, SourceOutput
@@ -72,28 +73,48 @@ class LinearProbe(nn.Module):
         return F.linear(self._features(images), self.weight, self.bias)
 
 
-def inheritance(subject: Subject, threat: Threat, steps: int, count: int) -> Outcome:
-    """The source's own robustness, the probe's, and the program's relative to both, on the first ``count`` examples."""
-    attack = PGD(threat, subject.seed, subject.batch_size, steps=steps)
-    images, labels = subject.images[:count], subject.labels[:count]
-    with torch.no_grad():
-        own = torch.cat([subject.source(part).argmax(1) for part in images.split(subject.batch_size)])
-    kept = ~attack(subject.source, images, own).broken
-    clean = int(subject.clean[:count].sum())
-    robust = int(subject.robust(threat.norm)[:count].sum())
-    share = robust / clean if clean else None
-    rows = [share_row("source_own_answers", "attack", f"{threat}, pgd on the bare source", kept)]
-    row = Row("inheritance", "estimate", str(threat), None, n=count)
-    if share is not None and bool(kept.any()):
-        row.value = share / float(kept.float().mean())
-    row.more = {"program_keeps": share, "source_keeps": float(kept.float().mean())}
-    if subject.train is not None:
-        probe = LinearProbe(subject.source, *subject.train, subject.classes)
-        found = attack(probe, images, labels)
+@dataclass
+class Inheritance(Check):
+    """The source's own robustness, the probe's, and the program's relative to both. steps: of PGD."""
+
+    examples: str | int = FEW
+    steps: int = 20
+
+    kind: ClassVar[str] = "estimate"
+    access: ClassVar[str] = "white_box"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, steps=self.steps)
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return "train", "source"
+
+    def fits(self, model: EvaluatedModel, norm: str | None = None) -> bool:
+        return super().fits(model, norm) and isinstance(model.source, BareSource)
+
+    def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
+        threat, count = scope.main, scope.count
+        attack = PGD(threat, model.seed, model.batch_size, steps=self.steps)
+        images, labels = model.images[:count], model.labels[:count]
         with torch.no_grad():
-            right = torch.cat([probe(p).argmax(1) for p in images.split(subject.batch_size)]) == labels
-        rows.append(
-            share_row("linear_probe", "attack", f"{threat}, pgd", ~found.broken, clean=float(right.float().mean()))
-        )
-        row.more["probe_robust"], row.more["program_robust"] = found.accuracy, robust / max(1, count)
-    return Outcome([*rows, row])
+            own = torch.cat([model.source(part).argmax(1) for part in images.split(model.batch_size)])
+        kept = ~attack(model.source, images, own).broken
+        clean = int(model.clean[:count].sum())
+        robust = int(model.robust(threat.norm)[:count].sum())
+        share = robust / clean if clean else None
+        rows = [share_row("source_own_answers", "attack", f"{threat}, pgd on the bare source", kept)]
+        row = Row(scope.name, "estimate", str(threat), None, n=count)
+        if share is not None and bool(kept.any()):
+            row.value = share / float(kept.float().mean())
+        row.more = {"program_keeps": share, "source_keeps": float(kept.float().mean())}
+        if model.train is not None:
+            probe = LinearProbe(model.source, *model.train, model.classes)
+            found = attack(probe, images, labels)
+            with torch.no_grad():
+                right = torch.cat([probe(p).argmax(1) for p in images.split(model.batch_size)]) == labels
+            about = f"{threat}, pgd"
+            rows.append(share_row("linear_probe", "attack", about, ~found.broken, clean=float(right.float().mean())))
+            row.more["probe_robust"], row.more["program_robust"] = found.accuracy, robust / max(1, count)
+        return Outcome([*rows, row])

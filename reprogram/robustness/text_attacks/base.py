@@ -1,33 +1,50 @@
-"""Attacks on models that read strings: a greedy search over words, with character edits and word swaps that only ask.
+"""What attacks on strings share: a greedy search over words. Every attack says what it may change and counts its queries.
 
-A model here is strings -> logits: ``model(list of B strings) -> [B, T]``. Every attack says what it may change and
-counts what it asked.
+A model here is strings -> logits: ``model(list of B strings) -> [B, T]``.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from reprogram.progress import progress
 from reprogram.robustness.losses import margin, wrong
-from reprogram.robustness.rows import Row, share_row
+
+if TYPE_CHECKING:
+    from reprogram.model import ReprogrammedModel
 
 TextModel = Callable[[list[str]], Tensor]
 STOP_WORDS = frozenset(
     """a an and are as at be but by for from had has have he her his i if in is it its me my no nor not of on or our
     she so that the their them they this to us was we were what when which who will with you your""".split()  # noqa: SIM905
 )
+
+
+@dataclass
+class EvaluatedStrings:
+    """A program that reads strings, with test strings [N] and labels [N], and training strings that may be learned from."""
+
+    program: ReprogrammedModel
+    texts: list[str]
+    labels: Tensor
+    train: list[str]
+    seed: int = 0
+
+    @property
+    def differentiable(self) -> bool:
+        return self.program.source.differentiable
+
+    def reads_as_written(self) -> bool:
+        """Does the source read a text exactly as the target wrote it, and nothing beside?"""
+        return self.program.input(["a word"]) == [["a word"]] and not self.program.input.beside(["a word"])
 
 
 @dataclass
@@ -46,6 +63,14 @@ class TextAttack(ABC):
 
     most: int = 3
     seed: int = 0
+
+    changes: ClassVar[str] = "words"  # what inputs it is for: the ``changes`` of their modality
+    access: ClassVar[str] = "score"
+
+    @classmethod
+    def on(cls, model: EvaluatedStrings, **options: Any) -> Self | None:
+        """The attack for this program; None where the program does not have what it needs."""
+        return cls(seed=model.seed, **options)
 
     @property
     def name(self) -> str:
@@ -109,94 +134,9 @@ class TextAttack(ABC):
         return "".join(words), asked, done / len(places)
 
 
-@dataclass
-class Characters(TextAttack):
-    """Swap, substitute, delete or insert one character of a word (DeepWordBug, Gao et al. 2018, arXiv 1801.04354).
-
-    tries: edits tried of each word. Words of one character, and the first and last of longer ones, stay readable.
-    """
-
-    tries: int = 8
-
-    @property
-    def constraint(self) -> str:
-        return f"edit distance at most {2 * self.most}, one edit a word"
-
-    def variants(self, words: list[str], place: int, rng: np.random.Generator) -> list[str]:
-        word = words[place]
-        if len(word) < 3:
-            return []
-        found = set()
-        for _ in range(self.tries):
-            i = int(rng.integers(1, len(word) - 1))
-            letter = string.ascii_lowercase[int(rng.integers(26))]
-            kind = int(rng.integers(4))
-            edited = {
-                0: word[:i] + word[i + 1 : i + 2] + word[i] + word[i + 2 :],
-                1: word[:i] + letter + word[i + 1 :],
-                2: word[:i] + word[i + 1 :],
-                3: word[:i] + letter + word[i:],
-            }[kind]
-            found.add(edited)
-        return sorted(found - {word})
-
-
-@dataclass
-class Words(TextAttack):
-    """Swap whole words for neighbours in a table of embeddings (TextFooler, arXiv 1907.11932; cosine >= 0.5 as released).
-
-    vocabulary, embeddings [V, D]: the table, e.g. the source's own word vectors. neighbours: tried of each word.
-    """
-
-    vocabulary: Sequence[str] = ()
-    embeddings: Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    neighbours: int = 10
-    cosine: float = 0.5
-
-    def __post_init__(self) -> None:
-        self._rows = {word: i for i, word in enumerate(self.vocabulary)}
-        self._unit = F.normalize(self.embeddings.float(), dim=1) if len(self.vocabulary) else self.embeddings
-
-    @property
-    def constraint(self) -> str:
-        return f"at most {self.most} words, each for a neighbour of cosine >= {self.cosine:g}"
-
-    def variants(self, words: list[str], place: int, rng: np.random.Generator) -> list[str]:
-        word = words[place]
-        row = self._rows.get(word.lower())
-        if row is None:
-            return []
-        near = self._unit @ self._unit[row]
-        near[row] = -1
-        values, rows = near.topk(min(self.neighbours, len(near)))
-        found = [self.vocabulary[int(i)] for i, v in zip(rows, values, strict=True) if float(v) >= self.cosine]
-        return [f.capitalize() if word[0].isupper() else f for f in found if f.lower() not in STOP_WORDS]
-
-
 @torch.no_grad()
 def ask_texts(model: TextModel, texts: list[str], batch_size: int = 64) -> Tensor:
     return torch.cat([model(texts[i : i + batch_size]).detach() for i in range(0, len(texts), batch_size)])
-
-
-def neighbour_words(encode: Callable[[list[str]], Tensor], vocabulary: Sequence[str], seed: int = 0) -> Words:
-    """Word swaps over ``vocabulary``; ``encode`` (strings -> [B, D]) tells what is near."""
-    with torch.no_grad():
-        embeddings = torch.cat([encode(list(vocabulary[i : i + 64])) for i in range(0, len(vocabulary), 64)])
-    return Words(seed=seed, vocabulary=list(vocabulary), embeddings=embeddings.cpu())
-
-
-def clean(model: TextModel, texts: Sequence[str], labels: Tensor) -> Row:
-    """Accuracy as it is."""
-    return share_row("clean", "estimate", "none", ~wrong(ask_texts(model, list(texts)), labels).cpu())
-
-
-def attacked(attack: TextAttack, model: TextModel, texts: Sequence[str], labels: Tensor) -> Row:
-    """What an attack leaves of the accuracy, and what it asked and changed."""
-    with progress(f"robustness: {attack.name}", len(texts)) as bar:
-        found = attack(model, texts, labels, bar.advance)
-    row = share_row(attack.name, "attack", attack.constraint, ~found.broken, queries=float(found.queries.mean()))
-    row.more["words_changed"] = float(found.changed[found.broken].mean()) if bool(found.broken.any()) else None
-    return row
 
 
 def common_words(texts: Sequence[str], most: int = 300) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from reprogram.errors import Interrupted
 from reprogram.journal import Journal
-from reprogram.robustness.subject import Outcome
+from reprogram.robustness.findings import Outcome
 
 
-class Kept:
+class ResultCache:
     """Finished checks by name; those of another model, data or setting (another key) are not used."""
 
     def __init__(self, path: Path | None, key: str, resume: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from reprogram.interfaces import Vocabulary
 from reprogram.robustness.losses import margin, wrong
-from reprogram.robustness.text import STOP_WORDS, TextAttack, TextModel, ask_texts
+from reprogram.robustness.text_attacks.base import STOP_WORDS, EvaluatedStrings, TextAttack, TextModel, ask_texts
 
 
 def token_swaps(
@@ -72,6 +72,21 @@ class TokenSwaps(TextAttack):
     longest: int = 512
     candidates: int = 8
     cosine: float = 0.5
+
+    access: ClassVar[str] = "white_box"
+
+    @classmethod
+    def on(cls, model: EvaluatedStrings, **options: Any) -> Self | None:
+        """For sources with a vocabulary that read the strings as they are written."""
+        program = model.program
+        source, vocabulary = program.source, program.source.spec.vocabulary
+        if not source.differentiable or vocabulary is None or not model.reads_as_written():
+            return None
+
+        def answer(view: dict[str, Any]) -> Tensor:
+            return program.output([program.ask(view)])
+
+        return cls(seed=model.seed, vocabulary=vocabulary, answer=answer, longest=source.spec.size, **options)
 
     def __post_init__(self) -> None:
         self._table = self.vocabulary.embeddings().detach().float()

@@ -1,63 +1,32 @@
-"""The model under test with its examples: what evaluation needs to know before it attacks."""
+"""A model under test with its examples, and what the checks found so far."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprogram.errors import ConfigError, DataError
+from reprogram.errors import DataError
 from reprogram.interfaces import Examples
 from reprogram.robustness.attacks.base import Model, ask, in_batches
-from reprogram.robustness.losses import wrong
-from reprogram.robustness.rows import Row
+from reprogram.robustness.findings import Flag, Outcome
 
 
 @dataclass
-class Outcome:
-    """What one check gives: rows for the report, and masks [N] and distances [N] that later checks compare."""
+class EvaluatedModel:
+    """A classifier under test and what is known of it so far; plain data, made by :func:`~reprogram.robustness.diagnose`.
 
-    rows: list[Row] = field(default_factory=list)
-    broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
-    distances: dict[str, Tensor] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "rows": [asdict(row) for row in self.rows],
-            "broken": {n: {k: m.int().tolist() for k, m in masks.items()} for n, masks in self.broken.items()},
-            "curves": {n: {str(e): m.int().tolist() for e, m in c.items()} for n, c in self.curves.items()},
-            "distances": {
-                n: [None if d == float("inf") else d for d in far.tolist()] for n, far in self.distances.items()
-            },
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Outcome:
-        def mask(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.bool)
-
-        return cls(
-            [Row(**row) for row in data["rows"]],
-            {n: {k: mask(m) for k, m in masks.items()} for n, masks in data["broken"].items()},
-            {n: {float(e): mask(m) for e, m in curve.items()} for n, curve in data["curves"].items()},
-            {n: torch.tensor([float("inf") if d is None else d for d in far]) for n, far in data["distances"].items()},
-        )
-
-
-@dataclass
-class Subject:
-    """model: images [B, C, H, W] in [0, 1] -> logits [B, T] (probabilities are turned into logarithms and flagged).
-
-    differentiable: gradients reach the input. clean: [N], right without any perturbation. flags: what is odd about
-    the model. broken / curves / distances: what the checks so far found, by norm: masks [N] by attack and by eps, and
-    smallest successful perturbations [N]. train: other examples (images, labels) that
-    may be learned from. source: the bare source as images -> logits over its own labels, where there is one.
+    model: images [B, C, H, W] in [0, 1] -> logits [B, T] (probabilities are turned into logarithms and flagged).
+    differentiable: gradients reach the input. clean: [N], right without any perturbation. random: the same input gets
+    different answers. masked: gradients are zero where they should not be. flags: what is odd about the model. broken /
+    access / curves / distances: what the checks so far found (:class:`~reprogram.robustness.findings.Outcome`). train:
+    other examples (images, labels) that may be learned from. source: the bare source as images -> logits over its own
+    labels, where there is one.
     """
 
     model: Model
@@ -67,60 +36,18 @@ class Subject:
     differentiable: bool
     clean: Tensor
     module: nn.Module | None = None
-    flags: list[str] = field(default_factory=list)
+    random: bool = False
+    masked: bool = False
+    flags: list[Flag] = field(default_factory=list)
     seed: int = 0
     batch_size: int = 64
     broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    access: dict[str, str] = field(default_factory=dict)
     curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
     distances: dict[str, Tensor] = field(default_factory=dict)
     train: tuple[Tensor, Tensor] | None = None
     source: Any = None
     notes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(
-        cls, model: Any, images: Tensor, labels: Tensor, seed: int = 0, batch_size: int = 64, **more: Any
-    ) -> Subject:
-        from reprogram.robustness import flags
-
-        with torch.no_grad():
-            raw = in_batches(model, images, batch_size)
-        if raw.ndim != 2 or raw.shape[1] < 2:
-            raise ConfigError(
-                f"Robustness checks need a classifier with logits [B, T] of at least two classes; "
-                f"this model answers {list(raw.shape)}."
-            )
-        if int(labels.max()) >= raw.shape[1] or int(labels.min()) < 0:
-            raise DataError(
-                f"Labels run from {int(labels.min())} to {int(labels.max())}, but the model has {raw.shape[1]} classes."
-            )
-        probabilities = flags.are_probabilities(raw)
-        answer: Model = _logarithm(model) if probabilities else model
-        logits = raw.clamp(min=1e-12).log() if probabilities else raw
-        subject = cls(
-            model=answer,
-            images=images,
-            labels=labels,
-            classes=raw.shape[1],
-            differentiable=_differentiable(answer, images[:1]),
-            clean=~wrong(logits, labels).cpu(),
-            module=model if isinstance(model, nn.Module) else None,
-            seed=seed,
-            batch_size=batch_size,
-            **more,
-        )
-        subject.flags = flags.before(subject, logits, probabilities)
-        return subject
-
-    @property
-    def masked(self) -> bool:
-        """Gradients are zero where they should not be."""
-        return any(flag.startswith("zero gradients") for flag in self.flags)
-
-    @property
-    def random(self) -> bool:
-        """The same input gets different answers."""
-        return any(flag.startswith("random") for flag in self.flags)
 
     def logits(self, images: Tensor) -> Tensor:
         """[N, T] without gradients, in batches."""
@@ -128,6 +55,7 @@ class Subject:
 
     def take(self, outcome: Outcome) -> None:
         """Remember what a check found, now or in an earlier run that was interrupted."""
+        self.access.update(outcome.access)
         for norm, masks in outcome.broken.items():
             self.broken.setdefault(norm, {}).update(masks)
         for norm, curve in outcome.curves.items():
@@ -141,22 +69,6 @@ class Subject:
         for broken in self.broken.get(norm, {}).values():
             result &= ~broken
         return result
-
-
-def _logarithm(model: Model) -> Model:
-    def answer(images: Tensor) -> Tensor:
-        return model(images).clamp(min=1e-12).log()
-
-    return answer
-
-
-def _differentiable(model: Model, images: Tensor) -> bool:
-    x = images.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        values = model(x).sum()
-    if not values.requires_grad:
-        return False
-    return torch.autograd.grad(values, x, allow_unused=True)[0] is not None
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""Substitutions in proteins and nucleic acids: letters for their nearest relatives, greedily, for any model that answers."""
+"""Substitutions in proteins and nucleic acids by similar residues, greedily, for any model that answers queries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from reprogram.robustness.text import TextAttack
+from reprogram.robustness.text_attacks.base import EvaluatedStrings, TextAttack
 
 TRANSITIONS = {"A": "G", "G": "A", "C": "T", "T": "C", "U": "C"}  # purine for purine, pyrimidine for pyrimidine
 RELATIVES = {  # positive scores off the diagonal of BLOSUM62 (Henikoff & Henikoff 1992)
@@ -23,7 +24,7 @@ def are_nucleotides(sequences: Sequence[str]) -> bool:
 
 @dataclass
 class Residues(TextAttack):
-    """Each letter may become a relative of its own: BLOSUM62 > 0 for proteins, transitions for DNA and RNA.
+    """Each residue may become a similar one: BLOSUM62 > 0 for proteins, transitions for DNA and RNA.
 
     A substitution can truly change what a sequence does, so a broken example is a hint and not a proof of weakness.
     nucleotides: the strings are DNA or RNA.
@@ -31,10 +32,16 @@ class Residues(TextAttack):
 
     nucleotides: bool = False
 
+    changes: ClassVar[str] = "residues"
+
+    @classmethod
+    def on(cls, model: EvaluatedStrings, **options: Any) -> Self | None:
+        return cls(seed=model.seed, nucleotides=are_nucleotides(model.train), **options)
+
     @property
     def constraint(self) -> str:
-        kind = "a transition (A-G, C-T)" if self.nucleotides else "a relative of BLOSUM62 > 0"
-        return f"at most {self.most} letters, each for {kind}"
+        kind = "a transition (A-G, C-T)" if self.nucleotides else "one of BLOSUM62 > 0"
+        return f"at most {self.most} residues, each for {kind}"
 
     def split(self, text: str) -> list[str]:
         return list(text)

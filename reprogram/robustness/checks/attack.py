@@ -1,0 +1,134 @@
+"""Robust accuracy under one attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from reprogram.errors import ConfigError
+from reprogram.progress import progress
+from reprogram.robustness.attacks.base import Attack
+from reprogram.robustness.attacks.bpda import straight_through
+from reprogram.robustness.checks.base import Check, Scope
+from reprogram.robustness.evaluated_model import EvaluatedModel
+from reprogram.robustness.findings import Flag, Outcome, Row, share_row
+from reprogram.robustness.smallest import Smallest
+from reprogram.threat import NORMS
+
+DRAWS = 5  # passes averaged for each gradient of a model that answers at random (EOT, Athalye et al. 2018)
+
+
+@dataclass
+class AttackCheck(Check):
+    """attack: an attack with its options, still without threat, seed and batch size (``_partial_: true``).
+
+    remaining_only: attack only examples that the attacks before left correctly classified, as AutoAttack does; the
+    accuracy is that of all of them. half: also run with half the steps, to see whether more steps help. through: with
+    gradients that pass through rounding (BPDA), only where gradients are masked.
+    """
+
+    attack: Callable[..., Attack] | None = None
+    remaining_only: bool = False
+    half: bool = False
+    through: bool = False
+
+    norms: ClassVar[tuple[str, ...]] = NORMS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attack is None:
+            raise ConfigError("An attack check needs attack=, such as reprogram.robustness.attacks.pgd.PGD.")
+        self._options: dict[str, Any] = dict(getattr(self.attack, "keywords", {}))
+        self.method.check(self._options)
+
+    @property
+    def method(self) -> type[Attack]:
+        return cast(type[Attack], getattr(self.attack, "func", self.attack))
+
+    def fits(self, model: EvaluatedModel, norm: str | None = None) -> bool:
+        method = self.method
+        return (
+            (norm is None or norm in method.norms)
+            and (method.access != "white_box" or model.differentiable)
+            and all(getattr(model, name) is not None for name in method.requires)
+            and (model.masked or not self.through)
+        )
+
+    def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
+        outcome = Outcome(access={scope.name: "straight_through" if self.through else self.method.access})
+        if self.half:
+            shorter = self._made(model, scope, steps=max(self.steps // 2, 1))
+            self._attack(model, scope, shorter, outcome, f"{scope.name}_half")
+        found = self._made(model, scope)
+        broken, queries = self._attack(model, scope, found, outcome, scope.name)
+        outcome.rows.append(self._row(model, scope, found, broken, queries))
+        return outcome
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return tuple(self.method.takes.values())
+
+    @property
+    def steps(self) -> int:
+        """Of the attack."""
+        return int(self._options.get("steps", self.method.__dataclass_fields__["steps"].default))
+
+    def _made(self, model: EvaluatedModel, scope: Scope, **changes: Any) -> Attack:
+        assert self.attack is not None
+        given = {name: getattr(model, source) for name, source in self.method.takes.items()}
+        if model.random and self.method.averages:
+            given["draws"] = max(int(self._options.get("draws", 1)), DRAWS)
+        return self.attack(threat=scope.threat, seed=model.seed, batch_size=model.batch_size, **given | changes)
+
+    def _rows(self, model: EvaluatedModel, scope: Scope) -> Tensor:
+        """Examples that are attacked."""
+        if self.remaining_only and model.differentiable:
+            return torch.nonzero(model.robust(scope.main.norm)[: scope.count]).squeeze(1)
+        return torch.arange(min(scope.count, len(model.images)))
+
+    def _attack(
+        self, model: EvaluatedModel, scope: Scope, attack: Attack, outcome: Outcome, name: str
+    ) -> tuple[Tensor, Tensor]:
+        """Broken [N] and queries of one attack; what it found is added to the outcome."""
+        norm, total, rows = scope.main.norm, len(model.images), self._rows(model, scope)
+        images, labels = model.images[rows], model.labels[rows]
+        answer = straight_through(model.model) if self.through else model.model
+        with progress(f"robustness: {name} {norm}", len(images)) as bar:
+            found = attack(answer, images, labels, bar.advance, model.clean[rows])
+        nearest = Smallest.empty(norm, images)
+        nearest.update(images, found.examples, found.broken)
+        broken, distances = torch.zeros(total, dtype=torch.bool), torch.full((total,), float("inf"))
+        broken[rows], distances[rows] = found.broken, nearest.distances
+        outcome.broken.setdefault(norm, {})[name] = broken
+        outcome.access.setdefault(name, outcome.access[scope.name])
+        before = outcome.distances.get(norm, distances)
+        outcome.distances[norm] = torch.minimum(before, distances)
+        return broken, found.queries
+
+    def _row(self, model: EvaluatedModel, scope: Scope, attack: Attack, broken: Tensor, queries: Tensor) -> Row:
+        good, remaining = ~broken[: scope.count], self.remaining_only and model.differentiable
+        if remaining:
+            good &= model.robust(scope.main.norm)[: scope.count]
+        unseen = attack.crafts_on_even_rows and len(good) > 1
+        spent = float(queries.mean()) if len(queries) else 0.0
+        row = share_row(
+            scope.name,
+            "attack",
+            str(scope.main),
+            good[1::2] if unseen else good,
+            queries=spent,
+            access="straight_through" if self.through else attack.access,
+        )
+        row.more |= {"family": scope.main.norm, "size": scope.main.eps}
+        if remaining:
+            row.threat += ", on examples still classified correctly"
+            row.more["attacked"] = len(queries)
+        if unseen:
+            row.flags.append(Flag("crafted_on_half", "crafted on the other half of the examples"))
+        if attack.access == "white_box" and not self.through and model.masked:
+            row.flags.append(Flag("proves_nothing", "gradients are zero: this attack proves nothing"))
+        return row
