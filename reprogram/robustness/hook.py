@@ -13,6 +13,7 @@ import torch
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.modalities import modality
+from reprogram.ranges import Count, Positive
 from reprogram.robustness.checks.attack import AttackCheck
 from reprogram.robustness.checks.base import Check, Scope
 from reprogram.robustness.checks.inheritance import BareSource
@@ -43,10 +44,10 @@ class RobustnessHook(Hook):
     def __init__(
         self,
         depth: str,
-        examples: int,
-        few: int,
-        threats: dict[str, float | None],
-        batch_size: int = 64,
+        examples: Count,
+        few: Count,
+        threats: dict[str, Positive | None],
+        batch_size: Count = 64,
         checks: dict[str, Check | None] | None = None,
         also: Sequence[str] = (),
     ) -> None:
@@ -55,6 +56,9 @@ class RobustnessHook(Hook):
         if (depth == "full") != ("linear_bounds" in (checks or {})):
             other = "quick" if depth == "full" else "full"
             raise ConfigError(f"robustness.depth={depth} stands beside the settings of {other}; write robustness={depth}.")
+        for name, check in (checks or {}).items():
+            if not (check is None or isinstance(check, Check)):
+                raise ConfigError(f"robustness.checks.{name}={check} is not a check; null leaves it out.")
         known = {norm: eps for norm, eps in threats.items() if eps is not None}
         every = dict(checks or {}) | {name: _check(name) for name in also}
         last = {name: every.pop(name) for name in ("worst_case",) if name in every}  # compares those before it

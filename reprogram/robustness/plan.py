@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count
 from reprogram.robustness.checks.base import ALL, FEW, Check, Scope
 from reprogram.threat import NORMS, Threat
 
@@ -21,10 +22,10 @@ class Settings:
     threats: size of each norm in pixels of the target. checks: by name, in the order in which they run; None: left out.
     """
 
-    examples: int = 16
-    few: int = 16
+    examples: Count = 16
+    few: Count = 16
     threats: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255})
-    batch_size: int = 64
+    batch_size: Count = 64
     checks: dict[str, Check | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.base import Attack, Model, ask
 from reprogram.robustness.losses import LOSSES, Loss, targeted, wrong
 from reprogram.threat import Threat, input_gradient
@@ -23,10 +24,10 @@ class APGD(Attack):
     With two classes ``dlr`` is the margin, and with up to three ``targeted`` is the targeted margin.
     """
 
-    steps: int = 100
-    restarts: int = 1
+    steps: Count = 100
+    restarts: Count = 1
     loss: str = "ce"
-    targets: int = 9
+    targets: Count = 9
 
     def __post_init__(self) -> None:
         if self.loss not in (*LOSSES, "targeted"):

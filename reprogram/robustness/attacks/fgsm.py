@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.pgd import PGD
 
 
 @dataclass(eq=False)
 class FGSM(PGD):
-    steps: int = 1
+    steps: Count = 1
     random_start: bool = False
 
     @property

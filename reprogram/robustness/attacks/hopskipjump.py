@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.base import Attack, Model, ask
 from reprogram.robustness.losses import wrong
 
@@ -21,8 +22,8 @@ class HopSkipJump(Attack):
     most: directions asked at most. trials: random images tried as a start. Everything stays in float32.
     """
 
-    steps: int = 20
-    directions: int = 100
+    steps: Count = 20
+    directions: Count = 100
     most: int = 1000
     trials: int = 100
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.ranges import Count, NotNegative
 from reprogram.robustness.attacks.base import Attack, Model
 from reprogram.robustness.losses import LOSSES, wrong
 from reprogram.threat import input_gradient
@@ -20,8 +21,8 @@ from reprogram.threat import input_gradient
 class MIFGSM(Attack):
     """steps: each eps / steps long. decay: share of the momentum that a step keeps (mu of the paper)."""
 
-    steps: int = 10
-    decay: float = 1.0
+    steps: Count = 10
+    decay: NotNegative = 1.0
     loss: str = "ce"
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.base import Attack, Model, ask
 from reprogram.robustness.losses import wrong
 
@@ -16,7 +17,7 @@ from reprogram.robustness.losses import wrong
 class Noise(Attack):
     """draws: random points of the threat, tried one after the other; an example is broken by any of them."""
 
-    draws: int = 10
+    draws: Count = 10
 
     access: ClassVar[str] = "label"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.ranges import Count, Positive
 from reprogram.robustness.attacks.base import Attack, Model, ask
 from reprogram.robustness.losses import LOSSES, wrong
 from reprogram.threat import ascend
@@ -21,12 +22,12 @@ class PGD(Attack):
     draws: passes averaged for each gradient, for models that answer at random (EOT, Athalye et al. 2018).
     """
 
-    steps: int = 20
-    step_size: float | None = None
-    restarts: int = 1
+    steps: Count = 20
+    step_size: Positive | None = None
+    restarts: Count = 1
     loss: str = "ce"
     random_start: bool = True
-    draws: int = 1
+    draws: Count = 1
 
     averages: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Count, PositiveShare
 from reprogram.robustness.attacks.base import Attack, Model, ask
 from reprogram.robustness.losses import margin, wrong
 
@@ -19,8 +20,8 @@ SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 steps: 
 class Square(Attack):
     """steps: model calls an example may cost. share: share of the image that the first window covers."""
 
-    steps: int = 5000
-    share: float = 0.8
+    steps: Count = 5000
+    share: PositiveShare = 0.8
 
     access: ClassVar[str] = "score"
 

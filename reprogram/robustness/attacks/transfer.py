@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.base import Attack, Attacked, Model, ask
 from reprogram.robustness.losses import cross_entropy, stays
 from reprogram.threat import ascend
@@ -20,7 +21,7 @@ class Transfer(Attack):
     """surrogate: images -> logits over its own labels; it is led away from its own answers, so no labels are needed."""
 
     surrogate: Model | None = None
-    steps: int = 20
+    steps: Count = 20
 
     access: ClassVar[str] = "none"
     takes: ClassVar[dict[str, str]] = {"surrogate": "source"}

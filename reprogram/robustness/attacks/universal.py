@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Count, Positive
 from reprogram.robustness.attacks.base import Attack, Attacked, Model
 from reprogram.robustness.losses import cross_entropy
 from reprogram.threat import Threat, input_gradient
@@ -24,8 +25,8 @@ class Universal(Attack):
     ``craft``: examples (images, labels) to learn from; without them the even rows, and only odd rows are then unseen.
     """
 
-    epochs: int = 10
-    clip: float = 9.0
+    epochs: Count = 10
+    clip: Positive = 9.0
     craft: tuple[Tensor, Tensor] | None = None
 
     takes: ClassVar[dict[str, str]] = {"craft": "train"}

@@ -9,13 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count
 from reprogram.robustness.findings import Outcome
 from reprogram.threat import Threat
 
 ALL, FEW = "all", "few"
+Examples = Count | Literal["all", "few"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Check(ABC):
     ``white_box`` (gradients), ``score``, ``label`` or ``none``.
     """
 
-    examples: str | int = ALL
+    examples: Examples = ALL
 
     kind: ClassVar[str] = "attack"
     norms: ClassVar[tuple[str, ...]] = ()

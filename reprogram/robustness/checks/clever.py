@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from reprogram.progress import progress
+from reprogram.ranges import Count
 from reprogram.robustness.checks._certified import REACH, correct
-from reprogram.robustness.checks.base import Check, Scope, at_least
+from reprogram.robustness.checks.base import Check, Examples, Scope, at_least
 from reprogram.robustness.clever import CleverScore
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row
@@ -20,10 +21,10 @@ from reprogram.threat import NORMS
 class Clever(Check):
     """batches, samples: of the maxima that the Weibull distribution is fitted to. targets: most likely other classes."""
 
-    examples: str | int = 3
-    batches: int = 10
-    samples: int = 16
-    targets: int = 1
+    examples: Examples = 3
+    batches: Count = 10
+    samples: Count = 16
+    targets: Count = 1
 
     kind: ClassVar[str] = "estimate"
     norms: ClassVar[tuple[str, ...]] = NORMS

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from reprogram.errors import ConfigError
 from reprogram.progress import track
+from reprogram.ranges import Range
 from reprogram.robustness import corruptions
-from reprogram.robustness.checks.base import FEW, Check, Scope
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, share_row
 from reprogram.robustness.losses import wrong
@@ -20,8 +21,8 @@ from reprogram.robustness.losses import wrong
 class CorruptionsCheck(Check):
     """severities: of 1 to 5."""
 
-    examples: str | int = FEW
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    examples: Examples = FEW
+    severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
 
     kind: ClassVar[str] = "estimate"
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reprogram.ranges import Count
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.checks.base import FEW, Check, Scope, at_least
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.reading import as_read
@@ -77,8 +78,8 @@ class LinearProbe(nn.Module):
 class Inheritance(Check):
     """The source's own robustness, the probe's, and the program's relative to both. steps: of PGD."""
 
-    examples: str | int = FEW
-    steps: int = 20
+    examples: Examples = FEW
+    steps: Count = 20
 
     kind: ClassVar[str] = "estimate"
     access: ClassVar[str] = "white_box"

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 
 from reprogram.progress import track
+from reprogram.ranges import Amount
 from reprogram.robustness.checks._certified import CANNOT, CONTRADICTED, MOST_BENDS, REACH, not_bounded, vacuous
-from reprogram.robustness.checks.base import Check, Scope
+from reprogram.robustness.checks.base import Check, Examples, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.linear_bounds.certify import LinearBounds
@@ -20,8 +21,8 @@ from reprogram.threat import NORMS
 class LinearBoundsCheck(Check):
     """most: nonlinear units of a network whose intermediate bounds are tightened by back-substitution."""
 
-    examples: str | int = 4
-    most: int = MOST_BENDS
+    examples: Examples = 4
+    most: Amount = MOST_BENDS
 
     kind: ClassVar[str] = "certificate"
     norms: ClassVar[tuple[str, ...]] = NORMS

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from reprogram.progress import track
+from reprogram.ranges import Amount, Count
 from reprogram.robustness import semantic
 from reprogram.robustness.checks._certified import CANNOT, CONTRADICTED, MOST_BENDS, correct, not_bounded, vacuous
-from reprogram.robustness.checks.base import FEW, Check, Scope, at_least
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row, share_row
 from reprogram.robustness.linear_bounds.certify import LinearBounds
@@ -25,10 +26,10 @@ class SemanticCheck(Check):
     """points: of each perturbation's grid. certified: examples whose range is certified (0: none). most: as for linear
     bounds."""
 
-    examples: str | int = FEW
-    points: int = 9
-    certified: int = 4
-    most: int = MOST_BENDS
+    examples: Examples = FEW
+    points: Count = 9
+    certified: Amount = 4
+    most: Amount = MOST_BENDS
 
     def __post_init__(self) -> None:
         super().__post_init__()

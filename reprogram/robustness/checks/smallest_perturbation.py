@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import torch
 
 from reprogram.errors import ConfigError
+from reprogram.ranges import Count, Positive
 from reprogram.robustness import flags
 from reprogram.robustness.attacks.base import Attack
 from reprogram.robustness.attacks.bpda import straight_through
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
-from reprogram.robustness.checks.base import FEW, Check, Scope, at_least
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row
 from reprogram.robustness.smallest import smallest
@@ -29,9 +30,9 @@ class SmallestPerturbation(Check):
     factors: sizes in units of eps; the size at which any image can become grey is always among them. steps: of PGD.
     """
 
-    examples: str | int = FEW
-    factors: tuple[float, ...] = (0.5, 2.0)
-    steps: int = 10
+    examples: Examples = FEW
+    factors: tuple[Positive, ...] = (0.5, 2.0)
+    steps: Count = 10
 
     norms: ClassVar[tuple[str, ...]] = NORMS
 

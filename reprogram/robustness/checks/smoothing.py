@@ -10,7 +10,8 @@ import torch
 
 from reprogram.errors import ConfigError
 from reprogram.progress import track
-from reprogram.robustness.checks.base import Check, Scope, at_least
+from reprogram.ranges import Count, Positive
+from reprogram.robustness.checks.base import Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, share_row
 from reprogram.robustness.smoothing import Smoothed, Smoothing
@@ -23,9 +24,9 @@ VOTES = Flag("smoothed_classifier", "of the classifier that votes over noise, no
 class SmoothingCheck(Check):
     """samples: passes an example. sigma: standard deviation of the noise, in pixels of [0, 1]."""
 
-    examples: str | int = 6
-    samples: int = 500
-    sigma: float = 0.25
+    examples: Examples = 6
+    samples: Count = 500
+    sigma: Positive = 0.25
 
     kind: ClassVar[str] = "certificate"
 

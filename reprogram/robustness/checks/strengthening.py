@@ -16,7 +16,7 @@ from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.base import Model, ask, in_batches
 from reprogram.robustness.attacks.ensemble import Ensemble
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.checks.base import FEW, Check, Scope
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel, still
 from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.losses import wrong
@@ -51,7 +51,7 @@ def trained_plainly(run: Run, model: ReprogrammedModel, target: TargetTask) -> R
 class Strengthening(Check):
     """PGD and APGD-DLR before and after strengthening. steps: of each. plain: trains the program without it."""
 
-    examples: str | int = FEW
+    examples: Examples = FEW
     steps: int = 20
     plain: Callable[[], Any] | None = None
 

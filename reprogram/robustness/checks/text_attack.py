@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from reprogram.errors import ConfigError
 from reprogram.progress import progress
-from reprogram.robustness.checks.base import FEW, Check, Scope
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
 from reprogram.robustness.findings import Outcome, share_row
 from reprogram.robustness.losses import wrong
 from reprogram.robustness.text_attacks.base import EvaluatedStrings, TextAttack, ask_texts
@@ -18,7 +18,7 @@ from reprogram.robustness.text_attacks.base import EvaluatedStrings, TextAttack,
 class TextAttackCheck(Check):
     """attack: an attack with its options (``_partial_: true``); what it needs of the program it takes by itself."""
 
-    examples: str | int = FEW
+    examples: Examples = FEW
     attack: Callable[..., TextAttack] | None = None
 
     def __post_init__(self) -> None:

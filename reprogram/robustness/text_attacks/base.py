@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprogram.ranges import Count
 from reprogram.robustness.losses import margin, wrong
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class AttackedText:
 class TextAttack(ABC):
     """most: changes that one text may carry. seed: of every random choice."""
 
-    most: int = 3
+    most: Count = 3
     seed: int = 0
 
     changes: ClassVar[str] = "words"  # what inputs it is for: the ``changes`` of their modality

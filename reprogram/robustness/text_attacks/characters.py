@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprogram.ranges import Count
 from reprogram.robustness.text_attacks.base import TextAttack
 
 
@@ -17,7 +18,7 @@ class Characters(TextAttack):
     tries: edits tried of each word. Words of one character, and the first and last of longer ones, stay readable.
     """
 
-    tries: int = 8
+    tries: Count = 8
 
     @property
     def constraint(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.interfaces import SourceModel
+from reprogram.ranges import Count
 from reprogram.robustness.text_attacks.base import STOP_WORDS, EvaluatedStrings, TextAttack, common_words
 
 
@@ -24,7 +25,7 @@ class NeighbourWords(TextAttack):
 
     vocabulary: Sequence[str] = ()
     embeddings: Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    neighbours: int = 10
+    neighbours: Count = 10
     cosine: float = 0.5
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.interfaces import Vocabulary
+from reprogram.ranges import Count
 from reprogram.robustness.losses import margin, wrong
 from reprogram.robustness.text_attacks.base import STOP_WORDS, EvaluatedStrings, TextAttack, TextModel, ask_texts
 
@@ -70,7 +71,7 @@ class TokenSwaps(TextAttack):
     )
     answer: Callable[[dict[str, Any]], Tensor] | None = None
     longest: int = 512
-    candidates: int = 8
+    candidates: Count = 8
     cosine: float = 0.5
 
     access: ClassVar[str] = "white_box"
