@@ -20,7 +20,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reprogram.configuration import OPEN, check, config_folder, groups, help_text, option, options, own_error
+from reprogram.configuration import (
+    OPEN,
+    check,
+    config_folder,
+    groups,
+    help_text,
+    option,
+    options,
+    own_error,
+    search_path,
+)
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.memory import keep_freed_memory
 from reprogram.redact import conceal, redact
@@ -36,7 +46,8 @@ def main() -> None:
         show_help()
         raise SystemExit(0)
     keep_freed_memory()
-    sys.argv[1:] = [hidden(argument) for argument in with_open_keys(split_sources(sys.argv[1:]))]
+    typed = with_open_keys(split_sources(sys.argv[1:]))
+    sys.argv[1:] = [*map(hidden, typed), *search_path()]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
@@ -244,9 +255,9 @@ def _composed_defaults() -> DictConfig:
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups()]
+    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in (*groups(), "hydra.searchpath")]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             return compose("config", overrides=chosen)
         except HydraException:
-            return compose("config")
+            return compose("config", overrides=search_path())

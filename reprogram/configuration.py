@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.ranges import NotEmpty, Seed
+from reprogram.registry import folders
 from reprogram.typecheck import matches, refusal, signature
 
 ROOT: dict[str, Any] = {
@@ -38,19 +39,38 @@ def config_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf"
 
 
+def config_folders() -> tuple[Path, ...]:
+    """``conf/``, and the folders of options that other packages declare (entry points ``reprogram.conf``)."""
+    return (config_folder(), *folders("reprogram.conf"))
+
+
+def search_path() -> list[str]:
+    """The override that lets Hydra find the options of other packages; nothing where there are none."""
+    others = [f"file://{folder}" for folder in config_folders()[1:]]
+    return [f"hydra.searchpath=[{','.join(others)}]"] if others else []
+
+
 def options(group: str) -> dict[str, str]:
     """Choices of a configuration group and what each is: the first comment line of its file."""
-    choices = {}
-    for file in sorted((config_folder() / group).glob("*.yaml")):
+    choices: dict[str, str] = {}
+    for file in sorted(_option_files(group).values(), key=lambda file: file.name):
         lines = [line for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line]
         choices[file.stem] = lines[0].lstrip("# ") if lines else ""
     return choices
 
 
+def _option_files(group: str) -> dict[str, Path]:
+    """Option -> its file; the toolkit's own go before those of other packages."""
+    found: dict[str, Path] = {}
+    for folder in config_folders():
+        for file in (folder / group).glob("*.yaml"):
+            found.setdefault(file.stem, file)
+    return found
+
+
 def groups() -> list[str]:
-    return sorted(
-        p.name for p in config_folder().iterdir() if p.is_dir() and any(p.glob("*.yaml")) and p.name != "hydra"
-    )
+    inside = [place for folder in config_folders() for place in folder.iterdir()]
+    return sorted({p.name for p in inside if p.is_dir() and any(p.glob("*.yaml")) and p.name != "hydra"})
 
 
 def help_text() -> str:
@@ -169,7 +189,7 @@ def load(group: str, name: str, /, **values: Any) -> Any:
     if name not in options(group):
         raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = compose("config", overrides=[f"{group}={name}", "run_dir=."])
+        config = compose("config", overrides=[f"{group}={name}", "run_dir=.", *search_path()])
     for key, value in values.items():
         known = [str(k) for k in config[group] if not str(k).startswith("_")]  # "in" would miss a ???
         if key not in known:
@@ -189,7 +209,7 @@ def option(group: str, name: str) -> DictConfig:
     """The file of an option, as it is. Raises ConfigError with the nearest that exists."""
     if name not in options(group):
         raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
-    config = OmegaConf.load(config_folder() / group / f"{name}.yaml")
+    config = OmegaConf.load(_option_files(group)[name])
     assert isinstance(config, DictConfig)
     return config
 

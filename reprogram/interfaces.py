@@ -237,6 +237,8 @@ class Method(nn.Module):
     ``load_state_dict`` restore it from disk.
     """
 
+    package: ClassVar[str]  # where methods of its kind are found by name
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         check_call(cls, args, kwargs)
         method = super().__new__(cls)
@@ -245,8 +247,8 @@ class Method(nn.Module):
 
     @property
     def name(self) -> str:
-        """The method's file name, which is also its name in ``conf/`` and in a saved program."""
-        return type(self).__module__.rpartition(".")[2]
+        """Its name in ``conf/`` and in a saved program: that of its file, or the one that its package declares."""
+        return name_of(self.package, type(self)) or type(self).__module__.rpartition(".")[2]
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values."""
@@ -265,7 +267,10 @@ class Method(nn.Module):
 class InputTransformation(Method, ABC):
     """Maps a target batch to one or several source inputs (views)."""
 
+    package: ClassVar[str] = "reprogram.inputs"
+    group: ClassVar[str] = "input."
     reads: ClassVar[str | None] = None  # the kind of target that it is made for; None: whatever the source reads
+    own_tokens: ClassVar[int] = 0  # that the source reads beside a string's own and those around every string
 
     def read(self, item: Any) -> Any:
         """One string of a user's list as :meth:`forward` takes it. Raises DataError with the reason."""
@@ -274,16 +279,12 @@ class InputTransformation(Method, ABC):
         shown = repr(item) if item is None or isinstance(item, float) else type(item).__name__
         raise DataError(f"it is no string, but {shown}")
 
-    group: ClassVar[str] = "input."
-
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         """Create parameters for this source and target. The default has none."""
 
     @abstractmethod
     def forward(self, batch: Any) -> list[Any]:
         """Target batch (images: float [B, C, H, W] in [0, 1]; strings: list[str]) -> source inputs, one a view."""
-
-    own_tokens: ClassVar[int] = 0  # that the source reads beside a string's own and those around every string
 
     def tokenised(self, batch: Sequence[str]) -> list[list[str]]:
         """What the source's tokenizer is to read, one list a view, before anything is cut."""
@@ -327,6 +328,7 @@ class OutputMapping(Method, ABC):
     training pass (:meth:`observe` each batch, :meth:`refresh` each epoch); in closed form (:meth:`fit`) from one pass.
     """
 
+    package: ClassVar[str] = "reprogram.outputs"
     group: ClassVar[str] = "output."
     closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
     statistics: ClassVar[bool] = False  # observe()/refresh() are fed from the training pass

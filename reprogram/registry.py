@@ -17,6 +17,8 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -60,15 +62,30 @@ def load(package: str, name: str, base: type = object) -> Any:
     return found if fits else None
 
 
+@cache
 def name_of(package: str, method: type) -> str | None:
     """The name under which :func:`find` gives ``method`` again; None for a class that nobody declared."""
     place, _, file = method.__module__.rpartition(".")
+    if not package:
+        return None
     if place == package and file in _files(package) and load(package, file, method) is method:
         return file
     for name, point in _declared(package).items():
         if point.value.partition(":")[0] == method.__module__ and load(package, name, method) is method:
             return name
     return None
+
+
+@cache
+def folders(group: str) -> tuple[Path, ...]:
+    """Folders that other packages declare, such as ``reprogram.conf`` for their option files; nothing is executed."""
+    found = []
+    for point in _declared(group).values():
+        spec = find_spec(point.value.partition(":")[0])
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigError(f"The entry point '{point.name}' of {group} names {point.value}, which is no package.")
+        found += [Path(place) for place in spec.submodule_search_locations]
+    return tuple(found)
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reprogram.inputs.none import NoPrompt
+from reprogram.inputs import __name__ as INPUTS
 from reprogram.interfaces import (
     Examples,
     InputTransformation,
@@ -25,7 +25,9 @@ from reprogram.interfaces import (
     Tap,
     TargetInfo,
 )
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel, pick
+from reprogram.registry import find
 
 
 class CachedSource(SourceModel):
@@ -164,6 +166,12 @@ class Reading(OutputMapping):
         return outputs[0].logits
 
 
+def plain_input(target: TargetInfo) -> InputTransformation:
+    """The input transformation without parameters of this kind of target, still to be built."""
+    method: type[InputTransformation] = find(INPUTS, modality(target.kind).plain_input, InputTransformation)
+    return method()
+
+
 def source_outputs(
     source: SourceModel,
     examples: Examples,
@@ -176,5 +184,5 @@ def source_outputs(
 
     With a :class:`CachedSource` only what has not been read yet costs a pass.
     """
-    model = ReprogrammedModel(source, input or NoPrompt(), Reading(tuple(taps)), target, build=input is None)
+    model = ReprogrammedModel(source, input or plain_input(target), Reading(tuple(taps)), target, build=input is None)
     return model.collect(examples, batch_size, "reading the source")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprogram.evaluation.baselines.base import Baseline, Bench
-from reprogram.inputs.none import NoPrompt
+from reprogram.evaluation.features import plain_input
 
 
 @dataclass
@@ -21,5 +21,7 @@ class MappingOnly(Baseline):
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         if bench.model.input.trainable() == 0:
             return {"mapping_only": bench.scores}
-        side = None if bench.source.differentiable else getattr(bench.model.input, "size", None)
-        return {"mapping_only": bench.program_scores(bench.source, NoPrompt(side))}
+        plain = plain_input(bench.target.info)
+        if not bench.source.differentiable and hasattr(plain, "size"):
+            plain.size = getattr(bench.model.input, "size", None)
+        return {"mapping_only": bench.program_scores(bench.source, plain)}
