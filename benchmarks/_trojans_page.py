@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from reprogram.backdoor.detection.reference import Reference, shipped
+from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, suspected
 from reprogram.evaluation.metrics import wilson
-from reprogram.robustness.trojan.reference import Reference, shipped
-from reprogram.robustness.trojan.verdict import THRESHOLD, Evidence, suspected
 
 ROUNDING = 1e-4  # points: accuracies are float32 shares of 1,000 images
 

@@ -19,9 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprogram.auto.candidates import make_input, make_output
-from reprogram.auto.choose import Auto, choose, main_metric
-from reprogram.auto.crossval import learn
 from reprogram.evaluation.compare import compare
 from reprogram.evaluation.features import CachedSource, shared_answers, source_outputs
 from reprogram.hooks import Run
@@ -29,6 +26,9 @@ from reprogram.interfaces import SourceModel, Tap, TargetTask, to_tensor_labels
 from reprogram.modalities import Candidate, modality
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
+from reprogram.selection.candidates import make_input, make_output
+from reprogram.selection.choose import Auto, choose, main_metric
+from reprogram.selection.crossval import learn
 from reprogram.training.loop import Training
 
 IMAGES = ("digits", "mnist", "cifar10")

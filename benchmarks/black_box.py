@@ -51,8 +51,8 @@ from reprogram.targets.mnist import mnist
 from reprogram.training._zeroth_order import ZerothOrder
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.cma_es import CmaEs
-from reprogram.training.guard import HELD_OUT
-from reprogram.training.local_stand_in import LocalStandIn
+from reprogram.training.distilled_surrogate import DistilledSurrogate
+from reprogram.training.hold_out_selection import HELD_OUT
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
 from reprogram.training.spsa_gc import SpsaGc
@@ -220,7 +220,7 @@ def start_of_search(bench: Bench, target: str, seed: int, task: TargetTask) -> N
 def stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
     local = EfficientNetLite("efficientnet_lite1")
     for serve in ("copy", "service"):
-        training = LocalStandIn(20, 32, local=local, serve=serve)
+        training = DistilledSurrogate(20, 32, local=local, serve=serve)
         work = partial(bench.asked, task, Coarse(SIDE, GRID), TopK(), 1000, training, seed=seed)
         bench.cell(target, seed, f"local stand-in, {serve} predicts", 1000, work)
 
@@ -228,7 +228,7 @@ def stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
 def polished_stand_ins(bench: Bench, target: str, seed: int, task: TargetTask) -> None:
     """The copy's program carried over to the service, then searched with what is left of the budget."""
     make, candidates = STRATEGIES["rgf"]
-    training = LocalStandIn(
+    training = DistilledSurrogate(
         20,
         32,
         local=EfficientNetLite("efficientnet_lite1"),

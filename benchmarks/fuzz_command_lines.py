@@ -56,7 +56,7 @@ VALUES = (
     "'nan'", "'1'", "%s", "~", "auto", "none", "own", "*", "a,b", "1,2", "x" * 3000, "'{}'", "'{'", "'{x}'", "c1ccccc1", "C(",
     "'2020-01-01'", "\\", "'\\n'", "@", "cpu", "cuda", "linf",
 )  # fmt: skip
-SLOW_TO_MAKE = ("b3db", "amp", "mnist", "zinc", "annalog", "clip", "efficientnet", "minilm", "black_box", "local_stand_in")
+SLOW_TO_MAKE = ("b3db", "amp", "mnist", "zinc", "annalog", "clip", "efficientnet", "minilm", "black_box", "distilled_surrogate")
 SMALL_IMAGES = (
     "source=small_cnn", "source.size=16", "target=digits", "target.shots=2", "target.test_size=20", "device=cpu",
 )  # fmt: skip

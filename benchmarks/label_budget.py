@@ -24,7 +24,7 @@ from _label_page import write
 from cached_answers import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
-from reprogram.auto.pool import blend_config
+from reprogram.selection.pool import blend_config
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.labels import choose

@@ -20,7 +20,7 @@ import torch
 from common import versions, write_page
 
 from molecules import chemistry
-from molecules.limits import Limits
+from molecules.constraint_config import ConstraintConfig
 from molecules.objective import Objective
 from molecules.oracles.descriptor import Descriptor
 from molecules.search.base import Problem, Search
@@ -65,7 +65,7 @@ def one(name: str, search: Search, space: Space, row: int, smiles: str, options:
     cell = {"search": name, "row": row, "asked": options.calls, "seed": options.seed}
     if space.unreadable(begin) is not None:
         return cell | {"success": False, "calls": 0, "best": "", "score": None, "valid": None, "cpu_seconds": 0.0}
-    objective = Objective.of(Descriptor("qed"), Limits(similarity=0.4).constraints([smiles]))
+    objective = Objective.of(Descriptor("qed"), ConstraintConfig(similarity=0.4).constraints([smiles]))
     problem = Problem(objective, options.calls, target=0.9)
     began = time.process_time()
     search.run(problem, [begin], np.random.default_rng([options.seed, row]))

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from reprogram.hooks import Hook, Run
 from reprogram.inputs.pad import Pad
 from reprogram.interfaces import TargetTask
-from reprogram.memory import keep_freed_memory
+from reprogram.malloc_tuning import keep_freed_memory
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.iterative import IterativeMapping
 from reprogram.result import Result

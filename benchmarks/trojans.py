@@ -21,6 +21,16 @@ from _population import KINDS, SIDE, Member, parts, plan, population, trained, t
 from _trojans_page import page
 from common import versions, write_page
 
+from reprogram.backdoor.detection.examine import Effort, examine
+from reprogram.backdoor.detection.inspection import Inspection
+from reprogram.backdoor.detection.reference import SHIPPED
+from reprogram.backdoor.detection.survival import PLACES
+from reprogram.backdoor.detection.survival import survival as survival_rows
+from reprogram.backdoor.removal.base import CleanSet
+from reprogram.backdoor.removal.fine_pruning import FinePruning
+from reprogram.backdoor.removal.fine_tuning import FineTuning
+from reprogram.backdoor.removal.mode_connectivity import ModeConnectivity
+from reprogram.backdoor.removal.noise import Noise
 from reprogram.configuration import load
 from reprogram.hooks import Run
 from reprogram.interfaces import Examples
@@ -29,17 +39,6 @@ from reprogram.result import Result, write_atomically
 from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.strengthen import Strengthening, measure
-from reprogram.robustness.trojan.examine import Effort, examine
-from reprogram.robustness.trojan.inspection import Inspection
-from reprogram.robustness.trojan.reference import SHIPPED
-from reprogram.robustness.trojan.survival import PLACES
-from reprogram.robustness.trojan.survival import survival as survival_rows
-from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
-from reprogram.robustness.wash.base import CleanSet
-from reprogram.robustness.wash.fine_pruning import FinePruning
-from reprogram.robustness.wash.fine_tuning import FineTuning
-from reprogram.robustness.wash.mode_connectivity import ModeConnectivity
-from reprogram.robustness.wash.noise import Noise
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.base import ArrayExamples
@@ -47,6 +46,7 @@ from reprogram.targets.mnist import mnist
 from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss, FastTraining, PGDTraining
 from reprogram.training.loop import fit
+from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 
 REFERENCE_SEED = 99  # another population than the one that is measured: tuned on, and shipped as reference
 REFERENCES = 12  # clean models a data set

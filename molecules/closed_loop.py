@@ -17,11 +17,11 @@ from omegaconf import DictConfig
 from scipy.stats import spearmanr
 
 from molecules import chemistry, report
-from molecules.exploration import Found
-from molecules.limits import Limits
+from molecules.constraint_config import ConstraintConfig
 from molecules.objective import Objective, Scored, Term
 from molecules.oracles.descriptor import descriptor
 from molecules.oracles.predictor import KNOWN, Predictor
+from molecules.run_search import Found
 from molecules.scoring import Scoring
 from molecules.search.base import DiversityFilter, Problem
 from molecules.starts import zinc_file
@@ -39,7 +39,7 @@ from reprogram.ranges import Amount, Count, NotEmpty, NotNegative, Range, Share
 from reprogram.report.blocks import facts, table
 from reprogram.report.charts import scatter
 from reprogram.result import finite, write_atomically
-from reprogram.tasks.reprogram import start
+from reprogram.tasks._run import start
 from reprogram.training.loop import Training, fit
 
 HELD_OUT = 200  # molecules that only measure the predictor
@@ -154,7 +154,7 @@ def design(context: Run, models: list[ReprogrammedModel], known: list[str]) -> F
     """Search by the predictor's cautious value, from the measured molecules, staying near them."""
     settings = context.config
     began = time.monotonic()
-    limits: Limits = instantiate(settings["constraints"], _convert_="all")
+    limits: ConstraintConfig = instantiate(settings["constraints"], _convert_="all")
     limits.similarity = max(limits.similarity or 0.0, settings["guard"])
     predictor = Predictor(models=list(models), guard=settings["guard"], known=known)
     objective = Objective([Term(predictor, caution=settings["caution"])], limits.constraints(known), "arithmetic")

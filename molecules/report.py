@@ -22,7 +22,7 @@ from reprogram.report.page import Page
 from reprogram.result import write_atomically
 
 if TYPE_CHECKING:
-    from molecules.exploration import Found
+    from molecules.run_search import Found
     from reprogram.hooks import Run
 
 SHOWN, PICTURED, IN_SDF, IN_JSON = 12, 20, 1000, 100

@@ -9,8 +9,8 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from molecules import report, side_by_side
-from molecules.exploration import explore
+from molecules import report, per_start
+from molecules.run_search import explore
 from molecules.starts import Starts
 from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
@@ -20,7 +20,7 @@ from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
 from reprogram.ranges import Amount, Count
 from reprogram.result import finite, write_atomically
-from reprogram.tasks.reprogram import start
+from reprogram.tasks._run import start
 
 RECIPE = ("seed", "oracle", "objective", "constraints", "search", "space", "start", "stop_at", "per_start", "diversity")
 
@@ -40,7 +40,7 @@ def design(config: DictConfig) -> float | None:
     starts: Starts = instantiate(config.start, _convert_="all").read(np.random.default_rng([config.seed, 0]))
     hold_recipe(run, starts.smiles)
     if config.per_start:
-        return side_by_side.run_all(run, starts)
+        return per_start.run_all(run, starts)
     with progress("designing", config.budget) as bar:
         found = explore(run.config, starts.smiles, run.dir / "calls.jsonl", bar)
     found.notes = starts.notes + found.notes

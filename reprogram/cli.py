@@ -32,7 +32,7 @@ from reprogram.configuration import (
     search_path,
 )
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
-from reprogram.memory import keep_freed_memory
+from reprogram.malloc_tuning import keep_freed_memory
 from reprogram.redact import conceal, redact
 from reprogram.result import write_atomically
 from reprogram.run_folder import claimed, is_main

@@ -16,8 +16,8 @@ import numpy as np
 
 from molecules.objective import Scored
 from molecules.search.base import Problem, Search
-from molecules.search.breeder import Breeder, Child
 from molecules.search.library import default_library
+from molecules.search.operators import Breeder, Child
 from reprogram.ranges import Amount, Count, Range
 
 PATIENCE = 100  # rounds without a new molecule before the search gives up

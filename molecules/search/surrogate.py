@@ -17,12 +17,12 @@ import numpy as np
 from molecules import chemistry
 from molecules.objective import Scored
 from molecules.search.base import Problem, Search
-from molecules.search.breeder import Breeder, Child
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
 from molecules.search.genetic import PATIENCE, Population, allowed
 from molecules.search.library import default_library
+from molecules.search.operators import Breeder, Child
 from reprogram.ranges import Amount, Count, Range, Share
 
 ALL_KINDS = (*KINDS, "ap")

@@ -1,6 +1,6 @@
 """Choose a setting of a plain model by cross-validation on the training labels, as a program is chosen.
 
-The criterion is that of :mod:`reprogram.auto`: squared error of probabilities on one fitted sharpness, which then also
+The criterion is that of :mod:`reprogram.selection`: squared error of probabilities on one fitted sharpness, which then also
 calibrates the model's answers. Forests are judged by their out-of-bag answers, which cost no further fit. What it may cost
 is bounded by rule, never by a clock, so that the same labels give the same choice everywhere: at most ``MOST_ROWS``
 examples are tuned on, and more folds are used where examples are few.

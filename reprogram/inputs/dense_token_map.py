@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError
 from reprogram.inputs._tokens import cut, embed, vocabulary_of
 from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
-from reprogram.notation import TargetTokens
+from reprogram.tokenization import TargetTokens
 
 
 @dataclass(eq=False)

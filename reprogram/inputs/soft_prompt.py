@@ -13,8 +13,8 @@ from reprogram.errors import ConfigError
 from reprogram.inputs._tokens import embed, vocabulary_of
 from reprogram.inputs.text import spaced
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
-from reprogram.notation import splitter
 from reprogram.ranges import NotEmpty, Range
+from reprogram.tokenization import splitter
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import Featuriser, InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source
-from reprogram.notation import SPLITTERS, splitter
+from reprogram.tokenization import SPLITTERS, splitter
 
 
 @dataclass(eq=False)

@@ -14,8 +14,8 @@ from reprogram.inputs._sparse_coding import matching_pursuit, preselect
 from reprogram.inputs._tokens import cut, embed, vocabulary_of
 from reprogram.inputs.dense_token_map import compositions, first_sources, readable
 from reprogram.interfaces import Explanation, InputTransformation, SourceSpec, TargetInfo
-from reprogram.notation import TargetTokens
 from reprogram.ranges import Count, Range
+from reprogram.tokenization import TargetTokens
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from reprogram.errors import SourceError
 from reprogram.interfaces import Examples, InputTransformation, SourceModel, Vocabulary
-from reprogram.notation import SPLITTERS
+from reprogram.tokenization import SPLITTERS
 
 MOST = 20_000  # strings that are looked at, evenly over all
 UNREADABLE = 0.5  # share of its characters without a token from which on a string counts as not read

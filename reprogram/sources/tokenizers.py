@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reprogram.errors import ConfigError, SourceError, nearest
-from reprogram.notation import smiles_tokens
+from reprogram.tokenization import smiles_tokens
 
 if TYPE_CHECKING:
     from reprogram.sources.transformers_models import Checkpoint

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from reprogram.artifact import describe_program, from_pretrained
 from reprogram.errors import ConfigError
@@ -22,7 +22,7 @@ from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.sources.reading import reading_notes
-from reprogram.tasks.reprogram import compare_with_labelled, describe, load_hooks, show, spent, start
+from reprogram.tasks._run import compare_with_labelled, describe, load_hooks, show, spent, start, whole_target
 from reprogram.training.loop import History
 
 OPTIONS: dict[str, Any] = {"task.examples": Literal["test", "all"], "program": NotEmpty}
@@ -68,15 +68,6 @@ def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
     if kept["source"]["loader"] is None or _chosen_by_user("source"):
         return instantiate(config.source)
     return None
-
-
-def whole_target(config: DictConfig) -> TargetTask:
-    """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside."""
-    wanted = config.target.copy()
-    for key in ("shots", "labels"):
-        if key in wanted:
-            OmegaConf.update(wanted, key, None)
-    return instantiate(wanted)
 
 
 def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program: str) -> str:

@@ -9,6 +9,10 @@ from hydra.utils import instantiate
 from markupsafe import Markup
 from omegaconf import DictConfig
 
+from reprogram.backdoor.detection.examine import NC
+from reprogram.backdoor.detection.inspection import Inspected, Inspection
+from reprogram.backdoor.detection.integrity import CheckedFile
+from reprogram.backdoor.detection.verdict import THRESHOLD
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.progress import console
@@ -18,13 +22,8 @@ from reprogram.report.page import Page
 from reprogram.report.pictures import png
 from reprogram.report.reproduce import reproduce
 from reprogram.report.robustness import robustness
-from reprogram.robustness.trojan.examine import NC
-from reprogram.robustness.trojan.inspection import Inspected, Inspection
-from reprogram.robustness.trojan.integrity import CheckedFile
-from reprogram.robustness.trojan.verdict import THRESHOLD
-from reprogram.tasks.evaluate import whole_target
-from reprogram.tasks.own_labels import another, checked_source
-from reprogram.tasks.reprogram import start
+from reprogram.tasks._run import start, whole_target
+from reprogram.tasks._source_data import another, checked_source
 from reprogram.training.loop import peak_memory_mb
 
 SHOWN = 10  # recovered triggers on the page

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from reprogram.applicability.base import Applicability
 from reprogram.artifact import save_pretrained
-from reprogram.errors import BudgetSpent, ConfigError
-from reprogram.evaluation.compare import Comparison, compare
+from reprogram.errors import ConfigError
+from reprogram.evaluation.compare import compare
 from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.label_mapping import label_mapping
-from reprogram.evaluation.metrics import TITLES
 from reprogram.evaluation.verdict import search_outcome
-from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
 from reprogram.ledger import EVALUATION
-from reprogram.model import ReprogrammedModel
-from reprogram.progress import console
-from reprogram.report.blocks import interval
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
-from reprogram.result import Result
 from reprogram.robustness.factsheet import write as write_factsheet
-from reprogram.robustness.trojan.survival import Survival
-from reprogram.tasks.programs import choose_program, load_sources, named_parts, train_named
+from reprogram.tasks._program import choose_program, load_sources, named_parts, train_named
+from reprogram.tasks._run import compare_with_labelled, describe, load_hooks, show, spent, start
 from reprogram.training.distributed import processes
-from reprogram.training.loop import History, Training, peak_memory_mb
+from reprogram.training.loop import Training
 
 OPTIONS: dict[str, Any] = {"task.baselines": list[str] | None}
 
@@ -75,113 +66,3 @@ def run(config: DictConfig) -> float | None:
     context.result.write(context.dir)
     show(context, found)
     return program.validation
-
-
-def compare_with_labelled(
-    model: ReprogrammedModel, target: TargetTask, context: Run, learn: bool = False
-) -> dict[str, list[str]]:
-    """Columns that say how near the test examples are to the labelled ones, by what the program keeps of these.
-
-    learn: the training examples are the labelled ones. Passes that the source has made already cost nothing.
-    """
-    unknown = {"outside": ["unknown"] * len(target.test)}
-    try:
-        if learn:
-            model.applicability = Applicability.of(model, target.train, target.train_rows)
-        if model.applicability is None:
-            target.notes.append("The program keeps nothing of its labelled examples: what lies outside them is unknown.")
-            return unknown
-        near = model.applicability.nearest_of(model, target.test)
-    except BudgetSpent as error:
-        target.notes.append(f"How near the test examples are to the labelled ones is unknown: {error}")
-        return unknown
-    context.result.data["applicability"] = near.summary()
-    target.notes.extend(filter(None, [near.note()]))
-    return near.columns()
-
-
-def show(context: Run, found: Comparison) -> None:
-    """The few lines that end a run on the terminal."""
-    rows = {"program": found.metrics} | found.baselines
-    for name, row in rows.items():
-        console.print(f"{name:<20} {TITLES[found.metric]} {interval(row[found.metric])}", markup=False)
-    console.print(f"{found.verdict}\nresults in {context.dir}", markup=False)
-
-
-def spent(model: ReprogrammedModel, started: float) -> dict[str, Any]:
-    """What the whole run cost: wall and processor seconds, memory, and the bill of a source that can only be asked."""
-    return model.source.bill() | {
-        "total_seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time(),
-        "peak_memory_mb": peak_memory_mb(model.device),
-    }
-
-
-def start(config: DictConfig) -> Run:
-    """Seeds, device and an empty result."""
-    torch.manual_seed(config.seed)
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return Run(
-        Path(config.run_dir),
-        config.seed,
-        Result(config.task.name, config.seed),
-        device=choose_device(config.device),
-        resume=config.resume,
-        config=plain,
-    )
-
-
-def choose_device(name: str) -> str:
-    """``auto`` takes a GPU where there is one."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch sees no GPU here; use device=cpu.")
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"device={name} is unknown; allowed: auto, cpu, cuda")
-    return name
-
-
-def load_hooks(config: DictConfig) -> list[Hook]:
-    """Hooks of the configuration: inspection of the source, robustness checks, a known trigger, loggers."""
-    groups = [g for g in ("inspection", "robustness", "logger") if "_target_" in (config.get(g) or {})]
-    trigger = instantiate(config.trigger) if "_target_" in (config.get("trigger") or {}) else None
-    return [*(instantiate(config[group]) for group in groups), *([Survival(trigger)] if trigger else [])]
-
-
-def describe(result: Result, model: ReprogrammedModel, target: TargetTask, history: History) -> None:
-    """Source, target, program and cost, as ``result.json`` promises them."""
-    tensors = model.program()
-    result.data |= {
-        "source": {
-            "name": model.source.name,
-            "fingerprint": model.source.fingerprint(),
-            "parameters": model.source.parameter_count(),
-        },
-        "target": {
-            "name": target.info.name,
-            "kind": target.info.kind,
-            "problem": target.info.problem,
-            "classes": list(target.info.classes),
-            "train_labels": len(target.train),
-            "test_size": len(target.test),
-            "split": target.split,
-            "notes": target.notes,
-        },
-        "program": {
-            "input": model.input.name,
-            "output": model.output.name,
-            "parameters": sum(t.numel() for t in tensors.values()),
-            "trained": model.input.trainable() + model.output.trainable(),
-            "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
-        },
-        "history": history.epochs,
-        **({"search": history.search} if history.search else {}),
-        "cost": {
-            "train_seconds": history.seconds,
-            "training_precision": history.precision,
-            "examples_per_second": history.examples_per_second,
-            "peak_memory_mb": peak_memory_mb(model.device),
-            "ended": history.ended,
-        },
-    }

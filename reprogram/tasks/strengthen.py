@@ -17,8 +17,8 @@ from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.report.robustness import robustness
 from reprogram.robustness.strengthen import Measured, Strengthening, measure
-from reprogram.tasks.own_labels import checked_source, keep_source, loads_with, own_data
-from reprogram.tasks.reprogram import start
+from reprogram.tasks._run import start
+from reprogram.tasks._source_data import checked_source, keep_source, loads_with, own_data
 from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss, PGDTraining
 

@@ -12,6 +12,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from reprogram.artifact import from_pretrained, save_pretrained
+from reprogram.backdoor.removal.base import CleanSet, Wash, Washed
+from reprogram.backdoor.removal.fine_pruning import FinePruning
+from reprogram.backdoor.removal.fine_tuning import FineTuning
+from reprogram.backdoor.removal.mode_connectivity import check_same
+from reprogram.backdoor.removal.noise import Noise
+from reprogram.backdoor.triggers.base import Trigger
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel
@@ -25,15 +31,9 @@ from reprogram.report.robustness import robustness
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.evaluated_model import still
 from reprogram.robustness.findings import share_row
-from reprogram.robustness.triggers.base import Trigger
 from reprogram.robustness.unfrozen import Unfrozen, answers
-from reprogram.robustness.wash.base import CleanSet, Wash, Washed
-from reprogram.robustness.wash.fine_pruning import FinePruning
-from reprogram.robustness.wash.fine_tuning import FineTuning
-from reprogram.robustness.wash.mode_connectivity import check_same
-from reprogram.robustness.wash.noise import Noise
-from reprogram.tasks.evaluate import whole_target
-from reprogram.tasks.own_labels import (
+from reprogram.tasks._run import start, whole_target
+from reprogram.tasks._source_data import (
     OwnData,
     another,
     checked_source,
@@ -42,7 +42,6 @@ from reprogram.tasks.own_labels import (
     own_data,
     read_as_it_is,
 )
-from reprogram.tasks.reprogram import start
 from reprogram.threat import Threat
 
 BESIDE: tuple[type[Wash], ...] = (FineTuning, FinePruning, Noise)

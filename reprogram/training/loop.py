@@ -31,7 +31,7 @@ from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.base import Optimiser, Problem, batch_of_outputs, fit_mapping, loss_for, trainable
 from reprogram.training.distributed import Alone, processes
-from reprogram.training.guard import Guard
+from reprogram.training.hold_out_selection import Guard
 
 
 @dataclass
@@ -39,7 +39,7 @@ class History:
     """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended.
 
     precision: that gradient steps ran the source in.
-    search: what :class:`~reprogram.training.guard.Guard` judged of a search that sees losses only; empty for others.
+    search: what :class:`~reprogram.training.hold_out_selection.Guard` judged of a search that sees losses only; empty for others.
     notes: what the source cannot read of the training strings, one plain sentence each.
     """
 

@@ -19,8 +19,8 @@ from reprogram.inputs.soft_prompt import SoftPrompt
 from reprogram.inputs.text import Text
 from reprogram.inputs.token_map import TokenMap
 from reprogram.interfaces import SourceSpec, TargetInfo
-from reprogram.notation import TargetTokens, selfies_tokens, smiles_tokens
 from reprogram.sources.text import TextSource
+from reprogram.tokenization import TargetTokens, selfies_tokens, smiles_tokens
 
 TARGET = TargetInfo("t", "molecule", "classification", ("a", "b"))
 STRINGS = ["CCO", "c1ccccc1", "C[C@@H](N)C(=O)O", "BrCCl"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rdkit import Chem
 
-from molecules.exploration import explore
+from molecules.run_search import explore
 from molecules.tasks import design
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError, DataError

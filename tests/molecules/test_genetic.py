@@ -13,13 +13,13 @@ from molecules.objective import Objective, Scored
 from molecules.oracles.descriptor import Descriptor
 from molecules.oracles.pmo import pmo
 from molecules.search.base import Problem
-from molecules.search.breeder import WEIGHTS, Breeder, Child
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, GaussianProcess, Kernel
 from molecules.search.genetic import Genetic, Population, allowed
 from molecules.search.graph import finish, graph
 from molecules.search.library import Piece, default_library, pieces
+from molecules.search.operators import WEIGHTS, Breeder, Child
 from molecules.search.stoned import Stoned
 from molecules.search.surrogate import SLACK, Surrogate
 

@@ -3,7 +3,7 @@
 import pytest
 
 from molecules.chemistry import parse
-from molecules.limits import Limits
+from molecules.constraint_config import ConstraintConfig
 from reprogram.errors import ConfigError
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
@@ -14,8 +14,8 @@ def names(limits):
 
 
 def test_each_option_adds_its_constraint():
-    assert names(Limits()) == []
-    everything = Limits(
+    assert names(ConstraintConfig()) == []
+    everything = ConstraintConfig(
         similarity=0.4, keep="c1ccccc1", forbid=["[N+]"], scaffold="c1ccccc1", alerts=["PAINS"], lipinski=0, sa=5,
         mw=[100, None], windows={"tpsa": [None, 90]}, plausible=True,
     )  # fmt: skip
@@ -26,7 +26,7 @@ def test_each_option_adds_its_constraint():
 
 
 def test_similarity_counts_the_nearest_of_several_starts():
-    limits = Limits(similarity=0.9).constraints(["CCO", ASPIRIN])
+    limits = ConstraintConfig(similarity=0.9).constraints(["CCO", ASPIRIN])
     assert limits.total(parse(ASPIRIN)) == 0 and limits.total(parse("CCO")) == 0 and limits.total(parse("CCN")) > 0
 
 
@@ -47,4 +47,4 @@ def test_similarity_counts_the_nearest_of_several_starts():
 )
 def test_mistakes_are_said_before_the_first_call(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        Limits(**options).constraints([ASPIRIN])
+        ConstraintConfig(**options).constraints([ASPIRIN])

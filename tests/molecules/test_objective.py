@@ -177,7 +177,7 @@ def test_objective_from_configuration_runs_under_its_constraints(option):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from molecules.exploration import build_objective
+    from molecules.run_search import build_objective
     from reprogram.configuration import config_folder
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from molecules.limits import Limits
+from molecules.constraint_config import ConstraintConfig
 from molecules.objective import Objective, Scored
 from molecules.oracles.base import Answer, Oracle
 from molecules.oracles.descriptor import Descriptor
@@ -63,7 +63,7 @@ class Carbons(Oracle):
 
 
 def problem(budget=200, target=None, **limits):
-    return Problem(Objective.of(Carbons(), Limits(**limits).constraints(["C" * 10])), budget, target=target)
+    return Problem(Objective.of(Carbons(), ConstraintConfig(**limits).constraints(["C" * 10])), budget, target=target)
 
 
 def test_the_estimate_of_a_linear_loss_is_its_gradient():
@@ -198,7 +198,7 @@ def annalog():
 
 @pytest.mark.parametrize("search", [Latent, Proposals, ReprogrammedGenerator])
 def test_on_the_real_model_each_improves_a_drug(search, annalog):
-    objective = Objective.of(Descriptor("qed"), Limits(similarity=0.3).constraints([START]))
+    objective = Objective.of(Descriptor("qed"), ConstraintConfig(similarity=0.3).constraints([START]))
     p = Problem(objective, 40, target=0.75)
     search(annalog).run(p, [START], np.random.default_rng(1))
     start = p.calls[0].score

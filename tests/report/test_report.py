@@ -21,7 +21,7 @@ from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.report.robustness import robustness
 from reprogram.targets.base import ArrayExamples
-from reprogram.tasks.reprogram import describe
+from reprogram.tasks._run import describe
 from reprogram.training.loop import Training, fit
 
 

@@ -294,11 +294,11 @@ def test_a_value_that_a_kept_program_may_not_have_is_said_before_training(source
 
 
 def test_the_estimator_and_the_automatic_choice(sources, tmp_path):
-    from reprogram.auto.choose import Auto, choose
     from reprogram.estimator import ReprogrammedClassifier
     from reprogram.hooks import Run
     from reprogram.interfaces import TargetTask
     from reprogram.result import Result
+    from reprogram.selection.choose import Auto, choose
 
     source = sources["image"]
     info = target_of("image", "classification", source, "ridge_taps")

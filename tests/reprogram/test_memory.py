@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from reprogram.memory import keep_freed_memory
+from reprogram.malloc_tuning import keep_freed_memory
 
 SCRIPT = """
 import ctypes, sys
 import torch
-from reprogram.memory import keep_freed_memory
+from reprogram.malloc_tuning import keep_freed_memory
 
 class Info(ctypes.Structure):  # struct mallinfo2 of malloc.h
     _fields_ = [(n, ctypes.c_size_t) for n in

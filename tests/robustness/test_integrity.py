@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from reprogram.backdoor.detection.integrity import called, check_file, check_files
 from reprogram.errors import SourceError
-from reprogram.robustness.trojan.integrity import called, check_file, check_files
 
 
 class Payload:
@@ -66,7 +66,7 @@ def test_options_that_are_no_files_are_left_alone():
 def test_a_pickle_that_unpacks_to_any_size_is_read_to_a_limit(tmp_path, monkeypatch):
     import zipfile
 
-    from reprogram.robustness.trojan import integrity
+    from reprogram.backdoor.detection import integrity
 
     monkeypatch.setattr(integrity, "LARGEST_PICKLE", 1 << 16)
     path = tmp_path / "bomb.pt"

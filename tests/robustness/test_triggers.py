@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprogram.backdoor.triggers.blended import Blended
+from reprogram.backdoor.triggers.patch import Patch
+from reprogram.backdoor.triggers.sinusoid import Sinusoid
+from reprogram.backdoor.triggers.warped import Warped
 from reprogram.errors import ConfigError
-from reprogram.robustness.triggers.blended import Blended
-from reprogram.robustness.triggers.patch import Patch
-from reprogram.robustness.triggers.sinusoid import Sinusoid
-from reprogram.robustness.triggers.warped import Warped
 
 ALL = (Patch, Blended, Warped, Sinusoid)
 

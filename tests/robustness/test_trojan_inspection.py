@@ -6,22 +6,22 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from reprogram.backdoor.detection.data_free import data_free
+from reprogram.backdoor.detection.data_limited import data_limited, detection_index
+from reprogram.backdoor.detection.examine import DF, DL, NC, Effort, examine
+from reprogram.backdoor.detection.inspection import Inspection
+from reprogram.backdoor.detection.masks import Search, lead, smallest_masks
+from reprogram.backdoor.detection.neural_cleanse import recover
+from reprogram.backdoor.detection.query_scan import query_scan
+from reprogram.backdoor.detection.reference import Reference, anomaly, of_models, shipped
+from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, suspected, verdict
+from reprogram.backdoor.triggers.patch import Patch
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, TargetInfo, TargetTask
-from reprogram.robustness.triggers.patch import Patch
-from reprogram.robustness.trojan.data_free import data_free
-from reprogram.robustness.trojan.data_limited import data_limited, detection_index
-from reprogram.robustness.trojan.examine import DF, DL, NC, Effort, examine
-from reprogram.robustness.trojan.inspection import Inspection
-from reprogram.robustness.trojan.masks import Search, lead, smallest_masks
-from reprogram.robustness.trojan.neural_cleanse import recover
-from reprogram.robustness.trojan.query_scan import query_scan
-from reprogram.robustness.trojan.reference import Reference, anomaly, of_models, shipped
-from reprogram.robustness.trojan.verdict import THRESHOLD, Evidence, suspected, verdict
-from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.base import ArrayExamples
+from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 
 TARGET = 6
 FAST = Effort(each=3, seeds=4, search=Search(steps=40), ascent=20)
@@ -193,8 +193,8 @@ def test_an_interrupted_inspection_goes_on(trained, tmp_path, monkeypatch):
     models, images, labels = trained
     small = Effort(seeds=2, search=Search(steps=2), ascent=2, at_once=40)
     first = examine(models["clean"], (images[:20], labels[:20]), small, journal=tmp_path / "i.jsonl")
-    monkeypatch.setattr("reprogram.robustness.trojan.examine.data_free", None)  # would fail if it were called
-    monkeypatch.setattr("reprogram.robustness.trojan.examine.recover", None)
+    monkeypatch.setattr("reprogram.backdoor.detection.examine.data_free", None)  # would fail if it were called
+    monkeypatch.setattr("reprogram.backdoor.detection.examine.recover", None)
     again = examine(models["clean"], (images[:20], labels[:20]), small, journal=tmp_path / "i.jsonl")
     assert all(np.allclose(first.values[t], again.values[t]) for t in first.values)
     assert torch.equal(first.triggers[3], again.triggers[3])

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import nn
 
+from reprogram.backdoor.removal.base import CleanSet, recompute_batch_norm
+from reprogram.backdoor.removal.fine_pruning import FinePruning, pruned
+from reprogram.backdoor.removal.fine_tuning import FineTuning
+from reprogram.backdoor.removal.mode_connectivity import CURVES, ModeConnectivity, check_same, learned, placed
+from reprogram.backdoor.removal.noise import Noise
 from reprogram.errors import ConfigError, DataError, SourceError
 from reprogram.inputs.full import Full
 from reprogram.interfaces import TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
-from reprogram.robustness.unfrozen import Unfrozen, learn
-from reprogram.robustness.wash.base import CleanSet, recompute_batch_norm
-from reprogram.robustness.wash.fine_pruning import FinePruning, pruned
-from reprogram.robustness.wash.fine_tuning import FineTuning
-from reprogram.robustness.wash.mode_connectivity import CURVES, ModeConnectivity, check_same, learned, placed
-from reprogram.robustness.wash.noise import Noise
 from reprogram.sources.small_cnn import SmallCNN
+from reprogram.robustness.unfrozen import Unfrozen, learn
 
 WAYS = (
     ModeConnectivity(epochs=2, points=3, tuning=1),

@@ -10,10 +10,10 @@ import torch
 import transformers
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-from reprogram.auto.choose import Auto, choose
 from reprogram.errors import SourceError
 from reprogram.inputs.none import NoPrompt
 from reprogram.interfaces import TargetTask
+from reprogram.selection.choose import Auto, choose
 from reprogram.sources._transformers import load_preprocessing
 from reprogram.sources.huggingface import HuggingFaceImageModel
 from reprogram.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

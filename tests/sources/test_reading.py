@@ -11,7 +11,6 @@ import pytest
 import torch
 import transformers
 
-from reprogram.auto.choose import Auto, choose
 from reprogram.errors import SourceError
 from reprogram.estimator import ReprogrammedClassifier
 from reprogram.inputs.prompt_text import PromptText
@@ -21,6 +20,7 @@ from reprogram.inputs.token_map import TokenMap
 from reprogram.interfaces import TargetInfo, TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.ridge_taps import RidgeTaps
+from reprogram.selection.choose import Auto, choose
 from reprogram.sources.reading import reading_notes
 from reprogram.sources.text import TextSource
 from reprogram.targets.base import StringExamples

@@ -26,7 +26,7 @@ from reprogram.sources.black_box import BlackBoxSource
 from reprogram.training._zeroth_order import Losses, ZerothOrder
 from reprogram.training.base import Problem
 from reprogram.training.brier import sharpness, squared_error, squash
-from reprogram.training.guard import Guard, held_out
+from reprogram.training.hold_out_selection import Guard, held_out
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
 from reprogram.training.spsa_gc import SpsaGc

@@ -11,7 +11,7 @@ from reprogram.ledger import Budget
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.bayesian_plus import BayesianPlusMapping
 from reprogram.sources.black_box import BlackBoxSource
-from reprogram.training.local_stand_in import LocalStandIn
+from reprogram.training.distilled_surrogate import DistilledSurrogate
 from reprogram.training.rgf import RandomGradientFree
 
 
@@ -21,7 +21,7 @@ def setting(tiny_source: Any, easy_images: Any) -> Any:
         examples, info = easy_images
         service = BlackBoxSource(tiny_source(seed=1), top=1, budget=Budget(queries=budget))
         model = ReprogrammedModel(service, prompt or NoPrompt(), BayesianPlusMapping(share=3.5), info)
-        training = LocalStandIn(epochs=3, batch_size=20, local=tiny_source(seed=2), distil_rate=0.05, **options)
+        training = DistilledSurrogate(epochs=3, batch_size=20, local=tiny_source(seed=2), distil_rate=0.05, **options)
         return model, service, training, examples
 
     return make
@@ -77,9 +77,9 @@ def test_stand_in_must_be_another_model_and_have_features(tiny_source: Any, sett
     with pytest.raises(ConfigError, match="the very model behind the wall"):
         training.fit(model, examples, empty_run)
     with pytest.raises(ConfigError, match=r"training\.local must be a source with features"):
-        LocalStandIn()
+        DistilledSurrogate()
     with pytest.raises(ConfigError, match=r"training\.serve=both"):
-        LocalStandIn(local=tiny_source(), serve="both")
+        DistilledSurrogate(local=tiny_source(), serve="both")
     model.source = tiny_source()
     training.local = tiny_source(seed=2)
     with pytest.raises(ConfigError, match="can only be asked"):

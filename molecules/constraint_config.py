@@ -1,0 +1,83 @@
+"""The constraints of a design run as plain options: what ``constraints.*`` on the command line sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+from molecules.constraints import (
+    Alerts,
+    Constraint,
+    Constraints,
+    Forbid,
+    Keep,
+    Lipinski,
+    Plausible,
+    Scaffold,
+    Similar,
+    Window,
+)
+from reprogram.errors import ConfigError
+from reprogram.ranges import Checked, NotEmpty, Range, Share
+
+
+@dataclass
+class ConstraintConfig(Checked):
+    """Each option adds one constraint; ``None``, ``False`` and empty lists add none.
+
+    similarity: least Tanimoto similarity to the start molecule (to the nearest one where there are several).
+    fingerprint: of the similarity. keep / forbid: SMARTS that must / must not occur.
+    scaffold: SMILES that must stay; with ``*`` it may grow only there. alerts: PAINS, BRENK, NIH.
+    lipinski: how many of the four rules may be broken. sa: SA-score ceiling (1 easy, 10 hard).
+    mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high].
+    plausible: nothing that a chemist would not draw.
+    """
+
+    group: ClassVar[str] = "constraints."
+
+    similarity: Share | None = None
+    fingerprint: str = "ecfp4"
+    keep: NotEmpty | Sequence[NotEmpty] = ()
+    forbid: NotEmpty | Sequence[NotEmpty] = ()
+    scaffold: NotEmpty | None = None
+    alerts: str | Sequence[str] = ()
+    lipinski: Annotated[int, Range(0, 4)] | None = None
+    sa: Annotated[float, Range(1, 10)] | None = None
+    mw: Sequence[float | None] | None = None
+    windows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    plausible: bool = False
+
+    def constraints(self, starts: Sequence[str]) -> Constraints:
+        """The constraints of a run from these start molecules; raises ConfigError where they contradict each other."""
+        items: list[Constraint] = []
+        if self.similarity is not None:
+            items.append(Similar(list(starts), self.similarity, self.fingerprint))
+        if self.scaffold:
+            items.append(Scaffold(self.scaffold))
+        if self.keep:
+            items.append(Keep(_listed(self.keep)))
+        if self.forbid:
+            items.append(Forbid(_listed(self.forbid)))
+        if self.alerts:
+            items.append(Alerts(_listed(self.alerts)))
+        if self.lipinski is not None:
+            items.append(Lipinski(self.lipinski))
+        if self.sa is not None:
+            items.append(Window("sa", None, self.sa))
+        if self.mw is not None:
+            items.append(Window("mw", *_window("mw", self.mw)))
+        items += [Window(name, *_window(f"windows.{name}", ends)) for name, ends in self.windows.items()]
+        if self.plausible:
+            items.append(Plausible())
+        return Constraints(items)
+
+
+def _listed(value: Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _window(key: str, ends: Sequence[float | None]) -> tuple[float | None, float | None]:
+    if isinstance(ends, str) or not isinstance(ends, Sequence) or len(ends) != 2:
+        raise ConfigError(f"constraints.{key} is {ends!r}; it must be [low, high], either of which may be null.")
+    return ends[0], ends[1]

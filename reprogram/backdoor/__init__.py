@@ -1,0 +1,1 @@
+"""Backdoors: triggers, their detection in a source, and their removal."""

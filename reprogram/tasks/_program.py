@@ -1,0 +1,102 @@
+"""Which program a run uses: the one whose parts are named, or the one that is chosen inside the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.utils import instantiate
+from markupsafe import Markup
+from omegaconf import DictConfig
+
+from reprogram.errors import ConfigError
+from reprogram.evaluation.features import CachedSource
+from reprogram.hooks import Hook, Run
+from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.modalities import modality
+from reprogram.model import ReprogrammedModel
+from reprogram.report import blocks
+from reprogram.selection.candidates import make_input, make_output
+from reprogram.selection.choose import Choice, choose, main_metric
+from reprogram.training.loop import History, Training
+
+
+@dataclass
+class Found:
+    """A trained program. validation: its value inside the labels, what a sweep may optimise (never a test value)."""
+
+    model: ReprogrammedModel
+    history: History = field(default_factory=History)
+    validation: float | None = None
+
+
+def named_parts(config: DictConfig) -> bool:
+    """True when ``input=`` or ``output=`` names a part of the program; else ``program=auto`` chooses."""
+    return config.get("input") is not None or config.get("output") is not None
+
+
+def load_sources(config: DictConfig, device: str) -> list[SourceModel]:
+    """The source, and those that ``source=[a,b]`` names beside it."""
+    return [instantiate(source).to(device) for source in (config.source, *config.sources)]
+
+
+def train_named(
+    config: DictConfig, source: SourceModel, target: TargetTask, training: Training, run: Run, hooks: Sequence[Hook]
+) -> Found:
+    """The named program; a part that is not named is the plain input, or the closed-form ridge over taps."""
+    plain = modality(target.info.kind).plain_input
+    before = make_input((plain, {})) if config.get("input") is None else instantiate(config.input)
+    behind = make_output(("ridge_taps", {})) if config.get("output") is None else instantiate(config.output)
+    model = ReprogrammedModel(source, before, behind, target.info).to(run.device)
+    history = training.fit(model, target.train, run, hooks)
+    target.notes.extend(history.notes)
+    return Found(model, history, _last_value(history))
+
+
+def _last_value(history: History) -> float | None:
+    """Training accuracy, or minus the training loss, of the last epoch."""
+    last = history.epochs[-1] if history.epochs else {}
+    return last.get("accuracy", -last["loss"] if last else None)
+
+
+def choose_program(
+    config: DictConfig, sources: list[SourceModel], target: TargetTask, training: Training, run: Run
+) -> Found:
+    """``program=auto``: the search, its table for the report, and the forecast in ``result.json``."""
+    if training.adversarial:
+        raise ConfigError(
+            "training.adversarial needs a program that is trained by steps: name one by input= and output="
+        )
+    cached: list[SourceModel] = [CachedSource(source) for source in sources]  # candidates share strings and sizes
+    found = choose(cached, target, instantiate(config.auto), run)
+    found.model.source = sources[found.candidate.source]
+    metric = main_metric(target.info).__name__
+    run.result.data["auto"] = {
+        "chosen": found.candidate.name,
+        "forecast": {"metric": metric} | vars(found.estimate),
+        "rows": found.rows,
+        "prompt_trials": [vars(trial) for trial in found.forecasts],
+        "seconds": found.seconds,
+    }
+    run.sections["How the program was chosen"] = report(found, metric)
+    target.notes.extend(found.notes)
+    history = History(seconds=found.seconds, examples=0, ended="chosen inside the labels")
+    return Found(found.model, history, found.estimate.value)
+
+
+def report(found: Choice, metric: str) -> list[Markup]:
+    """What was tried, skipped and why, and what the choice is expected to reach."""
+    forecast = found.estimate
+    text = (
+        f"Chosen by cross-validated squared error among the labels alone. Expected {metric} on new data: "
+        f"{forecast.value:.3f}; with {forecast.level:.0%} certainty a test set says {forecast.low:.3f} to {forecast.high:.3f}. "
+        f"Corrected for having chosen and for the labels that folds held out (without the corrections {forecast.naive:.3f})."
+    )
+    body: list[list[Any]] = [
+        [r["candidate"], r["status"], r.get("passes"), r.get("squared_error"), r.get(metric), r["why"]]
+        for r in found.rows
+    ]
+    head = ["candidate", "", "passes", "squared error", metric.replace("_", " "), "why"]
+    own = [i for i, row in enumerate(found.rows) if row["status"] == "chosen"]
+    return [blocks.note(text), blocks.table(head, body, own=own)]

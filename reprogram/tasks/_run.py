@@ -1,0 +1,143 @@
+"""What several recipes share: the start of a run, its hooks, and what is told of it at its end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from reprogram.applicability.base import Applicability
+from reprogram.backdoor.detection.survival import Survival
+from reprogram.errors import BudgetSpent, ConfigError
+from reprogram.evaluation.compare import Comparison
+from reprogram.evaluation.metrics import TITLES
+from reprogram.hooks import Hook, Run
+from reprogram.interfaces import TargetTask
+from reprogram.model import ReprogrammedModel
+from reprogram.progress import console
+from reprogram.report.blocks import interval
+from reprogram.result import Result
+from reprogram.training.loop import History, peak_memory_mb
+
+
+def compare_with_labelled(
+    model: ReprogrammedModel, target: TargetTask, context: Run, learn: bool = False
+) -> dict[str, list[str]]:
+    """Columns that say how near the test examples are to the labelled ones, by what the program keeps of these.
+
+    learn: the training examples are the labelled ones. Passes that the source has made already cost nothing.
+    """
+    unknown = {"outside": ["unknown"] * len(target.test)}
+    try:
+        if learn:
+            model.applicability = Applicability.of(model, target.train, target.train_rows)
+        if model.applicability is None:
+            target.notes.append("The program keeps nothing of its labelled examples: what lies outside them is unknown.")
+            return unknown
+        near = model.applicability.nearest_of(model, target.test)
+    except BudgetSpent as error:
+        target.notes.append(f"How near the test examples are to the labelled ones is unknown: {error}")
+        return unknown
+    context.result.data["applicability"] = near.summary()
+    target.notes.extend(filter(None, [near.note()]))
+    return near.columns()
+
+
+def show(context: Run, found: Comparison) -> None:
+    """The few lines that end a run on the terminal."""
+    rows = {"program": found.metrics} | found.baselines
+    for name, row in rows.items():
+        console.print(f"{name:<20} {TITLES[found.metric]} {interval(row[found.metric])}", markup=False)
+    console.print(f"{found.verdict}\nresults in {context.dir}", markup=False)
+
+
+def spent(model: ReprogrammedModel, started: float) -> dict[str, Any]:
+    """What the whole run cost: wall and processor seconds, memory, and the bill of a source that can only be asked."""
+    return model.source.bill() | {
+        "total_seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time(),
+        "peak_memory_mb": peak_memory_mb(model.device),
+    }
+
+
+def start(config: DictConfig) -> Run:
+    """Seeds, device and an empty result."""
+    torch.manual_seed(config.seed)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return Run(
+        Path(config.run_dir),
+        config.seed,
+        Result(config.task.name, config.seed),
+        device=choose_device(config.device),
+        resume=config.resume,
+        config=plain,
+    )
+
+
+def choose_device(name: str) -> str:
+    """``auto`` takes a GPU where there is one."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no GPU here; use device=cpu.")
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"device={name} is unknown; allowed: auto, cpu, cuda")
+    return name
+
+
+def load_hooks(config: DictConfig) -> list[Hook]:
+    """Hooks of the configuration: inspection of the source, robustness checks, a known trigger, loggers."""
+    groups = [g for g in ("inspection", "robustness", "logger") if "_target_" in (config.get(g) or {})]
+    trigger = instantiate(config.trigger) if "_target_" in (config.get("trigger") or {}) else None
+    return [*(instantiate(config[group]) for group in groups), *([Survival(trigger)] if trigger else [])]
+
+
+def describe(result: Result, model: ReprogrammedModel, target: TargetTask, history: History) -> None:
+    """Source, target, program and cost, as ``result.json`` promises them."""
+    tensors = model.program()
+    result.data |= {
+        "source": {
+            "name": model.source.name,
+            "fingerprint": model.source.fingerprint(),
+            "parameters": model.source.parameter_count(),
+        },
+        "target": {
+            "name": target.info.name,
+            "kind": target.info.kind,
+            "problem": target.info.problem,
+            "classes": list(target.info.classes),
+            "train_labels": len(target.train),
+            "test_size": len(target.test),
+            "split": target.split,
+            "notes": target.notes,
+        },
+        "program": {
+            "input": model.input.name,
+            "output": model.output.name,
+            "parameters": sum(t.numel() for t in tensors.values()),
+            "trained": model.input.trainable() + model.output.trainable(),
+            "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
+        },
+        "history": history.epochs,
+        **({"search": history.search} if history.search else {}),
+        "cost": {
+            "train_seconds": history.seconds,
+            "training_precision": history.precision,
+            "examples_per_second": history.examples_per_second,
+            "peak_memory_mb": peak_memory_mb(model.device),
+            "ended": history.ended,
+        },
+    }
+
+
+def whole_target(config: DictConfig) -> TargetTask:
+    """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside."""
+    wanted = config.target.copy()
+    for key in ("shots", "labels"):
+        if key in wanted:
+            OmegaConf.update(wanted, key, None)
+    return instantiate(wanted)
