@@ -62,7 +62,7 @@ BATCH = 16  # training images a zeroth-order step
 STRATEGIES: dict[str, tuple[Callable[[], ZerothOrder], int]] = {  # and candidates a step
     "rgf": (lambda: RandomGradientFree(directions=10, smoothing=1.0, learning_rate=0.02), 11),
     "spsa_gc": (lambda: SpsaGc(pairs=5, first_move=0.003, probe=0.08), 10),
-    "cma_es": (lambda: CmaEs(subspace=32, population=11, spread=0.06), 11),
+    "cma_es": (lambda: CmaEs(subspace=32, population=11, std=0.06), 11),
 }
 
 

@@ -38,7 +38,7 @@ from reprogram.sources.minilm import MiniLM
 from reprogram.targets.amp import amp
 from reprogram.targets.base import draw, hold_out
 
-POOLINGS = ("mean", "max", "spread")
+POOLINGS = ("mean", "max", "std")
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
 

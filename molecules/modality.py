@@ -18,11 +18,11 @@ class Molecule(Text):
     def own(self, layers: Named, source: int) -> list[Candidate]:
         averaged = (layers[0], layers[1] | {"average": 3})
         process: Named = ("gaussian_process", {"average": 3, "trees": 200, "units": True})
-        several, hybrid = {"spellings": 3}, {"spellings": 3, "features": list(self.beside)}
+        several, hybrid = {"views": 3}, {"views": 3, "features": list(self.beside)}
         return [
-            self.reading("layers, 3 spellings", several, averaged, source),
-            self.reading("layers, 3 spellings, and plain features", hybrid, averaged, source),
+            self.reading("layers, 3 randomized SMILES", several, averaged, source),
+            self.reading("layers, 3 randomized SMILES, and plain features", hybrid, averaged, source),
             self.reading(
-                "Gaussian process, 3 spellings, and plain features", hybrid, process, source, tags=("preferred",)
+                "Gaussian process, 3 randomized SMILES, and plain features", hybrid, process, source, tags=("preferred",)
             ),
         ]

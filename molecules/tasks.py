@@ -9,7 +9,7 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from molecules import report, per_start
+from molecules import per_start, report
 from molecules.run_search import explore
 from molecules.starts import Starts
 from reprogram.artifact import save_pretrained

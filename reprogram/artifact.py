@@ -29,6 +29,7 @@ from reprogram.errors import ArtifactError, ReprogramError, nearest
 from reprogram.files import read_bytes, read_json
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
 from reprogram.modalities import known
+from reprogram.older_programs import SCHEMA, convert
 from reprogram.registry import find, name_of
 from reprogram.result import finite, write_atomically
 from reprogram.typecheck import check_arguments
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from reprogram.model import ReprogrammedModel
 
-SCHEMA = 1
 JSON_FILE, TENSOR_FILE, CARD_FILE = "program.json", "program.safetensors", "README.md"
 LARGEST_JSON = 16 << 20  # bytes; names of 100,000 classes fit
 SLACK = 8 << 20  # bytes that a description may order beyond what its file holds
@@ -231,8 +231,9 @@ def _read_description(path: Path) -> dict[str, Any]:
     description = read_json(path, LARGEST_JSON)
     if not isinstance(description, dict) or type(description.get("schema")) is not int:
         raise ArtifactError(f"{path} does not describe a program: 'schema' is missing.")
+    description = convert(description)
     if description["schema"] != SCHEMA:
-        raise ArtifactError(f"{path} has schema {description['schema']}; this version reads schema {SCHEMA}.")
+        raise ArtifactError(f"{path} has schema {description['schema']}; this version reads schemas 1 to {SCHEMA}.")
     for key, keys in _REQUIRED.items():
         part = description.get(key)
         if not isinstance(part, dict):

@@ -28,7 +28,7 @@ class Tap(NamedTuple):
     """A named layer of a source and how it is pooled to a vector.
 
     ``pooling`` is a grid size as text for images (``"2"``: average-pooled to 2 x 2 and flattened), and ``mean``,
-    ``max`` or ``spread`` (standard deviation over positions) for sequences.
+    ``max`` or ``std`` (standard deviation over positions) for sequences.
     """
 
     layer: str

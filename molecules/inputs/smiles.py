@@ -1,4 +1,4 @@
-"""A molecule for a language model: canonical SMILES, further spellings of it, and its own features beside."""
+"""A molecule for a language model: canonical SMILES, randomized SMILES of it, and its own features beside."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from reprogram.inputs.text import Text, spaced
 from reprogram.interfaces import Featuriser, SourceSpec, Tap, TargetInfo
 from reprogram.ranges import Range
 
-MOST_SPELLINGS = 64
+MOST_VIEWS = 64
 
 
 @dataclass(eq=False)
 class Smiles(Text):
     """Any SMILES in, the same answer for every way to write the molecule: it is canonicalised first.
 
-    tokens: as for ``input=text``. spellings: views a molecule, the canonical SMILES first, then randomised ones (Bjerrum
-    2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The random
-    spellings depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4``,
+    tokens: as for ``input=text``. views: a molecule, the canonical SMILES first, then randomized ones (Bjerrum
+    2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The randomized
+    SMILES depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4``,
     ``ecfp4_counts`` and ``descriptors`` make the program a hybrid. canonical: False reads
     the first view as it is written, to measure what handwriting tells (row ``as_written`` of the report).
     """
 
-    spellings: Annotated[int, Range(1, 1000)] = 1
+    views: Annotated[int, Range(1, 1000)] = 1
     canonical: bool = True
 
     known: ClassVar[dict[str, Featuriser]] = {
@@ -57,18 +57,18 @@ class Smiles(Text):
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)
-        if not 1 <= self.spellings <= MOST_SPELLINGS:
-            raise ConfigError(f"input.spellings={self.spellings} must be between 1 and {MOST_SPELLINGS}.")
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise ConfigError(f"input.views={self.views} must be between 1 and {MOST_VIEWS}.")
 
     def work(self) -> float:
-        return super().work() * self.spellings
+        return super().work() * self.views
 
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
-        written = [spell(smiles, self.spellings) for smiles in batch]
+        written = [spell(smiles, self.views) for smiles in batch]
         if not self.canonical:
             written = [(smiles, *others[1:]) for smiles, others in zip(batch, written)]
         kinds = self.tokens.split("+")
-        return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.spellings)]
+        return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.views)]
 
     def beside(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
         return super().beside([spell(smiles, 1)[0] for smiles in batch])
@@ -76,7 +76,7 @@ class Smiles(Text):
 
 @lru_cache(maxsize=20_000)
 def spell(smiles: str, count: int) -> tuple[str, ...]:
-    """The canonical SMILES and ``count`` - 1 random ones, the same for every spelling of the molecule."""
+    """The canonical SMILES and ``count`` - 1 random ones, the same however the molecule is written."""
     from rdkit import Chem
 
     mol = parse(smiles)

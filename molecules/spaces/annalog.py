@@ -140,7 +140,7 @@ class Annalog(Space):
 
 
 def pool(states: Tensor, mask: Tensor, how: str) -> Tensor:
-    """[B, L, d] over the positions where ``mask`` [B, L] -> [B, d]; ``mean``, ``max`` or ``spread``."""
+    """[B, L, d] over the positions where ``mask`` [B, L] -> [B, d]; ``mean``, ``max`` or ``std``."""
     weight = mask[:, :, None].to(states.dtype)
     count = weight.sum(1)
     mean = (states * weight).sum(1) / count

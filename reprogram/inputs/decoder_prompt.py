@@ -21,13 +21,13 @@ from reprogram.ranges import NotNegative, Range
 
 @dataclass(eq=False)
 class DecoderPrompt(InputTransformation):
-    """slots: trainable vectors [slots, D] put before the memory. spread: standard deviation that they start with.
+    """slots: trainable vectors [slots, D] put before the memory. std: standard deviation that they start with.
 
     The offset [D] starts at 0. The view is ``{"text": strings, "slots": [P, D], "offset": [D]}``.
     """
 
     slots: Annotated[int, Range(0, 10_000)] = 8
-    spread: NotNegative = 0.02
+    std: NotNegative = 0.02
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if self.slots < 0:
@@ -36,7 +36,7 @@ class DecoderPrompt(InputTransformation):
         if spec.embedding_size is None or spec.vocabulary is not None:
             raise ConfigError("input=decoder_prompt needs an encoder-decoder that reads text, such as annalog.")
         generator = torch.Generator().manual_seed(0)
-        start = self.spread * torch.randn(self.slots, spec.embedding_size, generator=generator)
+        start = self.std * torch.randn(self.slots, spec.embedding_size, generator=generator)
         self.prompt, self.offset = nn.Parameter(start), nn.Parameter(torch.zeros(spec.embedding_size))
 
     def forward(self, batch: Sequence[str]) -> list[dict[str, Any]]:

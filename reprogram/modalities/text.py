@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.modalities.base import Candidate, Config, Modality, Named
 
-POOLINGS = ("mean", "max", "spread")
+POOLINGS = ("mean", "max", "std")
 LAYERS = 6  # of a deep model, evenly from the last one down
 
 

@@ -39,7 +39,7 @@ PARTS = ("spec", "_embeddings", "_token_logits")  # made of the network again wh
 
 
 class TextSource(Portable, SourceModel):
-    """A frozen language model with taps ``embeddings``, ``layer_1`` … ``layer_L``, pooled ``mean``, ``max``, ``spread``.
+    """A frozen language model with taps ``embeddings``, ``layer_1`` … ``layer_L``, pooled ``mean``, ``max``, ``std``.
 
     An encoder answers features (the mean of its last layer). A masked language model answers one logit for each token
     of its vocabulary at the string's first mask token (``[MASK]``; without one, at the first token); a causal one for

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
 
-POOLINGS = ("mean", "max", "spread", "first", "last")
+POOLINGS = ("mean", "max", "std", "first", "last")
 
 
 def pool_states(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     """States [B, L, D] and mask [B, L] (1 = real token, padding on the right) -> [B, D].
 
-    ``spread`` is the standard deviation over the string's tokens (population form; zero for one token).
+    ``std`` is the standard deviation over the string's tokens (population form; zero for one token).
     """
     real = mask.unsqueeze(-1).to(states.dtype)
     count = real.sum(1).clamp(min=1)
@@ -21,7 +21,7 @@ def pool_states(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
         return (states * real).sum(1) / count
     if pooling == "max":
         return states.masked_fill(real == 0, torch.finfo(states.dtype).min).amax(1)
-    if pooling == "spread":
+    if pooling == "std":
         mean = (states * real).sum(1, keepdim=True) / count.unsqueeze(1)
         variance = ((states - mean).square() * real).sum(1) / count
         return variance.clamp(min=1e-12).sqrt()

@@ -21,16 +21,16 @@ from reprogram.training._zeroth_order import Losses, ZerothOrder, check_positive
 @dataclass
 class CmaEs(ZerothOrder):
     """subspace: k (all coordinates when there are no more). population: candidates of a generation, None for CMA-ES's
-    own 4 + 3 ln k; a step is one generation and costs batch · population queries. spread: first standard deviation of
+    own 4 + 3 ln k; a step is one generation and costs batch · population queries. std: first standard deviation of
     each parameter.
     """
 
     subspace: Annotated[int, Range(2, 10_000)] = 32
     population: Annotated[int, Range(3, 100_000)] | None = None
-    spread: Positive = 0.05
+    std: Positive = 0.05
 
     def __post_init__(self) -> None:
-        check_positive("training.optimiser", subspace=self.subspace, spread=self.spread)
+        check_positive("training.optimiser", subspace=self.subspace, std=self.std)
         if self.population is not None and self.population < 3:
             raise ConfigError(f"training.optimiser.population={self.population} must be at least 3.")
 
@@ -51,7 +51,7 @@ class CmaEs(ZerothOrder):
         options: dict[str, Any] = {"verbose": -9, "seed": math.nan, "randn": lambda *shape: rng.standard_normal(shape)}
         if self.population is not None:
             options["popsize"] = self.population
-        self.search = cma.CMAEvolutionStrategy(np.zeros(k), self.spread * math.sqrt(dimension / k), options)
+        self.search = cma.CMAEvolutionStrategy(np.zeros(k), self.std * math.sqrt(dimension / k), options)
 
     def move(self, losses: Losses, start: Tensor, step: int) -> tuple[Tensor, float]:
         if self.origin is None:

@@ -47,7 +47,7 @@ def test_spellings_are_the_same_molecule_and_the_canonical_one_is_first(smiles, 
 
 
 def test_views_and_features(encoder):
-    method = Smiles("own+smiles", ("ecfp4", "descriptors"), spellings=3)
+    method = Smiles("own+smiles", ("ecfp4", "descriptors"), views=3)
     method.build(encoder.spec, TARGET)
     views = method(MOLECULES)
     assert len(views) == 6 and views[0][5] == "CCO" and views[3][5] == "C C O"
@@ -58,7 +58,7 @@ def test_views_and_features(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spellings": 0}, "between 1 and 64"),
+        ({"views": 0}, "between 1 and 64"),
         ({"features": ("ecfp",)}, "did you mean 'ecfp4'"),
         ({"tokens": "smile"}, "did you mean 'smiles'"),
     ],
@@ -81,7 +81,7 @@ def test_methods_of_the_domain_package_are_found_by_name():
 
 def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
     model = ReprogrammedModel(
-        encoder, Smiles(features=("ecfp4",), spellings=2), RidgeTaps(average=2), TARGET
+        encoder, Smiles(features=("ecfp4",), views=2), RidgeTaps(average=2), TARGET
     )  # fmt: skip
     fit(model, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
     save_pretrained(model, tmp_path / "program")

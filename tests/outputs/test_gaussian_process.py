@@ -24,7 +24,7 @@ def info(problem="classification", classes=("a", "b")):
 def outputs(n=40, seed=0, beside=True, signal=None):
     generator = torch.Generator().manual_seed(seed)
     taps = {
-        Tap(f"layer_{i}", p): torch.randn(n, 6, generator=generator) for i in (1, 2) for p in ("mean", "max", "spread")
+        Tap(f"layer_{i}", p): torch.randn(n, 6, generator=generator) for i in (1, 2) for p in ("mean", "max", "std")
     }
     if signal is not None:
         taps[Tap("layer_1", "mean")][:, 0] += signal

@@ -140,7 +140,7 @@ def test_another_source_is_refused(kept):
 
 
 CHANGES = {
-    "unknown schema": (lambda d: d.update(schema=99), "has schema 99; this version reads schema 1"),
+    "unknown schema": (lambda d: d.update(schema=99), "has schema 99; this version reads schemas 1 to 2"),
     "no schema": (lambda d: d.pop("schema"), "'schema' is missing"),
     "schema as text": (lambda d: d.update(schema="1"), "'schema' is missing"),
     "no output": (lambda d: d.pop("output"), "lacks 'output'"),

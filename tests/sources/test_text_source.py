@@ -49,7 +49,7 @@ def test_pooling_leaves_padding_out():
     real = states[0, :2]
     assert torch.allclose(pool_states(states, mask, "mean")[0], real.mean(0))
     assert torch.allclose(pool_states(states, mask, "max")[0], real.amax(0))
-    assert torch.allclose(pool_states(states, mask, "spread")[0], real.std(0, unbiased=False), atol=1e-5)
+    assert torch.allclose(pool_states(states, mask, "std")[0], real.std(0, unbiased=False), atol=1e-5)
     assert torch.equal(pool_states(states, mask, "last")[0], real[1])
     with pytest.raises(ConfigError, match="median"):
         pool_states(states, mask, "median")
@@ -59,7 +59,7 @@ def test_pooling_leaves_padding_out():
 def test_answers_do_not_depend_on_the_batch(kind, request):
     """One at a time with no padding at all, against any order and batch size."""
     source = request.getfixturevalue(kind)
-    taps = [Tap("embeddings", "mean"), Tap("layer_1", "max"), Tap("layer_2", "spread")]
+    taps = [Tap("embeddings", "mean"), Tap("layer_1", "max"), Tap("layer_2", "std")]
     together = source(TEXTS, taps)
     for row, text in enumerate(TEXTS):
         alone = source([text], taps)

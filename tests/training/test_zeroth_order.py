@@ -96,8 +96,8 @@ def test_spsa_perturbations_stay_away_from_zero() -> None:
 CASES = [
     ("rgf", lambda: RandomGradientFree(directions=10, smoothing=1e-3, learning_rate=0.1), quadratic, 10, 600, 1e-2),
     ("spsa_gc", lambda: SpsaGc(gain=0.01, probe=0.01), quadratic, 10, 800, 1e-2),
-    ("cma_es", lambda: CmaEs(subspace=10, spread=0.5), quadratic, 10, 250, 1e-6),
-    ("cma_es", lambda: CmaEs(subspace=4, spread=0.3), rosenbrock, 4, 500, 1e-6),
+    ("cma_es", lambda: CmaEs(subspace=10, std=0.5), quadratic, 10, 250, 1e-6),
+    ("cma_es", lambda: CmaEs(subspace=4, std=0.3), rosenbrock, 4, 500, 1e-6),
     ("spsa_gc", lambda: SpsaGc(gain=0.001, probe=0.01, alpha=0.1), rosenbrock, 2, 4000, 5e-2),
 ]
 
@@ -131,7 +131,7 @@ def test_cma_es_searches_a_subspace_with_the_spread_that_was_asked_for() -> None
         seen.append(candidates)
         return quadratic(candidates)
 
-    strategy = seeded(CmaEs(subspace=8, population=200, spread=0.05), 400)
+    strategy = seeded(CmaEs(subspace=8, population=200, std=0.05), 400)
     strategy.move(losses, torch.full((400,), 0.3), 0)
     assert torch.linalg.matrix_rank(seen[0] - 0.3, rtol=1e-4) == 8
     assert float((seen[0] - 0.3).std()) == pytest.approx(0.05, rel=0.1)
@@ -214,7 +214,7 @@ class Same(OutputMapping):
     [
         RandomGradientFree(directions=4, smoothing=0.05, learning_rate=0.05),
         SpsaGc(gain=0.05, probe=0.05),
-        CmaEs(spread=0.1),
+        CmaEs(std=0.1),
     ],
 )
 def test_trap_bar_trains_without_any_gradient_of_the_source(optimiser: Any, easy_images: Any, empty_run: Run) -> None:
