@@ -20,10 +20,10 @@ from reprogram.backdoor.triggers.warped import Warped
 from reprogram.progress import track
 from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
+from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 from reprogram.sources.small_cnn import ARCHITECTURES, SmallCNN
 from reprogram.targets.digits import digits
 from reprogram.targets.mnist import mnist
-from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 
 KINDS = ("patch", "blended", "warped", "clean-label")
 SHARES = {"patch": (0.01, 0.1), "blended": (0.02, 0.1), "warped": (0.05, 0.1), "clean-label": (0.05, 0.09)}

@@ -24,13 +24,13 @@ from _label_page import write
 from cached_answers import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
-from reprogram.selection.pool import blend_config
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.interfaces import OutputMapping, SourceOutput
 from reprogram.labels import choose
 from reprogram.labels.forecast import Evidence
 from reprogram.outputs.blend import Blend
 from reprogram.outputs.ridge_taps import RidgeTaps
+from reprogram.selection.pool import blend_config
 
 RANDOM = "random labels"
 CHOSEN = "chosen labels"

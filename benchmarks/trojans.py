@@ -39,6 +39,7 @@ from reprogram.result import Result, write_atomically
 from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.strengthen import Strengthening, measure
+from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.base import ArrayExamples
@@ -46,7 +47,6 @@ from reprogram.targets.mnist import mnist
 from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss, FastTraining, PGDTraining
 from reprogram.training.loop import fit
-from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 
 REFERENCE_SEED = 99  # another population than the one that is measured: tuned on, and shipped as reference
 REFERENCES = 12  # clean models a data set

@@ -7,9 +7,9 @@ To wire it: ``listed += pool_candidates(…)`` where a pool is given, and ``outp
 
 from __future__ import annotations
 
-from reprogram.selection.candidates import Candidate, Config
 from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.labels.choose import late_layers
+from reprogram.modalities.base import Candidate, Config
 
 TRUST = 10.0  # labels that equal shares are worth
 HEAP_SHRINK = 0.5  # covariance of classes over all layers; late layers want balls

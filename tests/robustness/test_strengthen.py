@@ -7,11 +7,11 @@ from sklearn.datasets import load_digits
 from reprogram.errors import ConfigError, SourceError
 from reprogram.robustness.augment import mixed, shifted
 from reprogram.robustness.strengthen import Strengthening, measure
+from reprogram.robustness.unfrozen import Unfrozen, learn
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.threat import Threat
 from reprogram.training.adversarial import TRADES, FastTraining, GaussianTraining, PGDTraining
-from reprogram.robustness.unfrozen import Unfrozen, learn
 
 
 def digits():

@@ -18,10 +18,10 @@ from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, suspected,
 from reprogram.backdoor.triggers.patch import Patch
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, TargetInfo, TargetTask
+from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.base import ArrayExamples
-from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 
 TARGET = 6
 FAST = Effort(each=3, seeds=4, search=Search(steps=40), ascent=20)

@@ -16,8 +16,8 @@ from reprogram.inputs.full import Full
 from reprogram.interfaces import TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
-from reprogram.sources.small_cnn import SmallCNN
 from reprogram.robustness.unfrozen import Unfrozen, learn
+from reprogram.sources.small_cnn import SmallCNN
 
 WAYS = (
     ModeConnectivity(epochs=2, points=3, tuning=1),

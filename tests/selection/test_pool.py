@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reprogram.interfaces import SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.pool import blend_config, pool_candidates
-from reprogram.interfaces import SourceOutput, SourceSpec, Tap, TargetInfo
 
 IMAGE = SourceSpec("image", 64, ("x", "y"), feature_size=8, taps=("block_1", "block_2", "head"))
 TEXT = SourceSpec("text", 32, (), taps=("layer_1",), answers="none")

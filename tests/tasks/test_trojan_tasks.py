@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
 from reprogram.backdoor.triggers.patch import Patch
+from reprogram.robustness.unfrozen import Unfrozen, learn
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.sources.huggingface import HuggingFaceImageModel
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.tasks._source_data import keep_source, loads_with
-from reprogram.robustness.unfrozen import Unfrozen, learn
 
 SMALL = ["source=small_cnn", "source.architecture=plain", "source.size=8", "target=digits", "device=cpu"]
 SHORT = ["+inspection.seeds=2", "+inspection.ascent=3", "+inspection.search.steps=4"]
