@@ -117,7 +117,7 @@ class Bounds:
             self._ends[place] = self.ball.box()
         elif node.kind in ("affine", "add") and all(i in self._ends for i in node.inputs):
             parts = [self._ends[i] for i in node.inputs]
-            low, high = (sum(part[end] for part in parts) for end in (0, 1))
+            low, high = (torch.as_tensor(sum(part[end] for part in parts)) for end in (0, 1))
             self._ends[place] = (node.function(low), node.function(high))
         if place not in self._ends:
             return None

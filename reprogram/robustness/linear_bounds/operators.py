@@ -45,7 +45,7 @@ DIAGONAL = {
     aten.rsub.Scalar: ("self",), aten.rsub.Tensor: ("self", "other"),
     aten._native_batch_norm_legit_no_training.default: ("input",), aten.native_batch_norm.default: ("input",),
 }  # fmt: skip
-WEIGHTED = {  # moving argument -> (weights, constant): |weights| carry a half-width
+WEIGHTED: dict[Any, dict[str, tuple[str, str | None]]] = {  # moving argument -> (weights, constant): |weights| carry a half-width
     aten.convolution.default: {"input": ("weight", "bias")}, aten.linear.default: {"input": ("weight", "bias")},
     aten.addmm.default: {"mat1": ("mat2", "self"), "mat2": ("mat1", "self")},
     aten.mm.default: {"self": ("mat2", None), "mat2": ("self", None)},
