@@ -115,9 +115,8 @@ SHORT = {  # what makes a page's command a matter of seconds, by what it asks fo
     "target=digits": ["source=small_cnn", "source.size=16", "target.shots=2", "target.test_size=20", "training.epochs=1"],
     "task=design": ["budget=6", "parallel.backend=serial"],
 }
-LONG = (
-    *("source=huggingface", "source.model", "robustness", "dask", "mine.smi", "latent", "resume=true", "--multirun", "64", "input"),
-)
+LONG = ("source=huggingface", "source.model", "robustness", "dask", "mine.smi", "latent", "resume=true", "--multirun")
+LONG += ("64", "input")
 
 
 def short_commands():

@@ -12,8 +12,8 @@ def test_odd_command_lines_end_in_one_sentence():
     module = importlib.util.module_from_spec(spec)
     sys.modules["fuzz_command_lines"] = module
     spec.loader.exec_module(module)
-    found = module.fuzz(lines=60, first=1_000_000, run=0.2, seconds=60, show=False)
-    assert found["found"] == {"fine": 60}, found
+    found = module.fuzz(lines=30, first=1_000_000, run=0.2, seconds=60, show=False)
+    assert found["found"] == {"fine": 30}, found
     assert found["run_to_the_end"] > 0
 
 
