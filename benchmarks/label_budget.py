@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from _label_data import IMAGES, STRINGS, Data, load
-from _label_page import write
+from _label_page import CHOSEN, POOLED, PROBE, RANDOM, write
 from cached_answers import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
@@ -31,12 +31,6 @@ from reprogram.labels.forecast import Evidence
 from reprogram.outputs.blend import Blend
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.selection.pool import blend_config
-
-RANDOM = "random labels"
-CHOSEN = "chosen labels"
-POOLED = ", with the pool"
-PROBE = "random labels, linear probe"
-
 
 class Setting:
     """One data set, pool and seed: the pool's rows, their outputs read once, and the rows that judge."""
@@ -118,25 +112,30 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(args.cache)
     file = folder / ("label_cells_choosing.jsonl" if args.choosing else "label_cells.jsonl")
-    done = {(c["data"], c["pool"], c["seed"]) for c in read_lines(file)}
     for seed in args.seeds:
         for name in args.data:
             if (name == "cifar10-small" and not args.cifar) or (name == "bbbp" and not args.bbbp):
                 continue
             data = load(name, folder, args.cifar, args.bbbp)
             room = len(data.split(seed, args.choosing)[0])
-            for pool in sorted({min(p, room) for p in args.pools}):
-                if (name, pool, seed) in done or (pool < 4000 and pool > 1000 and 1000 in args.pools):
-                    continue
-                started, cells = time.time(), list[dict[str, Any]]()
+            for pool in sorted({p for p in args.pools if p <= room} or {room}):
+                compute(data, pool, seed, args, file)
+    print(json.dumps(write(Path(args.page), read_lines(file), args.choosing)))
 
-                def keep(arm: str, budget: int, scores: dict[str, Any]) -> None:
-                    cells.append({"data": name, "pool": pool, "seed": seed, "arm": arm, "budget": budget} | scores)
 
-                run(Setting(data, pool, seed, args.choosing), sorted(args.budgets), keep)
-                append_line(file, "\n".join(json.dumps(cell) for cell in cells))
-                print(f"{name}, pool {pool}, seed {seed}: {time.time() - started:.0f} s", flush=True)
-    print(json.dumps(write(Path(args.page), read_lines(file), args.seeds, args.choosing)))
+def compute(data: Data, pool: int, seed: int, args: argparse.Namespace, file: Path) -> None:
+    """All cells of one setting, unless they are in the file."""
+    name = data.info.name
+    if (name, pool, seed) in {(c["data"], c["pool"], c["seed"]) for c in read_lines(file)}:
+        return
+    started, cells = time.time(), list[dict[str, Any]]()
+
+    def keep(arm: str, budget: int, scores: dict[str, Any]) -> None:
+        cells.append({"data": name, "pool": pool, "seed": seed, "arm": arm, "budget": budget} | scores)
+
+    run(Setting(data, pool, seed, args.choosing), sorted(args.budgets), keep)
+    append_line(file, "\n".join(json.dumps(cell) for cell in cells))
+    print(f"{name}, pool {pool}, seed {seed}: {time.time() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
