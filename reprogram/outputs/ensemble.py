@@ -50,7 +50,7 @@ class Ensemble(OutputMapping):
 
     @property
     def reads_pool(self) -> bool:  # type: ignore[override]
-        return any(part.reads_pool for part in self.parts)
+        return any(find("reprogram.outputs", str(m.get("name")), OutputMapping).reads_pool for m in self.members)
 
     def config(self) -> dict[str, Any]:
         """Members as they are now: a closed form writes the width that it was fitted at into its configuration."""

@@ -289,7 +289,8 @@ def test_molecules_columns_and_bad_smiles(language):
 
 
 def test_a_column_of_polars(tiny, language):
-    pl = pytest.importorskip("polars")
+    import polars as pl
+
     model = chemist(language)
     want = model.predict_proba(SMILES)
     for asked in (pl.Series(SMILES), pl.DataFrame({"s": SMILES})):

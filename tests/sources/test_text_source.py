@@ -142,7 +142,7 @@ def test_folder_without_a_tokenizer(text_models):
         ({"model": "./nowhere"}, "does not exist"),
         ({"head": "classifier"}, "allowed: auto"),
         ({"tokenizer": "smile"}, "smiles"),
-        ({"max_length": 2}, "between 3 and 48"),
+        ({"max_length": 2}, "at least 3"),
         ({"max_length": 49}, "between 3 and 48"),
         ({"tokens_per_batch": 0}, "at least 1"),
     ],

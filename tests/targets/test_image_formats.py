@@ -18,7 +18,7 @@ ORANGE = (250, 130, 10)
 
 def dicom(values, **fields):
     """Bytes of a DICOM file with these stored values [H, W], [F, H, W] or [H, W, 3] and these fields."""
-    pydicom = pytest.importorskip("pydicom")
+    import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -108,7 +108,8 @@ def test_a_folder_of_scans(tmp_path):
 
 
 def test_heic_photos_are_read_upright(tmp_path):
-    pytest.importorskip("pillow_heif")
+    import pillow_heif  # noqa: F401
+
     assert image_formats._heif()
     wide = np.zeros((64, 128, 3), np.uint8)
     wide[:, :64] = ORANGE

@@ -247,13 +247,16 @@ def write(kind: str, folder: Path) -> Path:
     data = [("a1", "CCO", 0.5), ("a2", "c1ccccc1", 1.5), ("a3", "CCN", 2.5)]
     path = folder / f"t.{kind}"
     if kind == "xlsx":
-        openpyxl = pytest.importorskip("openpyxl")
+        import openpyxl
+
         book = openpyxl.Workbook()
         for row in [("id", "smiles", "y"), *data]:
             book.active.append(row)
         book.save(path)
     elif kind == "parquet":
-        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        import pyarrow as arrow
+        from pyarrow import parquet
+
         names, columns = ("id", "smiles", "y"), zip(*data)
         parquet.write_table(arrow.table(dict(zip(names, map(list, columns)))), path)
     elif kind == "sdf":
