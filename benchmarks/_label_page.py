@@ -102,12 +102,14 @@ def _aims(found: dict[str, Any]) -> str:
             f"{_told(mean >= 17 and least >= 10)}, {mean:.1f} on average, {least:.1f} the least."
         )
     if strings:
-        lines.append(f"- 20 labels, strings: at least 7 points on average: {_told(np.mean(strings) >= 7)}, {np.mean(strings):.1f}.")
+        mean = float(np.mean(strings))
+        lines.append(f"- 20 labels, strings: at least 7 points on average: {_told(mean >= 7)}, {mean:.1f}.")
     if last:
         lines.append(f"- 160 labels: at least 2 points on average: {_told(np.mean(last) >= 2)}, {np.mean(last):.1f}.")
     worst = min(gains, key=lambda k: gains[k], default="")
     if worst:
-        lines.append(f"- Nowhere more than 1 point below: {_told(gains[worst] >= -1)}, worst {gains[worst]:.1f} ({worst} labels).")
+        lowest = gains[worst]
+        lines.append(f"- Nowhere more than 1 point below: {_told(lowest >= -1)}, worst {lowest:.1f} ({worst} labels).")
     for name, labels in sorted(found["needed"].items()):
         limit = {"digits": 20, "mnist": 20, "cifar10-small": 110}.get(name.split()[0])
         aim = "" if limit is None else f" (aim {limit}: {_told(labels <= limit)})"

@@ -32,6 +32,7 @@ from reprogram.outputs.blend import Blend
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.selection.pool import blend_config
 
+
 class Setting:
     """One data set, pool and seed: the pool's rows, their outputs read once, and the rows that judge."""
 

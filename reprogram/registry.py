@@ -62,7 +62,6 @@ def load(package: str, name: str, base: type = object) -> Any:
     return found if fits else None
 
 
-@cache
 def name_of(package: str, method: type) -> str | None:
     """The name under which :func:`find` gives ``method`` again; None for a class that nobody declared."""
     place, _, file = method.__module__.rpartition(".")

@@ -138,7 +138,8 @@ def test_every_input_transformation(sources, tmp_path, name, kind):
         model.input(examples_of(kind, info, seed=0).batch(np.arange(2)))
     except (ConfigError, AttributeError, TypeError):  # it is made for the other kind
         other = sources["text" if kind == "image" else "image"]
-        made("reprogram.inputs", InputTransformation, name).build(other.spec, target_of(other.spec.kind, "classification", other, "linear"))
+        info = target_of(other.spec.kind, "classification", other, "linear")
+        made("reprogram.inputs", InputTransformation, name).build(other.spec, info)
         return
     fit(model, examples_of(kind, info, seed=0), Training(epochs=2, batch_size=12, precision="bfloat16"))
     check(model, examples_of(kind, info, seed=1), tmp_path)

@@ -23,5 +23,5 @@ class MappingOnly(Baseline):
             return {"mapping_only": bench.scores}
         plain = plain_input(bench.target.info)
         if not bench.source.differentiable and hasattr(plain, "size"):
-            plain.size = getattr(bench.model.input, "size", None)
+            setattr(plain, "size", getattr(bench.model.input, "size", None))  # noqa: B010  # of images, where there is one
         return {"mapping_only": bench.program_scores(bench.source, plain)}

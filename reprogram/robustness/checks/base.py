@@ -9,14 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from reprogram.errors import ConfigError
 from reprogram.ranges import Count
 from reprogram.robustness.findings import Outcome
 from reprogram.threat import Threat
 
-ALL, FEW = "all", "few"
+ALL: Final = "all"
+FEW: Final = "few"
 Examples = Count | Literal["all", "few"]
 
 

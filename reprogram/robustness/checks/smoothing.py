@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class SmoothingCheck(Check):
         right = [a.label == y for a, y in zip(answers, labels, strict=True)]
         abstained = sum(a.label < 0 for a in answers)
         size, found = model.images[0].numel(), []
-        about = {"sigma": self.sigma, "samples": self.samples, "alpha": certifier.alpha, "abstained": abstained}
+        about: dict[str, Any] = {"sigma": self.sigma, "samples": self.samples, "alpha": certifier.alpha, "abstained": abstained}
         for norm, eps in scope.threats.items():
             for method in ("smoothing", "smoothing_first_order"):
                 radii = [_radius(a, norm, size, method) if ok else 0.0 for a, ok in zip(answers, right, strict=True)]
