@@ -241,6 +241,9 @@ def _nearest_key(key: str, last: str | None) -> str:
     parent, _, leaf = key.rpartition(".")
     config = _composed_defaults()
     node = OmegaConf.select(config, parent) if parent else config
+    while node is None and parent:  # the first part of the key that does not exist
+        parent, _, leaf = parent.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
     group = parent.replace(".", "/")
     if node is not None and not node and options(group):  # a group within a group, of which nothing is chosen
         return f"choose one first, as in {group}={next(n for n in options(group) if n != 'none')}."

@@ -167,7 +167,8 @@ def _check_node(config: DictConfig, path: str, node: dict[str, Any]) -> None:
         if name not in hints and not takes_any:
             raise ConfigError(f"There is no option '{path}.{name}'; {nearest(name, hints)}")
         hint = hints.get(name, Any)
-        if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict) and "_target_" not in value:  # settings within settings
+        settings = isinstance(hint, type) and is_dataclass(hint)  # within settings
+        if settings and isinstance(value, dict) and "_target_" not in value:
             _check_node(config, f"{path}.{name}", value | {"_target_": f"{hint.__module__}.{hint.__qualname__}"})
         else:
             _check_value(config, f"{path}.{name}", value, hint)

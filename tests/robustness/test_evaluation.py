@@ -189,7 +189,7 @@ def test_a_model_with_one_output_is_refused():
         ({"checks": {"pgd": {"examples": "most"}}}, "examples=most"),
         ({"checks": {"pdg": {"attack": {"steps": 1}}}}, "pdg"),
         ({"checks": {"smoothing": {"sigma": 0.0}}}, "sigma"),
-        ({"checks": {"corruptions": {"severities": [6]}}}, "no severity 6"),
+        ({"checks": {"corruptions": {"severities": [6]}}}, "6 must be between 1 and 5"),
         ({"checks": {"smallest_perturbation": {"factors": [0.0]}}}, "factors"),
         ({"also": ["mi_fgsmm"]}, "did you mean 'mi_fgsm'"),
     ],
