@@ -48,7 +48,6 @@ MISTAKES = {
     ("robustness=full", "robustness.checks.pgd=7"): "robustness.checks.pgd=7 is not a check",
     ("robustness=quick", "robustness.depth=full"): "write robustness=full",
     ("robustness.threats.linf=0.1",): "robustness has settings but nothing is chosen; add robustness=NAME",
-    ("robustness=quick", "robustness.depth=full"): "write robustness=full.",
     ("inspection=quick", "inspection.search.goal=2"): "inspection.search.goal=2 must be above 0 and at most 1.",
     ("task=strengthen", "task.eps=0"): "task.eps=0 must be above 0.",
     ("task=design", "budget=-1"): "budget=-1 must be 0 or more.",
