@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from reprogram.backdoor.detection.reference import Reference, shipped
-from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, suspected
+from reprogram.backdoor.detection.verdict import THRESHOLD, TrojanEvidence, suspected
 from reprogram.evaluation.metrics import wilson
 
 ROUNDING = 1e-4  # points: accuracies are float32 shares of 1,000 images
@@ -106,7 +106,7 @@ def _detection_table(data: str, cells: list[Row]) -> tuple[list[str], dict[str, 
     return lines, figures
 
 
-def _evidence(row: Row, clean: list[Row] | None) -> dict[str, Evidence]:
+def _evidence(row: Row, clean: list[Row] | None) -> dict[str, TrojanEvidence]:
     """Each test's evidence, calibrated on the other architectures' clean models, or on the shipped ones (None)."""
     found = {}
     known = shipped() if clean is None else {}
@@ -114,11 +114,11 @@ def _evidence(row: Row, clean: list[Row] | None) -> dict[str, Evidence]:
         if clean is not None:
             others = [c["scores"][test][0] for c in clean if c["architecture"] != row["architecture"]]
             known[test] = Reference(tuple(others))
-        found[test] = Evidence(test, label, score, known[test].z(score), known[test].mad(score))
+        found[test] = TrojanEvidence(test, label, score, known[test].z(score), known[test].mad(score))
     return found
 
 
-def _auc(test: str, clean: list[Row], working: list[Row], calibrated: dict[str, dict[str, Evidence]]) -> float:
+def _auc(test: str, clean: list[Row], working: list[Row], calibrated: dict[str, dict[str, TrojanEvidence]]) -> float:
     if not clean or not working:
         return float("nan")
     z = [calibrated[row["name"]][test].z for row in (*clean, *working)]
@@ -142,7 +142,7 @@ def _false_alarms(clean: list[Row], calibrated: Any, from_shipped: Any, figures:
     return lines
 
 
-def _alarm(name: str, found: dict[str, Evidence]) -> bool:
+def _alarm(name: str, found: dict[str, TrojanEvidence]) -> bool:
     if name in found:
         return found[name].unusual
     word = suspected(list(found.values()))[0]

@@ -31,7 +31,7 @@ from molecules.targets import b3db, molecules_csv
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import OutputMapping, SourceModel, SourceOutput, Tap, TargetInfo, to_tensor_labels
-from reprogram.outputs.gaussian_process import GaussianProcess
+from reprogram.outputs.gaussian_process import GaussianProcessMapping
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.progress import track
 from reprogram.sources.minilm import MiniLM
@@ -124,7 +124,7 @@ class Features:
         return np.asarray(whole[rows], dtype=np.float32)
 
     def outputs(self, rows: np.ndarray, views: list[str], beside: tuple[str, ...]) -> list[SourceOutput]:
-        plain = {Tap(name, "beside"): torch.from_numpy(self.values(name, rows)) for name in beside}
+        plain = {Tap(name, "side"): torch.from_numpy(self.values(name, rows)) for name in beside}
         answers = []
         for view in views:
             read = torch.from_numpy(np.asarray(self.views[view][rows], dtype=np.float32))
@@ -193,7 +193,7 @@ def predict(row: Row, features: Features, train: np.ndarray, test: np.ndarray, s
         mapping: OutputMapping = RidgeTaps(average=len(row.views))
     else:
         trees, units = 200 if row.model.endswith("trees") else 0, "descriptors" in row.plain
-        mapping = GaussianProcess(average=len(row.views), trees=trees, units=units, seed=seed)
+        mapping = GaussianProcessMapping(average=len(row.views), trees=trees, units=units, seed=seed)
     mapping.build(features.source.spec, data.info)
     mapping.fit(features.outputs(train, list(row.views), row.plain), to_tensor_labels(labels))
     with torch.no_grad():

@@ -25,7 +25,7 @@ from reprogram.inputs.text import Text
 from reprogram.inputs.token_map import TokenMap
 from reprogram.interfaces import InputTransformation, to_tensor_labels
 from reprogram.model import ReprogrammedModel
-from reprogram.outputs.gaussian_process import GaussianProcess
+from reprogram.outputs.gaussian_process import GaussianProcessMapping
 from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.sources.minilm import MiniLM
 from reprogram.targets.base import StringExamples
@@ -64,7 +64,7 @@ def run(name: str, options: argparse.Namespace, cells: Path) -> None:
                 training = Training(options.epochs, 16, Backpropagation(learning_rate=rate))
                 fit(model, known, training, seed)
                 scores = {first: model.predict_proba(asked)}
-                reading = GaussianProcess()
+                reading = GaussianProcessMapping()
                 reading.build(source.spec, data.info)
                 behind = ReprogrammedModel(source, before.eval(), reading, data.info, build=False)
                 reading.fit(behind.collect(known), to_tensor_labels(known.labels))

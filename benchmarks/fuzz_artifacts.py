@@ -46,7 +46,7 @@ from reprogram.inputs.soft_prompt import SoftPrompt
 from reprogram.interfaces import SourceModel, TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.ensemble import Ensemble
-from reprogram.outputs.gaussian_process import GaussianProcess
+from reprogram.outputs.gaussian_process import GaussianProcessMapping
 from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.sources.module import ModuleSource
@@ -113,7 +113,7 @@ def bases(root: Path) -> list[Base]:
     made = [
         (source, NoPrompt(), RidgeTaps(layers=("0@2",)), False),
         (source, Full(), Ensemble(tuple(members)), False),
-        (source, NoPrompt(), GaussianProcess(layers=("0@2",), trees=2), False),
+        (source, NoPrompt(), GaussianProcessMapping(layers=("0@2",), trees=2), False),
         (SmallCNN(size=12, labels=4), NoPrompt(), LinearFeatures(), True),
     ]
     found = []

@@ -24,9 +24,9 @@ from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness.attacks.apgd import APGD
-from reprogram.robustness.attacks.ensemble import Ensemble
+from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.checks.inheritance import BareSource, LinearProbe
+from reprogram.robustness.checks.inheritance import BareSource, ProbedSource
 from reprogram.robustness.evaluated_model import gather, still
 from reprogram.robustness.smoothing import Smoothing
 from reprogram.sources.efficientnet import EfficientNetLite
@@ -63,7 +63,7 @@ def model_of(row: str, target: TargetTask, arguments: argparse.Namespace) -> nn.
     if row == "source":
         return bare
     if row == "linear probe":
-        return LinearProbe(bare, *gather(target.train, None), len(target.info.classes))
+        return ProbedSource(bare, *gather(target.train, None), len(target.info.classes))
     model = ReprogrammedModel(source, Full(size=arguments.side), LinearFeatures(), target.info)
     training = Training(
         epochs=arguments.epochs,
@@ -85,7 +85,7 @@ def cell(name: str, row: str, target: TargetTask, arguments: argparse.Namespace)
         labels = answers if row == "source" else labels
         robust = {}
         for size, threat in threats(arguments.eps).items():
-            attack = Ensemble([PGD(threat, steps=10), APGD(threat, steps=15, loss="dlr")])
+            attack = AttackEnsemble([PGD(threat, steps=10), APGD(threat, steps=15, loss="dlr")])
             found = attack(model, images, labels)
             robust[size] = wilson(int((~found.broken).sum()), len(images))
         certified = smoothed(model, images, labels, arguments)

@@ -30,7 +30,7 @@ from reprogram.backdoor.removal.base import CleanSet
 from reprogram.backdoor.removal.fine_pruning import FinePruning
 from reprogram.backdoor.removal.fine_tuning import FineTuning
 from reprogram.backdoor.removal.mode_connectivity import ModeConnectivity
-from reprogram.backdoor.removal.noise import Noise
+from reprogram.backdoor.removal.noise import WeightNoise
 from reprogram.configuration import load
 from reprogram.hooks import Run
 from reprogram.interfaces import Examples
@@ -129,7 +129,7 @@ def washed(member: Member, source: SmallCNN, partner: Member, other: SmallCNN, e
     ours = parts(member.data)
     clean = CleanSet.of(ours.defender[0][:examples], ours.defender[1][:examples], seed=member.seed)
     model, second = Unfrozen(source), Unfrozen(other)
-    ways: dict[str, Any] = {way.name: way for way in (FineTuning(), FinePruning(), Noise())}
+    ways: dict[str, Any] = {way.name: way for way in (FineTuning(), FinePruning(), WeightNoise())}
     ways["strong fine-tuning"] = FineTuning(rate=1e-2)
     found = {name: way.wash(model, clean, None, member.seed).model for name, way in ways.items()}
     ends = {"bezier": second, "polychain": second, "bezier, one model": None}

@@ -13,12 +13,12 @@ class Molecule(Text):
 
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule
-    beside: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
+    side_features: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         averaged = (layers[0], layers[1] | {"average": 3})
         process: Named = ("gaussian_process", {"average": 3, "trees": 200, "units": True})
-        several, hybrid = {"views": 3}, {"views": 3, "features": list(self.beside)}
+        several, hybrid = {"views": 3}, {"views": 3, "features": list(self.side_features)}
         return [
             self.reading("layers, 3 randomized SMILES", several, averaged, source),
             self.reading("layers, 3 randomized SMILES, and plain features", hybrid, averaged, source),

@@ -17,13 +17,13 @@ from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetTask
 from reprogram.ranges import Seed, Shots, TestSize
-from reprogram.targets.strings import Reader, Reading, StringTarget
+from reprogram.targets.strings import ReadCell, StringReader, StringTarget
 
 SALTS = ("keep", "strip")
 
 
 @StringTarget
-def molecules_csv(salts: str = "keep") -> Reader:
+def molecules_csv(salts: str = "keep") -> StringReader:
     """A column of SMILES (or mol blocks: ``structure`` of an .sdf) and one or several label columns.
 
     split: ``stratified`` or ``scaffold`` (Bemis–Murcko). salts: ``keep`` reads all parts of a molecule and reports how many
@@ -32,34 +32,34 @@ def molecules_csv(salts: str = "keep") -> Reader:
     return molecule_reader(salts)
 
 
-def molecule_reader(salts: str = "keep") -> Reader:
+def molecule_reader(salts: str = "keep") -> StringReader:
     """How SMILES are read, split, described and compared."""
     if salts not in SALTS:
         raise ConfigError(f"target.salts={salts} is not known; {nearest(salts, SALTS)}")
 
-    def read(cell: str) -> Reading:
+    def read(cell: str) -> ReadCell:
         if "\n" in cell and "M  END" in cell:
             cell = from_block(cell) or ""
             if not cell:
-                return Reading(problem="have a structure that RDKit cannot read")
+                return ReadCell(problem="have a structure that RDKit cannot read")
         words = cell.split()
         if not words:
-            return Reading(problem="have an empty SMILES")
+            return ReadCell(problem="have an empty SMILES")
         if len(words) > 1:
-            return Reading(problem="have more than a SMILES in the cell")
+            return ReadCell(problem="have more than a SMILES in the cell")
         text = canonical(words[0])
         if text is None:
-            return Reading(problem="have a SMILES that RDKit cannot parse")
+            return ReadCell(problem="have a SMILES that RDKit cannot parse")
         if "." not in text:
-            return Reading(text)
+            return ReadCell(text)
         if salts == "keep":
-            return Reading(text, note="have several parts (salts or solvents)")
+            return ReadCell(text, note="have several parts (salts or solvents)")
         cleaned = clean(text)
         if cleaned is None:
-            return Reading(problem="have no organic part")
-        return Reading(cleaned.smiles, note="had several parts, the largest organic one was kept")
+            return ReadCell(problem="have no organic part")
+        return ReadCell(cleaned.smiles, note="had several parts, the largest organic one was kept")
 
-    return Reader(
+    return StringReader(
         "molecule",
         read,
         groups={"scaffold": lambda strings: [scaffold(s) for s in strings]},

@@ -65,6 +65,7 @@ def main() -> None:
 
 
 def show_help() -> None:
+    """Print the choices, also into a pipe that ends early."""
     try:
         print(help_text(), flush=True)
     except BrokenPipeError:  # --help | head

@@ -69,11 +69,13 @@ def _option_files(group: str) -> dict[str, Path]:
 
 
 def groups() -> list[str]:
+    """The choices: folders of ``conf/``, of this package and of others."""
     inside = [place for folder in config_folders() for place in folder.iterdir()]
     return sorted({p.name for p in inside if p.is_dir() and any(p.glob("*.yaml")) and p.name != "hydra"})
 
 
 def help_text() -> str:
+    """Every choice with a line each, from the first comment of its file."""
     lines = [
         "python train.py [group=option …] [key=value …]        e.g. python train.py target=digits target.shots=8",
         "",

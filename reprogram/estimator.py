@@ -32,8 +32,10 @@ from torch import Tensor
 
 from reprogram.applicability.base import Applicability, measure_for
 from reprogram.errors import DataError, ReprogramError, nearest
-from reprogram.estimator_inputs import Given, ReadInputs, given, read_images, read_strings
+from reprogram.estimator_inputs import GivenInputs, ReadInputs, given, read_images, read_strings
 from reprogram.interfaces import Examples, InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
+from reprogram.modalities import modality
+from reprogram.modalities.batches import is_strings
 from reprogram.model import ReprogrammedModel
 from reprogram.registry import find
 
@@ -114,7 +116,7 @@ class _Reprogrammed(BaseEstimator):
         if kept is not None:
             self.model_ = kept.model(self.source, self.device)
 
-    def _train(self, X: Given, labels: np.ndarray, problem: str, classes: Sequence[str]) -> None:
+    def _train(self, X: GivenInputs, labels: np.ndarray, problem: str, classes: Sequence[str]) -> None:
         from reprogram.sources import load_source
         from reprogram.training.loop import Training, fit
 
@@ -126,7 +128,7 @@ class _Reprogrammed(BaseEstimator):
             if found.problems:
                 raise DataError(_first(found))
             examples = _examples(found, labels)
-            shape = tuple(examples.batch([0]).shape[1:]) if source.spec.kind == "image" else None
+            shape = tuple(examples.batch([0]).shape[1:]) if modality(source.spec.kind).pixels else None
             info = TargetInfo("arrays", before.reads or source.spec.kind, problem, tuple(classes), shape)
             model = ReprogrammedModel(source, before, _fresh("output", self.output), info).to(self.device)
             training = copy.deepcopy(self.training) if self.training is not None else Training()
@@ -161,10 +163,10 @@ class _Reprogrammed(BaseEstimator):
         return scores
 
     def _read(
-        self, x: Given, kind: str, input: InputTransformation, fitting: bool, errors: str = "raise"
+        self, x: GivenInputs, kind: str, input: InputTransformation, fitting: bool, errors: str = "raise"
     ) -> ReadInputs:
         """X as the source's kind of inputs. Raises DataError or ValueError."""
-        if kind == "text":
+        if modality(kind).batch == "strings":
             return read_strings(x, input)
         form = "table" if x.form == "table" else "images"
         if fitting:
@@ -179,9 +181,9 @@ class _Reprogrammed(BaseEstimator):
         except DataError:
             if errors == "raise" or x.form != "images" or np.ndim(x.values) not in (3, 4):
                 raise
-            return read_images(Given("items", list(x.values)), shape)  # one by one: which of them is it?
+            return read_images(GivenInputs("items", list(x.values)), shape)  # one by one: which of them is it?
 
-    def _read_table(self, x: Given, fitting: bool, errors: str) -> ReadInputs:
+    def _read_table(self, x: GivenInputs, fitting: bool, errors: str) -> ReadInputs:
         finite = errors != "nan"
         rows = validate_data(self, x.values, reset=fitting, dtype=np.float64, ensure_all_finite=finite)
         good = np.isfinite(rows).all(1)
@@ -320,7 +322,7 @@ def _first(found: ReadInputs) -> str:
 def _examples(found: ReadInputs, labels: np.ndarray) -> Examples:
     from reprogram.targets.base import ArrayExamples, StringExamples
 
-    if isinstance(found.inputs, list):
+    if is_strings(found.inputs):
         return StringExamples(found.inputs, labels)
     return ArrayExamples(found.inputs, labels)
 
@@ -364,7 +366,7 @@ def _changed(estimator: _Reprogrammed, part: str, changes: dict[str, Any]) -> An
         raise ValueError(_sentence(error)) from error
 
 
-def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[Given, np.ndarray]:
+def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[GivenInputs, np.ndarray]:
     """X and y of one length; rows of features are checked as scikit-learn checks them."""
     try:
         x = given(X)

@@ -24,7 +24,7 @@ from reprogram.targets.images import Header, Shape, common_shape, read_header, r
 
 
 @dataclass
-class Given:
+class GivenInputs:
     """X by its form. ``form``: ``items`` (a list), ``images`` (an array [N, …]) or ``table`` (rows of numbers)."""
 
     form: str
@@ -48,7 +48,7 @@ class ReadInputs:
     problems: dict[int, str] = field(default_factory=dict)
 
 
-def given(X: Any, colour: bool = False) -> Given:
+def given(X: Any, colour: bool = False) -> GivenInputs:
     """Which form X has. Raises DataError for one item that is not in a list.
 
     colour: the program was fitted on colour images, so that [3, H, W] may be one of them.
@@ -57,7 +57,7 @@ def given(X: Any, colour: bool = False) -> Given:
     if _is_frame(X):
         return _frame(X)
     if (hasattr(X, "to_list") and not hasattr(X, "shape")) or type(X).__name__ == "Series":
-        return _items(X.to_list()) if not _is_numeric(X) else Given("table", X)
+        return _items(X.to_list()) if not _is_numeric(X) else GivenInputs("table", X)
     if isinstance(X, list | tuple):
         return _list(list(X), colour)
     if isinstance(X, torch.Tensor):
@@ -66,7 +66,7 @@ def given(X: Any, colour: bool = False) -> Given:
         return _object_array(X)
     if getattr(X, "ndim", 2) in (3, 4) and isinstance(X, np.ndarray):
         return _images(X, colour)
-    return Given("table", X)
+    return GivenInputs("table", X)
 
 
 def _refuse_one(X: Any) -> None:
@@ -75,22 +75,22 @@ def _refuse_one(X: Any) -> None:
         raise DataError(f"X is {what}; give a list with one item for each example, such as [{_short(X)}]")
 
 
-def _frame(X: Any) -> Given:
+def _frame(X: Any) -> GivenInputs:
     """A column of strings, paths, pictures or molecules; or a table of numbers, which scikit-learn checks."""
     columns = list(X.columns)
     numeric = [_is_numeric(X[name]) for name in columns]
     if len(columns) == 1 and not numeric[0]:
         return _items(X[columns[0]].to_list())
-    return Given("table", X)
+    return GivenInputs("table", X)
 
 
-def _list(items: list[Any], colour: bool) -> Given:
+def _list(items: list[Any], colour: bool) -> GivenInputs:
     if not items:
-        return Given("items", items)
+        return GivenInputs("items", items)
     if all(_is_array(item) for item in items):
         shapes = {np.shape(item) for item in items}
         if len(shapes) == 1 and len(next(iter(shapes))) < 2:
-            return Given("table", items)
+            return GivenInputs("table", items)
         if len(shapes) == 1:
             return _images(np.stack([np.asarray(item) for item in items]), colour=False)
         return _items(items)
@@ -98,23 +98,23 @@ def _list(items: list[Any], colour: bool) -> Given:
         return _items(items)
     if np.ndim(items[0]) in (2, 3) and isinstance(items[0], list | tuple):
         return _images(np.asarray(items), colour)
-    return Given("table", items)
+    return GivenInputs("table", items)
 
 
-def _object_array(X: np.ndarray) -> Given:
+def _object_array(X: np.ndarray) -> GivenInputs:
     """Strings or objects: [N], or [N, 1] as a ColumnTransformer gives them."""
     if X.ndim == 2 and X.shape[1] == 1:
         X = X[:, 0]
     if X.ndim == 1 and (any(map(_is_item, X)) or all(x is None for x in X)):
         return _items(list(X))
-    return Given("table", X)
+    return GivenInputs("table", X)
 
 
-def _items(items: list[Any]) -> Given:
-    return Given("items", items)
+def _items(items: list[Any]) -> GivenInputs:
+    return GivenInputs("items", items)
 
 
-def _images(X: np.ndarray, colour: bool) -> Given:
+def _images(X: np.ndarray, colour: bool) -> GivenInputs:
     if X.ndim == 3 and min(X.shape) > 0:
         if X.shape[-1] in (3, 4) and X.shape[0] not in (3, 4) and min(X.shape[:2]) > 4:
             raise DataError(
@@ -124,7 +124,7 @@ def _images(X: np.ndarray, colour: bool) -> Given:
             raise DataError(
                 f"X of shape {list(X.shape)} may be one colour image or three grey ones; give X[None] or X[:, None]"
             )
-    return Given("images", X)
+    return GivenInputs("images", X)
 
 
 def _is_frame(X: Any) -> bool:
@@ -160,7 +160,7 @@ def _short(X: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
-def read_strings(x: Given, input: InputTransformation) -> ReadInputs:
+def read_strings(x: GivenInputs, input: InputTransformation) -> ReadInputs:
     """Strings as ``input`` reads them (molecules may be RDKit's). Raises DataError where X has another form."""
     if x.form == "images" or (x.form == "table" and len(x)):
         shape = np.shape(x.values) if not _is_frame(x.values) else x.values.shape
@@ -168,7 +168,7 @@ def read_strings(x: Given, input: InputTransformation) -> ReadInputs:
     return _each(list(x.values), input.read, None)
 
 
-def read_images(x: Given, shape: Sequence[int] | None) -> ReadInputs:
+def read_images(x: GivenInputs, shape: Sequence[int] | None) -> ReadInputs:
     """Images of one shape [n, C, H, W]: ``shape``, or what suits all where it is None (fitting).
 
     Pictures are read upright, scaled and cut in the middle; arrays may be [H, W], [H, W, C] or [C, H, W].

@@ -44,6 +44,7 @@ class SourceOutput:
     taps: dict[Tap, Tensor] = field(default_factory=dict)
 
     def detach(self) -> SourceOutput:
+        """The same values without gradients."""
         features = None if self.features is None else self.features.detach()
         return SourceOutput(self.logits.detach(), features, {k: v.detach() for k, v in self.taps.items()})
 
@@ -114,6 +115,7 @@ class TargetInfo:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TargetInfo:
+        """What :meth:`to_json` wrote."""
         shape = data.get("input_shape")
         return cls(
             name=str(data["name"]),
@@ -171,6 +173,7 @@ class SourceModel(nn.Module, ABC):
         return self.spec.labels
 
     def freeze(self) -> None:
+        """Eval mode, and no gradients of parameters."""
         self.requires_grad_(False)
         super().train(False)
 
@@ -195,6 +198,7 @@ class SourceModel(nn.Module, ABC):
         return of_tensors(self.state_dict(keep_vars=True))
 
     def parameter_count(self) -> int:
+        """How many values the model has."""
         return sum(p.numel() for p in self.parameters())
 
     def counted_as(self, kind: str) -> AbstractContextManager[None]:
@@ -294,8 +298,8 @@ class InputTransformation(Method, ABC):
         """How many strings are shortened here and never reach the source's tokenizer whole."""
         return 0
 
-    def beside(self, batch: Any) -> dict[Tap, Tensor]:
-        """Plain features of the batch that stand beside the source's taps, {Tap(name, "beside"): [B, F]}.
+    def side_features(self, batch: Any) -> dict[Tap, Tensor]:
+        """Plain features of the batch that stand beside the source's taps, {Tap(name, "side"): [B, F]}.
 
         A program that reads them beside the frozen model is a *hybrid*. The default has none.
         """

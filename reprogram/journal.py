@@ -39,6 +39,7 @@ class Ballast:
             os.close(handle)
 
     def drop(self) -> None:
+        """Give the reserved space back."""
         self.path.unlink(missing_ok=True)
 
 

@@ -25,6 +25,7 @@ from reprogram.interfaces import (
     TargetInfo,
     is_json,
 )
+from reprogram.modalities.batches import is_pixels, is_tensor, to_device
 from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
 from reprogram.typecheck import check_arguments
@@ -67,9 +68,9 @@ class ReprogrammedModel(nn.Module):
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
         batch = _checked(batch)
         with full_precision(self.device):
-            beside = {tap: values.to(self.device) for tap, values in self.input.beside(batch).items()}
+            side = {tap: values.to(self.device) for tap, values in self.input.side_features(batch).items()}
             answers = [self.ask(view) for view in self.input(batch)]
-        return [SourceOutput(a.logits, a.features, a.taps | beside) for a in answers] if beside else answers
+        return [SourceOutput(a.logits, a.features, a.taps | side) for a in answers] if side else answers
 
     @contextmanager
     def stepping(self, precision: torch.dtype) -> Iterator[None]:
@@ -96,7 +97,7 @@ class ReprogrammedModel(nn.Module):
         return SourceOutput(answer.logits.float(), features, {k: v.float() for k, v in answer.taps.items()})
 
     def _sized(self, view: Any) -> Any:
-        if self.working_size is None or not isinstance(view, Tensor) or view.shape[-1] == self.working_size:
+        if self.working_size is None or not is_tensor(view) or view.shape[-1] == self.working_size:
             return view
         return F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
 
@@ -107,6 +108,7 @@ class ReprogrammedModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the model's tensors are."""
         tensor = next((t for t in (*self.source.parameters(), *self.parameters(), *self.buffers())), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
@@ -149,7 +151,7 @@ class ReprogrammedModel(nn.Module):
                 for start in range(0, len(examples), batch_size):
                     rows = np.arange(start, min(start + batch_size, len(examples)))
                     batch = examples.batch(rows)
-                    yield batch.to(self.device) if isinstance(batch, Tensor) else batch
+                    yield to_device(batch, self.device)
                     bar.advance(len(rows))
         finally:
             self.train(was_training)
@@ -240,7 +242,7 @@ def _checked(batch: Any) -> Any:
     """A target batch in its right range: uint8 pixels become [0, 1]. Raises DataError for what would be read wrongly."""
     if isinstance(batch, str):
         raise DataError("A batch is a list of strings, and this is one string: give [text].")
-    if not isinstance(batch, Tensor) or batch.ndim != 4:
+    if not is_pixels(batch):
         return batch
     if batch.dtype == torch.uint8:
         return batch.float() / 255.0
@@ -264,8 +266,8 @@ def _unlabelled(inputs: Examples | Sequence[str] | Tensor) -> Examples:
         return inputs
     if isinstance(inputs, str):
         raise DataError("One string is no list of strings: give [text].")
-    if isinstance(inputs, Tensor):
-        if inputs.ndim != 4:
+    if is_tensor(inputs):
+        if not is_pixels(inputs):
             raise DataError(f"Images must have the shape [N, C, H, W]; found {list(inputs.shape)}; give image[None].")
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
     return StringExamples(list(inputs), np.zeros(len(inputs)))

@@ -10,7 +10,7 @@ from typing import Any
 
 SCHEMA = 2  # what this version writes
 
-POOLINGS = {"spread": "std"}  # of a tap, by their names in schema 1
+POOLINGS = {"spread": "std", "beside": "side"}  # of a tap, by their names in schema 1
 OPTIONS = {  # renamed options of methods: {(part, method): {old: new}}
     ("input", "decoder_prompt"): {"spread": "std"},
     ("input", "smiles"): {"spellings": "views"},

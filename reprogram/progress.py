@@ -36,6 +36,7 @@ class Bar:
         self._rich: Progress | None = None
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
+        """Move the bar by ``steps``; ``note`` replaces the text behind it."""
         self.done += steps
         self.note = self.note if note is None else note
         now = time.monotonic()

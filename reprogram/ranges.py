@@ -24,6 +24,7 @@ class Range:
     open: bool = False
 
     def holds(self, value: Any) -> bool:
+        """Does the value lie in the range?"""
         above = value > self.low if self.open else value >= self.low
         return above and value <= self.high
 
@@ -44,6 +45,7 @@ class Length:
     high: float = math.inf
 
     def holds(self, value: Any) -> bool:
+        """Has the value an allowed length?"""
         return self.low <= (len(value.strip()) if isinstance(value, str) else len(value)) <= self.high
 
     def broken_by(self, value: Any) -> str:

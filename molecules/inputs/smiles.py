@@ -70,8 +70,8 @@ class Smiles(Text):
         kinds = self.tokens.split("+")
         return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.views)]
 
-    def beside(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
-        return super().beside([spell(smiles, 1)[0] for smiles in batch])
+    def side_features(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
+        return super().side_features([spell(smiles, 1)[0] for smiles in batch])
 
 
 @lru_cache(maxsize=20_000)

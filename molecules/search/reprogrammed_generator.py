@@ -26,7 +26,7 @@ from molecules.spaces.likelihood import ARROW, Likelihood
 from reprogram.inputs.decoder_prompt import DecoderPrompt
 from reprogram.interfaces import Examples, TargetInfo
 from reprogram.model import ReprogrammedModel
-from reprogram.outputs.identity import Identity
+from reprogram.outputs.identity import IdentityMapping
 from reprogram.ranges import Amount, Count, Positive, Range
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.loop import Training, fit
@@ -65,7 +65,7 @@ class ReprogrammedGenerator(Proposals):
 
     def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
         target = TargetInfo(problem.objective.name, "molecule", "regression", ("log_probability",))
-        self.program = ReprogrammedModel(self.likelihood, DecoderPrompt(self.slots), Identity(), target)
+        self.program = ReprogrammedModel(self.likelihood, DecoderPrompt(self.slots), IdentityMapping(), target)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         population = readable(self.space, start)
         remembered: dict[str, Scored] = {}

@@ -95,6 +95,7 @@ class Nearest:
         return {"measure": self.measure, "median_similarity": median, "outside": share, "level": self.level}
 
     def note(self) -> str:
+        """What the columns mean, in one sentence."""
         if self.level is None or not self.outside.any():
             return ""
         return (

@@ -18,7 +18,7 @@ WIDEST = 256  # numbers kept of an example
 
 
 @dataclass
-class Features(Measure):
+class FeatureSketches(Measure):
     """Pooled features (else the layers that the program reads, else the answers) of all views, each of length 1, averaged;
     beyond 256 numbers their random projection (Achlioptas 2003), whose seed is fixed. Compared by cosine."""
 
@@ -43,7 +43,7 @@ class Features(Measure):
 def _read(output: SourceOutput) -> Tensor:
     if output.features is not None and output.features.shape[1]:
         return output.features
-    taps = [value for tap, value in output.taps.items() if tap.pooling != "beside"]
+    taps = [value for tap, value in output.taps.items() if tap.pooling != "side"]
     return torch.cat([F.normalize(tap.float(), dim=1) for tap in taps], 1) if taps else output.logits
 
 

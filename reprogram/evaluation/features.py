@@ -6,7 +6,6 @@ the content of the view, not by who made it: a plain pass at 224 pixels is free 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from reprogram.interfaces import (
     TargetInfo,
 )
 from reprogram.modalities import modality
+from reprogram.modalities.batches import device_type, digests, take
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.registry import find
 
@@ -61,8 +61,7 @@ class CachedSource(SourceModel):
             return fresh
         rows = [self._kept.get(key) for key in keys]
         if new:
-            part = source_input[new] if isinstance(source_input, Tensor) else [source_input[i] for i in new]
-            fresh = self.source(part, taps)
+            fresh = self.source(take(source_input, new), taps)
             self._keep([keys[i] for i in new], fresh)
             for place, i in enumerate(new):
                 rows[i] = pick([fresh], torch.tensor(place, device=fresh.logits.device))[0]
@@ -111,8 +110,7 @@ class CachedSource(SourceModel):
 
 def _is_rounded(source_input: Any) -> bool:
     """Would the answer be computed under autocast, as in gradient steps? Only full precision is remembered."""
-    device = source_input.device.type if isinstance(source_input, Tensor) else "cpu"
-    return torch.is_autocast_enabled(device) or torch.is_autocast_enabled("cpu")
+    return torch.is_autocast_enabled(device_type(source_input)) or torch.is_autocast_enabled("cpu")
 
 
 def _stack(rows: list[SourceOutput], taps: Sequence[Tap]) -> SourceOutput:
@@ -136,25 +134,13 @@ def shared_answers(model: ReprogrammedModel, limit_mb: float = 256.0) -> Iterato
         model.source = source
 
 
-def digests(source_input: Any) -> list[bytes] | None:
-    """Content of each prepared source input (pixels or strings); None for what cannot be told apart this way."""
-    if isinstance(source_input, Tensor):
-        raw = source_input.detach().cpu().contiguous()
-        head = f"{tuple(raw.shape[1:])}:{raw.dtype}".encode()
-        rows = raw.reshape(len(raw), -1).view(torch.uint8).numpy()
-        return [hashlib.sha1(row.data, usedforsecurity=False).digest() + head for row in rows]
-    if isinstance(source_input, list) and all(isinstance(text, str) for text in source_input):
-        return [text.encode("utf-8", "surrogatepass") for text in source_input]
-    return None
-
-
 def _bytes(output: SourceOutput) -> int:
     tensors = (output.logits, output.features, *output.taps.values())
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)
 
 
 @dataclass(eq=False)
-class Reading(OutputMapping):
+class SourceAnswers(OutputMapping):
     """No mapping: the source's own answers are what is wanted. ``read``: the taps to ask for."""
 
     read: tuple[Tap, ...] = ()
@@ -184,5 +170,5 @@ def source_outputs(
 
     With a :class:`CachedSource` only what has not been read yet costs a pass.
     """
-    model = ReprogrammedModel(source, input or plain_input(target), Reading(tuple(taps)), target, build=input is None)
+    model = ReprogrammedModel(source, input or plain_input(target), SourceAnswers(tuple(taps)), target, build=input is None)
     return model.collect(examples, batch_size, "reading the source")

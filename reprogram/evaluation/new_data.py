@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.inputs.base import with_channels
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
+from reprogram.modalities import modality
+from reprogram.modalities.batches import is_pixels, join, take
 
 
 def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> TargetTask:
@@ -23,7 +24,7 @@ def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> T
     that the program never learned from. Raises DataError where the two do not go together.
     """
     new = target.info
-    if (new.kind == "image") != (program.kind == "image") or new.problem != program.problem:
+    if modality(new.kind).batch != modality(program.kind).batch or new.problem != program.problem:
         raise DataError(
             f"The program answers {program.problem} of {program.kind} inputs, "
             f"but target {new.name} is {new.problem} of {new.kind} inputs."
@@ -68,11 +69,8 @@ class NewData(Examples):
         order = np.argsort(place[:, 0], kind="stable")  # each part is read once
         read = [part.batch(place[order][place[order, 0] == i, 1]) for i, part in enumerate(self.parts)]
         back = np.argsort(order, kind="stable")
-        if not any(isinstance(batch, Tensor) for batch in read):
-            strings = [text for batch in read for text in batch]
-            return [strings[i] for i in back]
-        images = torch.cat([self._shaped(batch) for batch in read if len(batch)])
-        return images[torch.from_numpy(back)]
+        whole = join([self._shaped(batch) if is_pixels(batch) else batch for batch in read if len(batch)] or read[:1])
+        return take(whole, back.tolist())
 
     def subset(self, rows: Sequence[int] | np.ndarray) -> NewData:
         rows = np.asarray(rows, dtype=int)

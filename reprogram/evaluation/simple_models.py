@@ -157,14 +157,14 @@ def _forest_regressor(seed: int) -> list[Make]:
     ]
 
 
-class NearestCentroid:
+class CosineCentroids:
     """The class whose mean direction is nearest by cosine. centred: features less the training mean first."""
 
     def __init__(self, centred: bool = True, own: float = 1.0) -> None:
         self.centred, self.own = centred, own
         self.classes_ = np.array([], dtype=int)
 
-    def fit(self, features: np.ndarray, labels: np.ndarray) -> NearestCentroid:
+    def fit(self, features: np.ndarray, labels: np.ndarray) -> CosineCentroids:
         self.classes_ = np.unique(labels)
         self.middle = features.mean(0) if self.centred else np.zeros(features.shape[1])
         directions = self._directions(features)
@@ -174,7 +174,7 @@ class NearestCentroid:
         return self
 
     def decision_function(self, features: np.ndarray) -> np.ndarray:
-        """Cosines [N, T]; one fitted sharpness turns them into probabilities."""
+        """Cosines [N, T]; one fitted inverse temperature turns them into probabilities."""
         found = self._directions(features) @ self.centroids.T
         return found if len(self.classes_) > 2 else found[:, 1] - found[:, 0]
 
@@ -189,7 +189,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def _centroids(seed: int) -> list[Make]:
     """Centred or not, and shrunk towards the overall mean or not."""
     settings = ((True, 1.0), (False, 1.0), (True, 0.5))
-    return [lambda c=c, own=own: NearestCentroid(c, own) for c, own in settings]  # type: ignore[misc]
+    return [lambda c=c, own=own: CosineCentroids(c, own) for c, own in settings]  # type: ignore[misc]
 
 
 def _neighbours(seed: int) -> list[Make]:

@@ -1,7 +1,7 @@
 """Choose a setting of a plain model by cross-validation on the training labels, as a program is chosen.
 
-The criterion is that of :mod:`reprogram.selection`: squared error of probabilities on one fitted sharpness, which then also
-calibrates the model's answers. Forests are judged by their out-of-bag answers, which cost no further fit. What it may cost
+The criterion is that of :mod:`reprogram.selection`: squared error of probabilities on one fitted inverse temperature, which then
+also calibrates the model's answers. Forests are judged by their out-of-bag answers, which cost no further fit. What it may cost
 is bounded by rule, never by a clock, so that the same labels give the same choice everywhere: at most ``MOST_ROWS``
 examples are tuned on, and more folds are used where examples are few.
 """
@@ -29,20 +29,20 @@ LEAST = 1e-4  # probability of a class that a fold never saw
 class Tuned:
     """The chosen model, fitted on all labels. error: its cross-validated squared error (NaN where it was not measured).
 
-    chosen: its place in the list. sharpness: factor on its logits. columns: classes in all (0: values).
+    chosen: its place in the list. inverse_temperature: factor on its logits. columns: classes in all (0: values).
     """
 
     model: Any
     error: float
     chosen: int
-    sharpness: float
+    inverse_temperature: float
     columns: int
 
     def scores(self, features: Any) -> np.ndarray:
         """Probabilities [N, T], or values [N, 1]."""
         if not self.columns:
             return np.asarray(self.model.predict(features), dtype=float).reshape(-1, 1)
-        logits = torch.from_numpy(logits_of(self.model, features, self.columns)) * self.sharpness
+        logits = torch.from_numpy(logits_of(self.model, features, self.columns)) * self.inverse_temperature
         found = logits.softmax(1).numpy()
         absent = np.setdiff1d(np.arange(self.columns), self.model.classes_)
         found[:, absent] = 0.0
@@ -121,11 +121,11 @@ def _out_of_bag(model: Any, columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _judge(held: np.ndarray, labels: np.ndarray, columns: int) -> tuple[np.ndarray, float]:
-    """Squared error [n] and the fitted sharpness."""
+    """Squared error [n] and the fitted inverse temperature."""
     if not columns:
         return np.square(held[:, 0] - labels), 1.0
     logits, known = torch.from_numpy(held), torch.from_numpy(labels.astype(np.int64))
-    factor = brier.sharpness(logits, known, "classification")
+    factor = brier.inverse_temperature(logits, known, "classification")
     squashed = brier.squash(logits * factor, "classification")
     return brier.squared_error(squashed, known, "classification").numpy(), factor
 

@@ -165,7 +165,8 @@ def worth_paying(bill: Mapping[str, Any], differences: Mapping[str, Difference],
 
 
 def search_outcome(search: Mapping[str, Any]) -> str:
-    """What a :class:`~reprogram.training.hold_out_selection.Guard` found of a search that sees losses only; empty without one."""
+    """What a :class:`~reprogram.training.hold_out_selection.HoldOutSelection` found of a search
+    that sees losses only; empty without one."""
     if not search:
         return ""
     judged = f"on {search['held_out']} labels kept out of the search, its squared error"

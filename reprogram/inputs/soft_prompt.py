@@ -40,6 +40,7 @@ class SoftPrompt(InputTransformation):
 
     @property
     def own_tokens(self) -> int:  # type: ignore[override]
+        """Tokens of the prompt, and the mask where the model answers at one."""
         return self.length + (self._vocabulary.mask is not None)
 
     def tokenised(self, batch: Sequence[str]) -> list[list[str]]:

@@ -47,8 +47,8 @@ class Text(InputTransformation):
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
         return [[spaced(text, kind) for text in batch] for kind in self.tokens.split("+")]
 
-    def beside(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
-        return {Tap(name, "beside"): torch.from_numpy(self.known[name](batch)) for name in self.features}
+    def side_features(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
+        return {Tap(name, "side"): torch.from_numpy(self.known[name](batch)) for name in self.features}
 
 
 def spaced(text: str, kind: str) -> str:

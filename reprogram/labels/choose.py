@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
+from reprogram.modalities import modality
 from reprogram.outputs._graph import nearest
-from reprogram.outputs._pool import Reader, thinned
+from reprogram.outputs._pool import PoolReader, thinned
 from reprogram.outputs._space import principal
 
 COMPONENTS = 16
@@ -35,7 +36,7 @@ def space(outputs: Sequence[SourceOutput], spec: SourceSpec, target: TargetInfo,
     layers: taps as ``name@pooling``; empty takes those of ``output=ridge_taps`` and the pooled features; a model that
     shows its answers alone is read by standardised answers.
     """
-    reader = Reader(spec, target, layers, True, 1)
+    reader = PoolReader(spec, target, layers, True, 1)
     values = reader.values(list(outputs))
     sizes = [block.shape[1] for block in reader.blocks(list(outputs))]
     found = principal(values[thinned(len(values), MOST_GROUPED)].split(sizes, 1), COMPONENTS, reader.standard)
@@ -45,7 +46,7 @@ def space(outputs: Sequence[SourceOutput], spec: SourceSpec, target: TargetInfo,
 def late_layers(spec: SourceSpec) -> list[str]:
     """The last two stages of an image source on 2x2 grids; empty for other sources and for a model that is only asked."""
     taps = [tap for tap in spec.taps if tap != "head"]
-    return [f"{tap}@2" for tap in taps[-2:]] if spec.kind == "image" else []
+    return [f"{tap}@2" for tap in taps[-2:]] if modality(spec.kind).pixels else []
 
 
 def choosing_layers(spec: SourceSpec, photographs: bool) -> list[str]:

@@ -66,6 +66,7 @@ class Forecast:
 
     @property
     def worth(self) -> bool:
+        """Is the gain expected from twice the labels large enough to be worth them?"""
         return self.twice.value - self.now.value >= NOT_WORTH
 
 

@@ -3,7 +3,7 @@
 What a program says of a training example without that example's own label (exact for closed-form programs, which keep it
 as ``output.left_out``; out of fold elsewhere) is compared with the label that was given. With left-out probability p of the
 given label among T, and a share r of labels that are wrong and then any other class, a label is wrong with the chance
-r·q / ((1 - r)·p + r·q), q = (1 - p) / (T - 1); r and the sharpness of p are learned from the same examples
+r·q / ((1 - r)·p + r·q), q = (1 - p) / (T - 1); r and the inverse temperature of p are learned from the same examples
 (expectation-maximisation with a prior).
 The same left-out probabilities are what confident learning reads (Northcutt, Jiang & Chuang 2021, arXiv 1911.00068).
 """
@@ -66,7 +66,8 @@ def find_suspects(probabilities: np.ndarray, labels: np.ndarray) -> Suspects:
 
 
 def _chances(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """(left-out probability of each label, chance that it is wrong, share of wrong labels), by the likeliest sharpness."""
+    """(left-out probability of each label, chance that it is wrong, share of wrong labels) at the likeliest inverse
+    temperature."""
     rows, classes = np.arange(len(labels)), probabilities.shape[1]
     best: tuple[float, np.ndarray, float] = (-np.inf, np.zeros(len(labels)), PRIOR_WRONG)
     for power in SHARPER:

@@ -7,7 +7,7 @@ Three promises hold whenever the process dies: an answered call is never paid fo
 and a deterministic caller that starts over sees the same answers and the same counts as the first time.
 """
 
-from reprogram.ledger.book import Book, Call, Lines, NamedRows, Rows
+from reprogram.ledger.book import Book, Call, JournalLines, NamedRows, Rows
 from reprogram.ledger.budget import EVALUATION, TRAINING, Budget
 from reprogram.ledger.database import AnswerStore
 from reprogram.ledger.ledger import Charge, Ledger
@@ -22,8 +22,8 @@ __all__ = [
     "Call",
     "Charge",
     "Failed",
+    "JournalLines",
     "Ledger",
-    "Lines",
     "NamedRows",
     "Refused",
     "Rows",

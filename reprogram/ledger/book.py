@@ -49,6 +49,7 @@ class Book:
         return Counter(call.kind for call in self.calls()), 0
 
     def get(self, key: str) -> Any | None:
+        """The kept answer to this key, or None."""
         return self._answers.get(key)
 
     def send(self, kind: str, items: int) -> int:
@@ -99,7 +100,7 @@ class NamedRows:
         return str(row[self.key]), np.asarray(answer) if isinstance(answer, list) else answer
 
 
-class Lines(Book):
+class JournalLines(Book):
     """A journal of JSON lines, one a call: the ``calls.jsonl`` that a design run promises."""
 
     def __init__(self, path: Path, rows: Rows | None = None) -> None:

@@ -128,6 +128,7 @@ class AnswerStore(Book):
         return paid, unanswered
 
     def get(self, key: str) -> np.ndarray | None:
+        """The kept answer to this key, or None."""
         with self._understood():
             row = self._connection.execute("SELECT vector FROM answers WHERE key = ?", (key,)).fetchone()
             if row is None:

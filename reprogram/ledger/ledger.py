@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reprogram.errors import BudgetSpent, DataError, ReprogramError, SourceError
-from reprogram.ledger.book import ANSWERED, NOT_BILLED, Book, Call, Lines, Rows
+from reprogram.ledger.book import ANSWERED, NOT_BILLED, Book, Call, JournalLines, Rows
 from reprogram.ledger.budget import TRAINING, Budget
 from reprogram.ledger.database import AnswerStore
 from reprogram.ledger.outcomes import Chunk, Failed, Reply, checked, reason
@@ -93,7 +93,7 @@ class Ledger:
         self.call, self.key, self.budget, self.failed = call, key, budget or Budget(), failed
         self.batch, self.workers, self.timeout = batch, max(1, workers), timeout
         self.whole, self.metered = whole, metered
-        self.book = store if store is not None else Book() if journal is None else Lines(Path(journal), rows)
+        self.book = store if store is not None else Book() if journal is None else JournalLines(Path(journal), rows)
         self.cache = cache
         self.reasons: dict[str, str] = {}
         self.asked = 0  # items that were asked for, repeated ones included
@@ -215,10 +215,12 @@ class Ledger:
             return number
 
     def note_reply(self, items: int) -> None:
+        """A reply arrived for so many inputs."""
         with self._money:
             self.unanswered -= items
 
     def take_back(self, number: int, kind: str, items: int) -> None:
+        """Remove a request from the bill that cannot have been billed."""
         with self._money:
             self.book.settle(number, NOT_BILLED)
             self.paid[kind] -= items

@@ -34,6 +34,7 @@ class Reply:
 
 
 def reason(error: Exception) -> str:
+    """Why a call has no answer, in words."""
     return str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}".rstrip(": ")
 
 

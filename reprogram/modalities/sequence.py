@@ -12,10 +12,10 @@ class Sequence(Text):
     """A language model reads them as they are or a token a letter; composition and k-mers stand beside."""
 
     changes: ClassVar[str | None] = "residues"
-    beside: ClassVar[tuple[str, ...]] = ("composition", "kmers")
+    side_features: ClassVar[tuple[str, ...]] = ("composition", "kmers")
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
-        features = list(self.beside)
+        features = list(self.side_features)
         process: Named = ("gaussian_process", {"average": 1, "trees": 200, "units": False})
         both = {"tokens": "own+amino_acids", "features": features}
         return [

@@ -15,13 +15,13 @@ LAYERS = 6  # of a deep model, evenly from the last one down
 class Text(Modality):
     """Six layers of a language model; the base of every modality of strings.
 
-    ``beside`` and ``balanced`` are what the programs of a modality of strings share; :meth:`own` adds its own programs.
+    ``side_features`` and ``balanced`` are what the programs of a modality of strings share; :meth:`own` adds its own programs.
     """
 
     batch: ClassVar[str] = "strings"
     plain_input: ClassVar[str] = "text"
     changes: ClassVar[str | None] = "words"
-    beside: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
+    side_features: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
         """Six layers, each as mean, max and standard deviation over the tokens."""
@@ -41,7 +41,7 @@ class Text(Modality):
         if spec.feature_size:
             found.append(self.reading("linear probe", {}, ("linear_features", {}), source, kind="baseline"))
         found.append(self.reading("layers", {}, layers, source))
-        found.append(self.reading("layers and plain features", {"features": list(self.beside)}, layers, source))
+        found.append(self.reading("layers and plain features", {"features": list(self.side_features)}, layers, source))
         return found + self.own(layers, source)
 
     def own(self, layers: Named, source: int) -> list[Candidate]:

@@ -21,7 +21,7 @@ PRECISION, MOST_STEPS = 1e-9, 1000
 
 
 @dataclass
-class Graph:
+class NeighbourGraph:
     """weights: symmetric [N, N] without a diagonal. degree [N]. width [N]: σ of each node."""
 
     weights: sparse.csr_array
@@ -50,7 +50,7 @@ def nearest(points: Tensor, others: Tensor, count: int, skip_self: bool = False)
     return torch.cat(distances), torch.cat(indices)
 
 
-def neighbour_graph(points: Tensor, neighbours: int) -> Graph:
+def neighbour_graph(points: Tensor, neighbours: int) -> NeighbourGraph:
     """Union of each point's ``neighbours`` nearest. points [N, p], N >= 2."""
     count = min(neighbours, len(points) - 1)
     squares, index = nearest(points, points, count, skip_self=True)
@@ -59,10 +59,10 @@ def neighbour_graph(points: Tensor, neighbours: int) -> Graph:
     row = np.repeat(np.arange(len(points)), count)
     half = sparse.csr_array((weight.double().numpy().ravel(), (row, index.numpy().ravel())), shape=(len(points),) * 2)
     weights = half.maximum(half.T).tocsr()
-    return Graph(weights, np.maximum(weights.sum(1), 1e-12), width)
+    return NeighbourGraph(weights, np.maximum(weights.sum(1), 1e-12), width)
 
 
-def spread(graph: Graph, labelled: np.ndarray, alpha: float) -> np.ndarray:
+def spread(graph: NeighbourGraph, labelled: np.ndarray, alpha: float) -> np.ndarray:
     """G [N, n] of unit labels on each of the ``labelled`` nodes: what each label gives to every node; G ≥ 0.
 
     Conjugate gradients on the symmetric form, all columns at once.

@@ -44,7 +44,7 @@ def fit_process(
 ) -> ProcessFit:
     """Average of the candidates by their marginal likelihood to ``power``, each with its most likely noise.
 
-    bases [m, n, n]: kernels of the training rows. candidates: shares of the bases, [c][m]. targets [n, t] in float64.
+    bases [m, n, n]: kernels of the training rows. candidates: weights of the bases, [c][m]. targets [n, t] in float64.
     weight [n], mean 1: the noise of a row is the noise divided by its weight.
     """
     fits = [_fit_one(torch.einsum("m,mij->ij", torch.tensor(c, dtype=bases.dtype), bases), targets) for c in candidates]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
-from reprogram.outputs._graph import Graph, nearest, neighbour_graph
+from reprogram.outputs._graph import NeighbourGraph, nearest, neighbour_graph
 from reprogram.outputs._space import principal
 from reprogram.outputs.ridge_taps import RidgeTaps
 
@@ -20,7 +20,7 @@ SAME = 1e-3  # of the usual squared distance between neighbours: a pool row so n
 FEW = 0.5  # standard deviation of the logarithm of a temperature, before any label is seen
 
 
-class Reader:
+class PoolReader:
     """Values of source outputs, block by block as ``output=ridge_taps`` reads them."""
 
     def __init__(self, spec: SourceSpec, target: TargetInfo, layers: Sequence[str], head: bool, average: int) -> None:
@@ -51,14 +51,14 @@ class Reader:
 class PoolMemory:
     """The pool as it was observed: its space and its graph are learned once, whatever labels come after. points [N, p]."""
 
-    def __init__(self, reader: Reader, outputs: list[SourceOutput], components: int) -> None:
+    def __init__(self, reader: PoolReader, outputs: list[SourceOutput], components: int) -> None:
         outputs = [_rows(output, thinned(len(output.logits), MOST_ROWS)) for output in outputs]
         values = reader.values(outputs)
         sizes = [block.shape[1] for block in reader.blocks([_first(output) for output in outputs])]
         self.space = principal(values.split(sizes, 1), components, reader.standard)
         self.points = self.space(values)
         self._usual: float | None = None
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[int, NeighbourGraph] = {}
 
     def place(self, values: Tensor) -> tuple[Tensor, np.ndarray]:
         """(nodes, where each labelled row [n, D] stands among them): its own row of the pool, or one more behind it."""
@@ -77,7 +77,7 @@ class PoolMemory:
         where[~found] = len(self.points) + np.arange((~found).sum())
         return torch.cat([self.points, labelled[torch.from_numpy(~found)]]), where
 
-    def graph(self, nodes: Tensor, neighbours: int) -> Graph:
+    def graph(self, nodes: Tensor, neighbours: int) -> NeighbourGraph:
         """The graph of the nodes; kept where they are the pool alone."""
         if len(nodes) > len(self.points):
             return neighbour_graph(nodes.cpu(), neighbours)

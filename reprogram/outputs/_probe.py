@@ -13,7 +13,7 @@ from reprogram.interfaces import OutputMapping, SourceOutput, TargetInfo
 
 
 @dataclass(eq=False)
-class LinearProbe(OutputMapping):
+class ProbeHead(OutputMapping):
     """logits_T = standardise(values)·W + b; W = 0 and b = 0 at the start.
 
     Mean and deviation of each value come from the first pass over the training examples and then stay: a layer on raw

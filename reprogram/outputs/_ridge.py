@@ -92,36 +92,36 @@ def block_kernels(blocks: Sequence[Tensor]) -> Tensor:
     return torch.stack(kernels)
 
 
-def left_out_error(kernels: Tensor, log_share: Tensor, log_strength: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Mean squared left-out error of ridge on the average of ``kernels`` [m, n, n] by softmax(``log_share``).
+def left_out_error(kernels: Tensor, log_weight: Tensor, log_strength: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared left-out error of ridge on the average of ``kernels`` [m, n, n] by softmax(``log_weight``).
 
-    Differentiable in the shares and in the strength. With C = K + λn·W⁻¹ the left-out residual of example i is
+    Differentiable in the weights and in the strength. With C = K + λn·W⁻¹ the left-out residual of example i is
     (C⁻¹y)ᵢ / (C⁻¹)ᵢᵢ (Sundararajan & Keerthi 2001); a large constant in C stands for the intercept.
     """
     n = len(targets)
-    kernel = torch.einsum("m,mij->ij", log_share.softmax(0), kernels)
+    kernel = torch.einsum("m,mij->ij", log_weight.softmax(0), kernels)
     system = kernel + torch.diag(n * log_strength.exp() / weight) + INTERCEPT
     inverse = torch.linalg.inv(system)
     residual = inverse @ targets / inverse.diagonal()[:, None]
     return weight @ residual.square().sum(1) / n
 
 
-def learn_shares(kernels: Tensor, targets: Tensor, weight: Tensor, steps: int = 30, rate: float = 0.2) -> Tensor:
-    """Shares [m] of block kernels that lower the left-out squared error: Adam on few numbers, from equal shares."""
+def learn_kernel_weights(kernels: Tensor, targets: Tensor, weight: Tensor, steps: int = 30, rate: float = 0.2) -> Tensor:
+    """Weights [m] of block kernels that lower the left-out squared error: Adam on few numbers, from equal weights."""
     middle = weight @ targets / weight.sum()
     answers = targets - middle
-    log_share = torch.zeros(len(kernels), dtype=torch.float64, device=kernels.device, requires_grad=True)
+    log_weight = torch.zeros(len(kernels), dtype=torch.float64, device=kernels.device, requires_grad=True)
     log_strength = torch.full((), -4.6, dtype=torch.float64, device=kernels.device, requires_grad=True)
-    optimiser = torch.optim.Adam([log_share, log_strength], rate)
+    optimiser = torch.optim.Adam([log_weight, log_strength], rate)
     with torch.enable_grad():
         for _ in range(steps):
             optimiser.zero_grad()
-            left_out_error(kernels, log_share, log_strength, answers, weight).backward()
+            left_out_error(kernels, log_weight, log_strength, answers, weight).backward()
             optimiser.step()
-    return log_share.detach().softmax(0)
+    return log_weight.detach().softmax(0)
 
 
-def sharpness(left_out: Tensor, targets: Tensor, exclusive: bool, lowest: float = 0.1, highest: float = 30.0) -> Tensor:
+def inverse_temperature(left_out: Tensor, targets: Tensor, exclusive: bool, lowest: float = 0.1, highest: float = 30.0) -> Tensor:
     """[t] factors that turn left-out predictions into logits of the highest likelihood, in [lowest, highest].
 
     ``exclusive``: one factor for a softmax over the columns; else one a column for a logistic function around 1/2. The

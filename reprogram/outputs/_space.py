@@ -18,7 +18,7 @@ FARTHEST = 5.0  # standard deviations of a value read by its own deviation; a ra
 
 
 @dataclass
-class Space:
+class ScaledSpace:
     """x -> ((x - centre)·scale) @ basis: centre [D], scale [D], basis [D, p], components by falling variance.
 
     limit [D]: scaled values are cut at this distance from 0.
@@ -35,10 +35,11 @@ class Space:
         return torch.cat([self.scaled(part) @ basis for part in values.split(ROWS)])
 
     def scaled(self, values: Tensor) -> Tensor:
+        """Values [N, D] on the scale of this space."""
         return ((values.float() - self.centre) * self.scale).clamp(-self.limit, self.limit)
 
 
-def principal(blocks: Sequence[Tensor], components: int, standard: bool = False) -> Space:
+def principal(blocks: Sequence[Tensor], components: int, standard: bool = False) -> ScaledSpace:
     """The space of the pool's rows. blocks: [N, D'] each. ``standard``: each value by its own deviation first.
 
     Fewer than ``components`` where there are fewer rows or values; a component without variance is left out.
@@ -48,7 +49,7 @@ def principal(blocks: Sequence[Tensor], components: int, standard: bool = False)
     scale = torch.cat(scales)
     spread = torch.cat([block.float().std(0, correction=0) for block in blocks])
     limit = FARTHEST * spread * scale if standard else torch.full_like(scale, torch.finfo(torch.float32).max)
-    space = Space(centre, scale, torch.zeros(0), limit)
+    space = ScaledSpace(centre, scale, torch.zeros(0), limit)
     rows = space.scaled(torch.cat(list(blocks), 1))
     size = min(components + OVERSAMPLING, *rows.shape)
     start = torch.randn(rows.shape[1], size, generator=torch.Generator().manual_seed(0)).to(rows.device)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.outputs._graph import affinity, nearest, spread
-from reprogram.outputs._pool import PoolMemory, Reader, one_hot, pool_of, temperature, thinned
+from reprogram.outputs._pool import PoolMemory, PoolReader, one_hot, pool_of, temperature, thinned
 
 LARGEST = 1_000_000  # bytes kept of space and pool
 SPACE_SHARE = 0.45  # of them at most, for the basis of the space
@@ -57,7 +57,7 @@ class Diffusion(OutputMapping):
             raise ConfigError(
                 f"output.neighbours={self.neighbours} and output.components={self.components} must be at least 1"
             )
-        self._reader = Reader(spec, target, self.layers, self.head, self.average)
+        self._reader = PoolReader(spec, target, self.layers, self.head, self.average)
         self._problem, self._columns = target.problem, len(target.classes)
         self._pool: PoolMemory | None = None
         self._allocate()

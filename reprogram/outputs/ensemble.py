@@ -42,14 +42,17 @@ class Ensemble(OutputMapping):
 
     @property
     def statistics(self) -> bool:  # type: ignore[override]  # an ensemble learns as its members do
+        """Does any member count during training?"""
         return any(part.statistics for part in self.parts)
 
     @property
     def closed_form(self) -> bool:  # type: ignore[override]
+        """Is any member fitted in closed form?"""
         return any(part.closed_form for part in self.parts)
 
     @property
     def reads_pool(self) -> bool:  # type: ignore[override]
+        """Does any member read a pool of inputs without labels?"""
         return any(find("reprogram.outputs", str(m.get("name")), OutputMapping).reads_pool for m in self.members)
 
     def config(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, TargetInfo
 from reprogram.modalities import modality
 from reprogram.outputs._kernels import LENGTHS, fit_process, radial, tanimoto
-from reprogram.outputs._ridge import sharpness
+from reprogram.outputs._ridge import inverse_temperature
 from reprogram.outputs._trees import Trees, grow
 from reprogram.outputs.ridge_taps import _parse
 from reprogram.ranges import Amount, Range, Seed
@@ -34,7 +34,7 @@ WIDEST = 50_000_000  # numbers kept; a program from a stranger cannot ask for al
 
 
 @dataclass(eq=False)
-class GaussianProcess(OutputMapping):
+class GaussianProcessMapping(OutputMapping):
     """Classification, multilabel (NaN = missing label) and regression, fitted by one pass over the training examples.
 
     layers: taps as ``name@pooling``; empty takes the default of ``output=ridge_taps``. average: views that show the same
@@ -119,8 +119,8 @@ class GaussianProcess(OutputMapping):
             raise ConfigError(f"output.average={self.average} does not divide the {len(outputs)} views of the input")
         views = [torch.cat([o.taps[tap].float() for tap in self._taps], 1) for o in outputs]
         means = [torch.stack(views[i : i + self.average]).mean(0) for i in range(0, len(views), self.average)]
-        beside = [value.float() for tap, value in outputs[0].taps.items() if tap.pooling == "beside"]
-        return [torch.cat(means, 1), *beside]
+        side = [value.float() for tap, value in outputs[0].taps.items() if tap.pooling == "side"]
+        return [torch.cat(means, 1), *side]
 
     def _dense(self, groups: list[Tensor]) -> Tensor:
         return torch.cat([g for g, kind in zip(groups, self._kinds()) if kind == "dense"], 1)
@@ -154,7 +154,7 @@ class GaussianProcess(OutputMapping):
         return torch.stack(kernels)
 
     def _candidates(self) -> list[list[float]]:
-        """Shares of the base kernels: every group alone, every two and all alike, features leading; each shape."""
+        """Weights of the base kernels: every group alone, every two and all alike, features leading; each shape."""
         kinds = self._kinds()
         mixes = [
             [float(i in chosen) for i in range(len(kinds))]
@@ -166,12 +166,12 @@ class GaussianProcess(OutputMapping):
         found: dict[tuple[float, ...], None] = {}
         for mix in mixes:
             for shape in range(SHAPES):
-                shares: list[float] = []
+                weights: list[float] = []
                 for amount, kind in zip(mix, kinds):
                     part = amount / sum(mix)
-                    shares += [part] if kind == "bits" else [part * (s == shape) for s in range(SHAPES)]
-                found[tuple(shares)] = None
-        return [list(shares) for shares in found]
+                    weights += [part] if kind == "bits" else [part * (s == shape) for s in range(SHAPES)]
+                found[tuple(weights)] = None
+        return [list(weights) for weights in found]
 
     @torch.no_grad()
     def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
@@ -270,13 +270,13 @@ class GaussianProcess(OutputMapping):
                 self.tree_share = (worth[1] / (worth[0] + worth[1])).nan_to_num(0.5).float()
             left_out = left_out + self.tree_share.double() * (outside - left_out)
         if self._problem == "classification":
-            self.sharp = sharpness(left_out, targets, exclusive=True).float()
+            self.sharp = inverse_temperature(left_out, targets, exclusive=True).float()
         elif self._problem == "multilabel":
             for column in range(self._columns):
                 rows = known[:, column]
                 if rows.any():
                     pair = left_out[rows, column, None], targets[rows, column, None]
-                    self.sharp[column] = float(sharpness(*pair, exclusive=False)[0])
+                    self.sharp[column] = float(inverse_temperature(*pair, exclusive=False)[0])
 
 
 def _copied(groups: list[Tensor], kinds: list[str]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from reprogram.outputs.base import mean_logits
 
 
 @dataclass(eq=False)
-class Identity(OutputMapping):
+class IdentityMapping(OutputMapping):
     """Logits [B, S] averaged over views; S must be T."""
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
-from reprogram.outputs._probe import LinearProbe
+from reprogram.outputs._probe import ProbeHead
 from reprogram.outputs.base import mean_logits
 
 
 @dataclass(eq=False)
-class Linear(LinearProbe):
+class Linear(ProbeHead):
     """AutoVP's FullyMap (Tsao et al. 2024): every source label may speak for and against every target label."""
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
-from reprogram.outputs._probe import LinearProbe
+from reprogram.outputs._probe import ProbeHead
 from reprogram.outputs.base import pooled_features
 
 
 @dataclass(eq=False)
-class LinearFeatures(LinearProbe):
+class LinearFeatures(ProbeHead):
     """What LoR-VP trains beside its prompt. No label mapping is left: this is a linear probe behind a prompt."""
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

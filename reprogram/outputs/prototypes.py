@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
-from reprogram.outputs._pool import PoolMemory, Reader, one_hot, pool_of, temperature
+from reprogram.outputs._pool import PoolMemory, PoolReader, one_hot, pool_of, temperature
 
 STEPS, COVARIANCE_FROM = 20, 3
 FOLDS = 10
@@ -54,7 +54,7 @@ class Prototypes(OutputMapping):
                 f"output.shrink={self.shrink} must lie in (0, 1], output.firmness={self.firmness} and "
                 f"output.weight={self.weight} above 0"
             )
-        self._reader = Reader(spec, target, self.layers, self.head, self.average)
+        self._reader = PoolReader(spec, target, self.layers, self.head, self.average)
         self._columns = len(target.classes)
         self._pool: PoolMemory | None = None
         self._allocate()

@@ -20,11 +20,11 @@ from torch import Tensor
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import modality
-from reprogram.outputs._ridge import block_kernels, fit_ridge, learn_shares, sharpness
+from reprogram.outputs._ridge import block_kernels, fit_ridge, inverse_temperature, learn_kernel_weights
 from reprogram.ranges import Amount, Range
 
 FLOAT32_LIMIT = 100_000  # weights kept as float32 up to 400 KB, as float16 beyond
-SHARE_EXAMPLES = 640  # examples that block shares are learned on
+WEIGHED_EXAMPLES = 640  # examples that kernel weights are learned on
 WIDEST = 50_000_000  # weights; a program from a stranger cannot ask for all memory
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(-12, 3))  # λ / n: 1e-6 … 10, on a kernel of mean diagonal 1
 
@@ -101,7 +101,7 @@ class RidgeTaps(OutputMapping):
 
     def _read(self, output: SourceOutput) -> list[Tensor]:
         values = [output.taps[tap].float() for tap in self._taps]
-        values += [value.float() for tap, value in output.taps.items() if tap.pooling == "beside"]  # a hybrid program
+        values += [value.float() for tap, value in output.taps.items() if tap.pooling == "side"]  # a hybrid program
         if self._features:
             if output.features is None:
                 raise SourceError("output.head=true needs the source's features, and the source answers none")
@@ -126,26 +126,26 @@ class RidgeTaps(OutputMapping):
         bias = torch.zeros(self._columns, dtype=torch.float64, device=values.device)
         left_out = torch.full(targets.shape, float("nan"), dtype=torch.float64, device=values.device)
         for columns in self._columns_solved_together(targets):
-            shares = self._shares(values, sizes, targets[:, columns])
-            w, b, left = self._solve(values * shares.to(values.dtype), targets[:, columns])
-            weight[:, columns], bias[columns] = w * (scale * shares)[:, None], b
+            root_weights = self._kernel_weights(values, sizes, targets[:, columns])
+            w, b, left = self._solve(values * root_weights.to(values.dtype), targets[:, columns])
+            weight[:, columns], bias[columns] = w * (scale * root_weights)[:, None], b
             left_out[:, columns] = left
         self.left_out = left_out.float()
         self.width = values.shape[1]
         self.weight = weight.to(self._kept_type(self.width))
         self.bias = (bias + centre @ (weight - self.weight.double())).float()  # rounding must not move the mean answer
 
-    def _shares(self, values: Tensor, sizes: list[int], targets: Tensor) -> Tensor:
-        """[D]: square root of each block's share, on blocks that :meth:`_scales` made equal."""
+    def _kernel_weights(self, values: Tensor, sizes: list[int], targets: Tensor) -> Tensor:
+        """[D]: square root of each block's kernel weight, on blocks that :meth:`_scales` made equal."""
         known = torch.nonzero(~torch.isnan(targets[:, 0])).flatten()
         equal = torch.ones(values.shape[1], dtype=torch.float64, device=values.device)
         if self.weigh == "equal" or len(sizes) == 1 or len(known) < 2 * len(sizes):
             return equal
-        if len(known) > SHARE_EXAMPLES:  # a sample is enough for a few numbers
-            known = known[torch.linspace(0, len(known) - 1, SHARE_EXAMPLES).round().long().to(known.device)]
+        if len(known) > WEIGHED_EXAMPLES:  # a sample is enough for a few numbers
+            known = known[torch.linspace(0, len(known) - 1, WEIGHED_EXAMPLES).round().long().to(known.device)]
         kernels = block_kernels(values[known].split(sizes, 1))
-        shares = learn_shares(kernels, targets[known], self._example_weights(targets[known]))
-        return torch.repeat_interleave((shares * len(sizes)).sqrt(), torch.tensor(sizes, device=values.device))
+        root_weights = learn_kernel_weights(kernels, targets[known], self._example_weights(targets[known]))
+        return torch.repeat_interleave((root_weights * len(sizes)).sqrt(), torch.tensor(sizes, device=values.device))
 
     def _kept_type(self, width: Amount) -> torch.dtype:
         small = width * self._columns <= FLOAT32_LIMIT
@@ -162,7 +162,7 @@ class RidgeTaps(OutputMapping):
         left_out[known] = fit.left_out
         if self._problem == "regression":
             return fit.weight, fit.bias, left_out
-        sharp, middle = sharpness(fit.left_out, targets, exclusive), 0.0 if exclusive else 0.5
+        sharp, middle = inverse_temperature(fit.left_out, targets, exclusive), 0.0 if exclusive else 0.5
         return fit.weight * sharp, (fit.bias - middle) * sharp, (left_out - middle) * sharp
 
     def _scales(self, blocks: list[Tensor]) -> Tensor:

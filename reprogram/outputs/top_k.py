@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
-from reprogram.outputs._ridge import sharpness
+from reprogram.outputs._ridge import inverse_temperature
 from reprogram.outputs.base import LabelMapping
 from reprogram.ranges import Count
 
@@ -72,7 +72,7 @@ class TopK(LabelMapping):
         one_hot = torch.nn.functional.one_hot(labels.long(), self.target_labels).to(z)
         candidates = [self.k] if self.k is not None else [k for k in CANDIDATES if k <= self.source_labels] or [1]
         left_out, truth = left_out_scores(z, one_hot, candidates)
-        sharp = [sharpness(scores, truth, exclusive=True)[0] for scores in left_out]
+        sharp = [inverse_temperature(scores, truth, exclusive=True)[0] for scores in left_out]
         losses = [-((scores * f).log_softmax(1) * truth).sum() for scores, f in zip(left_out, sharp, strict=True)]
         best = int(torch.stack(losses).argmin())
         self.sharp = sharp[best].float()

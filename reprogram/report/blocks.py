@@ -68,19 +68,23 @@ def facts(values: Mapping[str, Any]) -> Markup:
 
 
 def note(text: str) -> Markup:
+    """A small remark."""
     return Markup('<p class="note">{}</p>').format(text) if text else Markup("")
 
 
 def heading(text: str) -> Markup:
+    """A heading inside a section."""
     return Markup("<h3>{}</h3>").format(text)
 
 
 def listing(items: Sequence[str]) -> Markup:
+    """A list with bullets."""
     rows = Markup("").join(Markup("<li>{}</li>").format(item) for item in items)
     return Markup("<ul>{}</ul>").format(rows) if items else Markup("")
 
 
 def code(text: str) -> Markup:
+    """Text as it is typed."""
     return Markup("<pre><code>{}</code></pre>").format(text)
 
 

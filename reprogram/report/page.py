@@ -23,11 +23,14 @@ from reprogram.result import write_atomically
 
 @dataclass
 class Section:
+    """One section of a page: its heading and its content as HTML."""
+
     title: str
     html: Markup
 
     @property
     def anchor(self) -> str:
+        """The heading as the target of a link."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
@@ -48,6 +51,7 @@ class Page:
             self.sections.append(Section(title, Markup("\n").join(parts)))
 
     def render(self) -> str:
+        """The page as one HTML document that needs no network."""
         environment = Environment(
             loader=PackageLoader("reprogram.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )

@@ -231,6 +231,7 @@ def judged(search: Mapping[str, Any]) -> list[Markup]:
 
 
 def costs(data: Mapping[str, Any], found: Comparison) -> list[Markup]:
+    """What training and evaluation cost, as facts and charts."""
     cost = data.get("cost", {})
     spent = blocks.facts(
         {

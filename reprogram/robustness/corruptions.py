@@ -34,29 +34,35 @@ def _normal(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def gaussian_noise(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Gaussian noise; images [B, C, H, W] in [0, 1], severity ``s`` from 0 to 4, as in all corruptions here."""
     return x + (0.04, 0.06, 0.08, 0.09, 0.10)[s] * _normal(x, g)
 
 
 def shot_noise(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Poisson noise of a photon count."""
     photons = (500, 250, 100, 75, 50)[s]
     return torch.poisson(x.cpu() * photons, generator=g).to(x) / photons
 
 
 def impulse_noise(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Single values set to 0 or 1."""
     drawn = torch.rand(x.shape, generator=g).to(x)
     share = (0.01, 0.02, 0.03, 0.05, 0.07)[s]
     return torch.where(drawn < share / 2, 0.0, torch.where(drawn > 1 - share / 2, 1.0, x))
 
 
 def speckle_noise(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Gaussian noise in proportion to the value."""
     return x + x * (0.06, 0.1, 0.12, 0.16, 0.2)[s] * _normal(x, g)
 
 
 def gaussian_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Convolution with a Gaussian."""
     return _smooth(x, (0.4, 0.6, 0.7, 0.8, 1.0)[s] * _scale(x))
 
 
 def defocus_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Convolution with a disk."""
     radius = (0.6, 0.9, 1.2, 1.6, 2.0)[s] * _scale(x)
     reach = math.ceil(radius)
     far = torch.arange(-reach, reach + 1, dtype=x.dtype)
@@ -65,6 +71,7 @@ def defocus_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def motion_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Convolution with a line at a random angle of at most 45 degrees."""
     length = ((6, 6, 6, 8, 9)[s] * (0.6, 0.8, 1.0, 1.0, 1.2)[s]) * _scale(x)
     return _streak(x, length, float(torch.rand(1, generator=g)) * math.pi / 2 - math.pi / 4)
 
@@ -80,6 +87,7 @@ def _streak(x: Tensor, length: float, angle: float) -> Tensor:
 
 
 def zoom_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Mean of the image at several magnifications."""
     most = (1.06, 1.11, 1.16, 1.21, 1.26)[s]
     total, factors = x.clone(), np.arange(1.01, most + 1e-9, 0.01)
     for factor in factors:
@@ -88,6 +96,7 @@ def zoom_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def glass_blur(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Pixels exchanged with near ones, between two Gaussian blurs."""
     sigma = (0.05, 0.25, 0.4, 0.25, 0.4)[s] * _scale(x)
     reach = max(1, round(_scale(x)))
     x = _smooth(x, sigma)
@@ -118,6 +127,7 @@ def snow(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def fog(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """A random fractal cloud added."""
     strength, roughness = (0.2, 0.5, 0.75, 1.0, 1.5)[s], (3.0, 3.0, 2.5, 2.0, 1.75)[s]
     top = x.amax((1, 2, 3), keepdim=True)
     cloud = _plasma(len(x), max(x.shape[-2:]), roughness, g)[..., : x.shape[-2], : x.shape[-1]].to(x)
@@ -132,6 +142,7 @@ def brightness(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def contrast(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Distance from the mean colour reduced."""
     middle = x.mean((2, 3), keepdim=True)
     return (x - middle) * (0.75, 0.5, 0.4, 0.3, 0.15)[s] + middle
 
@@ -147,6 +158,7 @@ def saturate(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def elastic_transform(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Pixels moved along a smooth random field."""
     n, _, h, w = x.shape
     reach, width = (0.6, 0.9, 1.2, 1.5, 2.0)[s] * _scale(x), 3.0 * _scale(x)
     field = _smooth(2 * torch.rand((n, 2, h, w), generator=g) - 1, width)
@@ -158,6 +170,7 @@ def elastic_transform(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def pixelate(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Reduced to fewer pixels and enlarged again."""
     h, w = x.shape[-2:]
     share = (0.95, 0.9, 0.85, 0.75, 0.65)[s]
     small = F.interpolate(x, size=(max(1, int(h * share)), max(1, int(w * share))), mode="area")
@@ -165,6 +178,7 @@ def pixelate(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, s: int, g: torch.Generator) -> Tensor:
+    """Saved as a JPEG of low quality and read again."""
     from PIL import Image
 
     quality, done = (80, 65, 58, 50, 40)[s], []

@@ -41,6 +41,7 @@ class Row:
     more: dict[str, Any] = field(default_factory=dict)
 
     def add_to(self, result: Result) -> None:
+        """Writes the row into ``robustness.rows`` of the result."""
         flags = [flag._asdict() for flag in self.flags]
         result.add_check(self.check, self.kind, self.threat, self.value, self.low, self.high, self.n, flags, **self.more)
 
@@ -80,6 +81,8 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
+        """What :meth:`to_json` wrote."""
+
         def mask(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.bool)
 

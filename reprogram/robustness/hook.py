@@ -17,7 +17,7 @@ from reprogram.ranges import Count, Positive
 from reprogram.robustness.checks.attack import AttackCheck
 from reprogram.robustness.checks.base import Check, Scope
 from reprogram.robustness.checks.inheritance import BareSource
-from reprogram.robustness.checks.strengthening import Strengthening, strengthened, trained_plainly
+from reprogram.robustness.checks.strengthening import StrengtheningCheck, strengthened, trained_plainly
 from reprogram.robustness.checks.text_attack import CleanStrings
 from reprogram.robustness.evaluated_model import gather, still
 from reprogram.robustness.evaluation import evaluate, run
@@ -122,7 +122,7 @@ class RobustnessHook(Hook):
         """A program that was strengthened is shown beside the same one trained plainly."""
         pgd = self.settings.checks.get("pgd")
         steps = pgd.steps if isinstance(pgd, AttackCheck) else 20
-        return [("strengthening", Strengthening(steps=steps, plain=partial(trained_plainly, run, model, target)))]
+        return [("strengthening", StrengtheningCheck(steps=steps, plain=partial(trained_plainly, run, model, target)))]
 
 
 def _takes(check: Check | None) -> set[str]:

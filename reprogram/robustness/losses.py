@@ -21,6 +21,7 @@ def wrong(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B, T] logits and [B] labels -> [B]."""
     return _cross_entropy(logits, labels, reduction="none")
 
 

@@ -336,6 +336,7 @@ class Translation(Semantic):
         return self.shift(images, int(e), 0)
 
     def shift(self, images: Tensor, right: int, down: int) -> Tensor:
+        """Images moved by whole pixels; the border is filled as declared."""
         h, w = images.shape[-2:]
         right, down = max(-w, min(w, right)), max(-h, min(h, down))
         padded = F.pad(images, (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0)))
@@ -365,6 +366,7 @@ class Occlusion(Semantic):
         return self.cover(images, 0, 0, side)
 
     def cover(self, images: Tensor, top: int, left: int, side: int) -> Tensor:
+        """Images with a grey square of ``side`` pixels at row ``top`` and column ``left``."""
         covered = images.clone()
         covered[..., top : top + side, left : left + side] = self.fill
         return covered

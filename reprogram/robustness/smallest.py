@@ -25,6 +25,7 @@ class Smallest:
 
     @classmethod
     def empty(cls, norm: str, images: Tensor) -> Smallest:
+        """No failure found yet for any image."""
         return cls(norm, torch.full((len(images),), float("inf")), images.clone())
 
     def update(self, images: Tensor, found: Tensor, broken: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from reprogram.interfaces import SourceModel
 from reprogram.progress import progress
 from reprogram.robustness.attacks.apgd import APGD
-from reprogram.robustness.attacks.ensemble import Ensemble
+from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.augment import shifted
 from reprogram.robustness.evaluated_model import still
 from reprogram.robustness.findings import Row, share_row
@@ -70,7 +70,7 @@ def measure(
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": 256, "steps": steps}
     with still(model), progress(f"APGD {when}", 2 * len(images)) as bar:
         right = answers(model, images) == labels
-        found = Ensemble([APGD(**shared), APGD(**shared, loss="dlr")])(model, images, labels, bar.advance)
+        found = AttackEnsemble([APGD(**shared), APGD(**shared, loss="dlr")])(model, images, labels, bar.advance)
     rows = [
         share_row(f"clean, {when}", "estimate", "none", right),
         share_row(f"apgd, {when}", "attack", str(threat), ~found.broken, steps=steps),

@@ -49,6 +49,7 @@ class Unfrozen(nn.Module):
 
 
 def plain(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy."""
     return F.cross_entropy(model(images), labels)
 
 
@@ -91,4 +92,5 @@ def answers(model: Callable[[Tensor], Tensor], images: Tensor, batch_size: int =
 
 
 def accuracy(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> float:
+    """Share of images whose answer is the label."""
     return float((answers(model, images) == labels).float().mean())

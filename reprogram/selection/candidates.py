@@ -11,10 +11,12 @@ from reprogram.registry import find
 
 
 def make_input(method: Named) -> InputTransformation:
+    """The input transformation of that name with those options."""
     return find(INPUTS, method[0], InputTransformation)(**method[1])
 
 
 def make_output(method: Named) -> OutputMapping:
+    """The output mapping of that name with those options."""
     return find(OUTPUTS, method[0], OutputMapping)(**method[1])
 
 

@@ -34,7 +34,7 @@ from reprogram.selection.crossval import (
     squared_error,
 )
 from reprogram.selection.failures import FAILURES, failed
-from reprogram.selection.race import Forecast, forecast, prompted
+from reprogram.selection.race import PromptTrial, forecast, prompted
 from reprogram.selection.rule import Rule
 from reprogram.sources.reading import reading_notes
 from reprogram.training import checkpoint
@@ -76,7 +76,7 @@ class Choice:
     estimate: Estimate
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
-    forecasts: list[Forecast] = field(default_factory=list)
+    forecasts: list[PromptTrial] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -97,7 +97,7 @@ class _Search:
         self.pool: dict[str, list[SourceOutput]] = {}
         self.notes: list[str] = []
         self.reading: dict[str, list[str]] = {}  # notes on what the source cannot read through an atom
-        self.forecasts: list[Forecast] = []
+        self.forecasts: list[PromptTrial] = []
         self.passes = PassCosts()
         self.folder = context.dir / "checkpoint" / "auto"
         self.recipe = checkpoint.recipe_of(context.recipe, target.train.labels)
@@ -396,6 +396,7 @@ def main_metric(target: TargetInfo) -> Any:
 
 
 def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Share of labels [N] that are the largest of the predictions [N, T]."""
     return float((predicted.argmax(1) == labels).mean())
 
 
@@ -414,4 +415,5 @@ def roc_auc(labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def rmse(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Root mean squared error of predictions [N, 1]."""
     return float(np.sqrt(((labels.reshape(len(labels)) - predicted[:, 0]) ** 2).mean()))

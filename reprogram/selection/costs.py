@@ -31,6 +31,7 @@ class PassCosts:
 
     @contextmanager
     def measured(self, source: int, atom: Named) -> Iterator[None]:
+        """The time within this block counts as the cost of one pass of that atom."""
         started = time.monotonic()
         yield
         self.seconds[source] += time.monotonic() - started

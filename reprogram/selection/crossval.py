@@ -106,7 +106,7 @@ def probabilities(logits: Tensor, labels: Tensor, target: TargetInfo) -> Tensor:
         return torch.where(known[..., None], logits, torch.zeros(())).sum(0) / known.sum(0)[:, None]
     flat, owner = logits[known], labels.expand(len(logits), *labels.shape)[known]
     squashed = torch.zeros_like(logits)
-    squashed[known] = brier.squash(flat * brier.sharpness(flat, owner, target.problem), target.problem)
+    squashed[known] = brier.squash(flat * brier.inverse_temperature(flat, owner, target.problem), target.problem)
     return squashed.sum(0) / known.sum(0).clamp(min=1)[:, None]
 
 

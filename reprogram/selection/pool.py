@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.labels.choose import late_layers
+from reprogram.modalities import modality
 from reprogram.modalities.base import Candidate, Config
 
 TRUST = 10.0  # labels that equal shares are worth
@@ -17,19 +18,20 @@ HEAP_SHRINK = 0.5  # covariance of classes over all layers; late layers want bal
 
 def pool_candidates(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int = 0) -> list[Candidate]:
     """The blend on one view; ``preferred``: with few or chosen labels cross-validation cannot see it win."""
-    image = spec.kind == "image"
+    image = modality(spec.kind).pixels
     side = max(32, round(spec.size * 0.57 / 32) * 32)  # 128 of 224
     options: Config = {"sizes": [side], "flip": photographs} if image else {}
-    method = ("views" if image else "smiles" if target.kind == "molecule" else "text", options)
+    method = ("views" if image else modality(target.kind).plain_input, options)
     blend = blend_config(spec, target, average=2 if image and photographs else 1)
     return [Candidate("blend with the pool", method, blend, (method,), source=source, tags=("preferred",))]
 
 
 def blend_config(spec: SourceSpec, target: TargetInfo, average: int = 1) -> tuple[str, Config]:
     """``output=blend`` and its options. average: views that show the same thing in a row, as in ``output=ridge_taps``."""
-    ridge: Config = {} if spec.kind == "image" else {"balanced": target.problem != "regression"}
+    image = modality(spec.kind).pixels
+    ridge: Config = {} if image else {"balanced": target.problem != "regression"}
     members = [_member("ridge_taps", ridge, average), _member("diffusion", {}, average)]
-    if spec.kind == "image" and target.problem == "classification":
+    if image and target.problem == "classification":
         members.append(_member("prototypes", {"shrink": HEAP_SHRINK}, average))
         if late := late_layers(spec):
             members += [_member(name, {"layers": late}, average) for name in ("diffusion", "prototypes")]

@@ -28,7 +28,7 @@ from reprogram.training.loop import Training
 
 
 @dataclass(frozen=True)
-class Forecast:
+class PromptTrial:
     """before, after: held-out squared error without and with a few steps of training. gain: standard errors of the fall."""
 
     prompt: str
@@ -39,12 +39,13 @@ class Forecast:
 
     @property
     def helps(self) -> bool:
+        """Did the error fall by more than one standard error?"""
         return self.gain > 1.0
 
 
 def forecast(
     prompt: Named, source: SourceModel, target: TargetTask, validation: np.ndarray, seed: int, folder: Path
-) -> Forecast:
+) -> PromptTrial:
     """Train ``prompt`` for a few epochs on the examples outside ``validation`` [N] bool, under a closed-form mapping."""
     started = time.monotonic()
     kept, held = np.flatnonzero(~validation), np.flatnonzero(validation)
@@ -64,7 +65,7 @@ def forecast(
     fall = errors[0] - errors[1]
     spread = fall.std(ddof=1) / np.sqrt(len(fall)) if len(fall) > 1 else np.inf
     gain = float(fall.mean() / spread) if spread > 0 else 0.0
-    return Forecast(prompt[0], float(errors[0].mean()), float(errors[1].mean()), gain, time.monotonic() - started)
+    return PromptTrial(prompt[0], float(errors[0].mean()), float(errors[1].mean()), gain, time.monotonic() - started)
 
 
 def prompted(prompt: Named) -> Candidate:

@@ -38,6 +38,7 @@ class InputEmbeddings:
 
     @property
     def device(self) -> torch.device:
+        """Where the embeddings are."""
         return self.module.weight.device  # type: ignore[union-attr,return-value]
 
     def table(self) -> Tensor:

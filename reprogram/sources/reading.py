@@ -46,7 +46,7 @@ def reading_notes(
     """
     vocabulary = source.spec.vocabulary
     notes = list(source.loading_notes)
-    if source.spec.kind != "text" or vocabulary is None or not len(examples):
+    if vocabulary is None or not len(examples):
         return notes
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MOST)).astype(int))
     batch = examples.batch(rows)

@@ -57,6 +57,7 @@ class Checkpoint:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error, as a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") + "." if lines else f"{type(error).__name__}."
 

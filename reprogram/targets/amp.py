@@ -45,6 +45,7 @@ def amp(
 
 
 def packaged_file() -> Path:
+    """The table inside the package modlamp. Raises DataError where that is not installed."""
     package = find_spec("modlamp")
     if package is None or not package.submodule_search_locations:
         raise DataError("target=amp needs the package modlamp: pip install 'reprogram[language]'.")

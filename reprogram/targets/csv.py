@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reprogram.featurisers import TfIdf
-from reprogram.targets.strings import Reader, StringTarget, plain_text
+from reprogram.targets.strings import StringReader, StringTarget, plain_text
 
 
 @StringTarget
-def csv() -> Reader:
+def csv() -> StringReader:
     """Text classification, multi-label (empty cells are unknown) or regression; see :class:`StringTarget`."""
-    return Reader("text", plain_text, featurisers={"tfidf": TfIdf()})
+    return StringReader("text", plain_text, featurisers={"tfidf": TfIdf()})

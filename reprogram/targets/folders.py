@@ -30,6 +30,7 @@ class Files:
         return Files([self.files[int(row)] for row in rows], self.labels[rows])
 
     def only(self, wanted: object) -> Files:
+        """The files of the classes or rows that are wanted."""
         return self.rows(np.array([i for i, file in enumerate(self.files) if file in wanted], dtype=int))  # type: ignore[operator]
 
     def names(self, folder: Path) -> list[str]:
@@ -37,7 +38,7 @@ class Files:
 
 
 @dataclass
-class Found:
+class FoundFolders:
     """Training files, test files (none where a part is to be held out), class names, and what was noticed."""
 
     train: Files
@@ -57,7 +58,7 @@ class Folder:
     other: Counter[str]
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> FoundFolders:
     """Raises DataError where there is nothing to learn from, or where it cannot be told what is a class."""
     if not root.exists():
         raise DataError(f"target.root={root} does not exist.")
@@ -83,7 +84,7 @@ def find(root: Path) -> Found:
     if not classes:
         raise DataError(_nothing(root, looked, notes))
     held_out = Files([], np.empty(0, np.int64)) if test is None else _listed(test, classes)
-    return Found(_listed(train, classes), held_out, classes, notes)
+    return FoundFolders(_listed(train, classes), held_out, classes, notes)
 
 
 def look_into(path: Path) -> Folder:

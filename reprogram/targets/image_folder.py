@@ -14,7 +14,7 @@ from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
-from reprogram.targets.folders import Files, Found, find
+from reprogram.targets.folders import Files, FoundFolders, find
 from reprogram.targets.images import (
     IN_MEMORY,
     MOST_BAD,
@@ -115,7 +115,7 @@ def _inputs(root: str, size: int | None = None, white: str | int | float = "auto
 image_folder.inputs = _inputs  # type: ignore[attr-defined]
 
 
-def _prepare(reader: _Reader, found: Found, given: ImageOptions) -> tuple[Shape, list[str]]:
+def _prepare(reader: _Reader, found: FoundFolders, given: ImageOptions) -> tuple[Shape, list[str]]:
     """The shape that images become, and notes on what was found; files that are no images are left out of ``found``."""
     facts = reader.facts([*found.train.files, *found.test.files])
     found.train, found.test = found.train.only(facts), found.test.only(facts)
@@ -130,7 +130,7 @@ def _prepare(reader: _Reader, found: Found, given: ImageOptions) -> tuple[Shape,
     return common_shape([f.header for f in facts.values()], given.size), notes
 
 
-def _parts(reader: _Reader, found: Found, given: ImageOptions, notes: list[str]) -> tuple[Files, Files, dict[str, Any]]:
+def _parts(reader: _Reader, found: FoundFolders, given: ImageOptions, notes: list[str]) -> tuple[Files, Files, dict[str, Any]]:
     """(files to draw from, files to test on, how they were split). The same file is never on both sides."""
     if found.test.files:
         reader.refuse_the_same(found, given.allow_overlap, notes)
@@ -195,7 +195,7 @@ class _Reader:
             notes.append(f"{len(conflicts)} pictures are in several classes: all left out ({named}).")
         return files.rows(rows)
 
-    def refuse_the_same(self, found: Found, allowed: bool, notes: list[str]) -> None:
+    def refuse_the_same(self, found: FoundFolders, allowed: bool, notes: list[str]) -> None:
         """DataError where a file of the training folder is in the test folder."""
         ours = dict(zip(self.hashes(found.train), found.train.names(self.folder)))
         theirs = zip(self.hashes(found.test), found.test.names(self.folder))

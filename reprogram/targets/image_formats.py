@@ -77,6 +77,7 @@ def dicom_header(source: ImageSource) -> tuple[bool, int, int, int]:
 
 
 def reason(error: Exception) -> str:
+    """Why a picture cannot be read, as the end of a sentence."""
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, Image.UnidentifiedImageError):

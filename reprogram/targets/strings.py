@@ -1,6 +1,6 @@
 """From a table of strings and labels to a target: duplicates, conflicts, split, few labels. Shared by all string targets.
 
-What a domain adds is a way to read one string (:class:`Reader`): what it is in its one spelling, or why it cannot be
+What a domain adds is a way to read one string (:class:`StringReader`): what it is in its one spelling, or why it cannot be
 read; which examples belong together in a split; and its plain features. :class:`StringTarget` makes a target of it.
 """
 
@@ -27,7 +27,7 @@ from reprogram.targets.unlabelled import StringInputs
 
 
 @dataclass
-class Reading:
+class ReadCell:
     """One string as the target keeps it; ``problem`` says why it cannot be read, ``note`` what was found or changed."""
 
     text: str = ""
@@ -36,16 +36,16 @@ class Reading:
 
 
 @dataclass
-class Reader:
+class StringReader:
     """How a domain reads its strings.
 
-    kind: of :class:`TargetInfo`. read: a cell of the table -> :class:`Reading`. groups: name of a split -> function from
+    kind: of :class:`TargetInfo`. read: a cell of the table -> :class:`ReadCell`. groups: name of a split -> function from
     strings to group names (examples of one group stay together). featurisers: name -> plain features.
     checks: hooks that only this domain knows.
     """
 
     kind: str
-    read: Callable[[str], Reading]
+    read: Callable[[str], ReadCell]
     groups: dict[str, Callable[[Sequence[str]], Sequence[Hashable]]] = field(default_factory=dict)
     featurisers: dict[str, Featuriser] = field(default_factory=dict)
     pictures: Callable[[nn.Module, TargetTask], dict[str, bytes]] | None = None
@@ -60,7 +60,7 @@ class StringTask(TargetTask):
     (molecules): what a program would read without canonicalisation.
     """
 
-    reader: Reader = field(default_factory=lambda: Reader("text", plain_text))
+    reader: StringReader = field(default_factory=lambda: StringReader("text", plain_text))
     written: tuple[StringExamples, StringExamples] | None = None
 
     def featurisers(self) -> dict[str, Featuriser]:
@@ -73,8 +73,9 @@ class StringTask(TargetTask):
         return {} if self.reader.pictures is None else self.reader.pictures(model, self)
 
 
-def plain_text(cell: str) -> Reading:
-    return Reading(" ".join(cell.split()), "" if cell.strip() else "is empty")
+def plain_text(cell: str) -> ReadCell:
+    """A cell with single spaces; an empty one is a problem."""
+    return ReadCell(" ".join(cell.split()), "" if cell.strip() else "is empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,11 @@ class StringOptions(TableOptions):
 class StringTarget:
     """A target made of a domain's reader: ``target(path, input_column, label_column, labels=64, …)``.
 
-    ``read_with`` is a function from the domain's own options to its :class:`Reader`; every other option is a field of
+    ``read_with`` is a function from the domain's own options to its :class:`StringReader`; every other option is a field of
     :class:`StringOptions`. :meth:`inputs` reads the same files without labels, as a stream.
     """
 
-    def __init__(self, read_with: Callable[..., Reader]) -> None:
+    def __init__(self, read_with: Callable[..., StringReader]) -> None:
         self.read_with = read_with
         self.__name__, self.__module__ = read_with.__name__, read_with.__module__
         self.__doc__ = read_with.__doc__
@@ -127,7 +128,7 @@ class StringTarget:
         table = TableOptions(**{name: value for name, value in rest.items() if name in known})
         return StringInputs.of(reader, path, input_column, table)
 
-    def _split(self, options: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
+    def _split(self, options: dict[str, Any]) -> tuple[StringReader, dict[str, Any]]:
         allowed = self._own | {f.name for f in fields(StringOptions)}
         for name in options:
             if name not in allowed:
@@ -137,7 +138,7 @@ class StringTarget:
 
 
 def string_task(
-    reader: Reader, path: str, input_column: str, label_column: str | Sequence[str], options: StringOptions
+    reader: StringReader, path: str, input_column: str, label_column: str | Sequence[str], options: StringOptions
 ) -> StringTask:
     """Read, clean, split and draw. Raises ConfigError or DataError in one sentence."""
     names = [label_column] if isinstance(label_column, str) else list(label_column)
@@ -170,7 +171,7 @@ def string_task(
 
 
 def _task(
-    reader: Reader,
+    reader: StringReader,
     info: TargetInfo,
     learned: tuple[_Loaded, np.ndarray],
     tested: tuple[_Loaded, np.ndarray],
@@ -217,7 +218,7 @@ class _Loaded:
 
 
 def _load(
-    reader: Reader,
+    reader: StringReader,
     table: Table,
     input_column: str,
     label_columns: list[str],
@@ -261,7 +262,7 @@ def _only(labels: Labels, rows: list[int]) -> Labels:
 
 
 def _own_columns(
-    table: Table, input_column: str, label_columns: list[str], readings: list[Reading], chosen: list[int]
+    table: Table, input_column: str, label_columns: list[str], readings: list[ReadCell], chosen: list[int]
 ) -> dict[str, list[str]]:
     """The user's columns other than labels, the one that names the rows first; a mol block becomes its string."""
     own = table.id_column([input_column, *label_columns])
@@ -285,7 +286,7 @@ def _measured(test: _Loaded, held_out: np.ndarray, notes: list[str]) -> np.ndarr
     return held_out[~only_bounds]
 
 
-def _what_was_wrong(readings: list[Reading], rows: list[int]) -> list[str]:
+def _what_was_wrong(readings: list[ReadCell], rows: list[int]) -> list[str]:
     """One note a kind of defect, and one a kind of remark."""
     notes = []
     for attribute, end in (("problem", ": left out"), ("note", "")):
@@ -297,7 +298,7 @@ def _what_was_wrong(readings: list[Reading], rows: list[int]) -> list[str]:
     return notes
 
 
-def _split(reader: Reader, data: _Loaded, options: StringOptions) -> tuple[np.ndarray, np.ndarray]:
+def _split(reader: StringReader, data: _Loaded, options: StringOptions) -> tuple[np.ndarray, np.ndarray]:
     if options.split != "stratified" and options.split not in reader.groups:
         allowed = ["stratified", *reader.groups]
         raise ConfigError(f"target.split={options.split} is not known here; {nearest(options.split, allowed)}")

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets.image_formats import readable_suffixes
 from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
-from reprogram.targets.tables import Row, Rows, TableOptions, rows
+from reprogram.targets.tables import TableOptions, TableRow, TableRows, rows
 from reprogram.targets.tables.table import looks_like_an_id
 
 if TYPE_CHECKING:
-    from reprogram.targets.strings import Reader
+    from reprogram.targets.strings import StringReader
 
 
 AHEAD = 64  # pictures that are read before they are asked for
@@ -50,15 +50,15 @@ class Inputs(Protocol):
 
 @dataclass
 class StringInputs:
-    """Rows of a table. kind: of :class:`reprogram.interfaces.TargetInfo`. columns: all of the file's, the id first."""
+    """TableRows of a table. kind: of :class:`reprogram.interfaces.TargetInfo`. columns: all of the file's, the id first."""
 
-    reader: Reader
-    rows: Rows
+    reader: StringReader
+    rows: TableRows
     input_column: str
     columns: list[str]
 
     @classmethod
-    def of(cls, reader: Reader, path: str, input_column: str, options: TableOptions) -> StringInputs:
+    def of(cls, reader: StringReader, path: str, input_column: str, options: TableOptions) -> StringInputs:
         """Raises DataError where the file or the column is not there."""
         found = rows(path, options, wanted=[input_column])
         for key, name in (("input_column", input_column), ("id_column", options.id_column)):
@@ -69,17 +69,19 @@ class StringInputs:
 
     @property
     def kind(self) -> str:
+        """``text``, ``sequence`` or another kind of strings."""
         return self.reader.kind
 
     @property
     def notes(self) -> list[str]:
+        """What was found about the table, one sentence each."""
         return self.rows.notes
 
     def __iter__(self) -> Iterator[Input]:
         for row in self.rows:
             yield self._read(row)
 
-    def _read(self, row: Row) -> Input:
+    def _read(self, row: TableRow) -> Input:
         cells = {name: row.cells[name] for name in self.columns}
         if row.problem:
             return Input(row.number, None, _of_one(row.problem), cells)

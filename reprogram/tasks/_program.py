@@ -23,7 +23,7 @@ from reprogram.training.loop import History, Training
 
 
 @dataclass
-class Found:
+class FoundProgram:
     """A trained program. validation: its value inside the labels, what a sweep may optimise (never a test value)."""
 
     model: ReprogrammedModel
@@ -43,7 +43,7 @@ def load_sources(config: DictConfig, device: str) -> list[SourceModel]:
 
 def train_named(
     config: DictConfig, source: SourceModel, target: TargetTask, training: Training, run: Run, hooks: Sequence[Hook]
-) -> Found:
+) -> FoundProgram:
     """The named program; a part that is not named is the plain input, or the closed-form ridge over taps."""
     plain = modality(target.info.kind).plain_input
     before = make_input((plain, {})) if config.get("input") is None else instantiate(config.input)
@@ -51,7 +51,7 @@ def train_named(
     model = ReprogrammedModel(source, before, behind, target.info).to(run.device)
     history = training.fit(model, target.train, run, hooks)
     target.notes.extend(history.notes)
-    return Found(model, history, _last_value(history))
+    return FoundProgram(model, history, _last_value(history))
 
 
 def _last_value(history: History) -> float | None:
@@ -62,7 +62,7 @@ def _last_value(history: History) -> float | None:
 
 def choose_program(
     config: DictConfig, sources: list[SourceModel], target: TargetTask, training: Training, run: Run
-) -> Found:
+) -> FoundProgram:
     """``program=auto``: the search, its table for the report, and the forecast in ``result.json``."""
     if training.adversarial:
         raise ConfigError(
@@ -82,7 +82,7 @@ def choose_program(
     run.sections["How the program was chosen"] = report(found, metric)
     target.notes.extend(found.notes)
     history = History(seconds=found.seconds, examples=0, ended="chosen inside the labels")
-    return Found(found.model, history, found.estimate.value)
+    return FoundProgram(found.model, history, found.estimate.value)
 
 
 def report(found: Choice, metric: str) -> list[Markup]:

@@ -52,6 +52,7 @@ def run(config: DictConfig) -> None:
 
 
 def describe(context: Run, source: SourceModel, found: Inspected, files: list[CheckedFile], seconds: float) -> None:
+    """Write what was found into ``result.json``."""
     data = context.result.data
     for row in found.rows:
         row.add_to(context.result)
@@ -70,6 +71,7 @@ def describe(context: Run, source: SourceModel, found: Inspected, files: list[Ch
 
 
 def page(context: Run, source: SourceModel, target: TargetTask, found: Inspected, files: list[CheckedFile]) -> Page:
+    """The report page of an inspection."""
     data = context.result.data
     result = Page(f"Inspection of {source.name}", kind="Inspection", lead=found.verdict)
     result.section("Evidence", *evidence(source, found))
@@ -87,6 +89,7 @@ def page(context: Run, source: SourceModel, target: TargetTask, found: Inspected
 
 
 def evidence(source: SourceModel, found: Inspected) -> list[Markup]:
+    """One row a test, and what it was compared with."""
     head = ["test", "most suspicious label", "above the other labels (MAD)", "above clean models (z)", "the same (MAD)"]
     body = [[e.test, source.labels[e.label], e.score, e.z, e.mad] for e in found.evidence]
     about = sorted({e.about for e in found.evidence if e.about})
@@ -113,6 +116,7 @@ def triggers(source: SourceModel, found: Inspected) -> list[Markup]:
 
 
 def by_label(source: SourceModel, found: Inspected) -> list[Markup]:
+    """The figures of every label that was tested."""
     if found.figures is None:
         return []
     figures = found.figures

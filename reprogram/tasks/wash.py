@@ -16,7 +16,7 @@ from reprogram.backdoor.removal.base import CleanSet, Wash, Washed
 from reprogram.backdoor.removal.fine_pruning import FinePruning
 from reprogram.backdoor.removal.fine_tuning import FineTuning
 from reprogram.backdoor.removal.mode_connectivity import check_same
-from reprogram.backdoor.removal.noise import Noise
+from reprogram.backdoor.removal.noise import WeightNoise
 from reprogram.backdoor.triggers.base import Trigger
 from reprogram.errors import ConfigError
 from reprogram.hooks import Run
@@ -44,7 +44,7 @@ from reprogram.tasks._source_data import (
 )
 from reprogram.threat import Threat
 
-BESIDE: tuple[type[Wash], ...] = (FineTuning, FinePruning, Noise)
+BESIDE: tuple[type[Wash], ...] = (FineTuning, FinePruning, WeightNoise)
 ROBUST_IMAGES, ROBUST_STEPS = 100, 10  # of the robust accuracy along the path
 
 
@@ -163,6 +163,7 @@ def describe(
     context: Run, case: Case, rows: dict[str, Any], curve: list[dict[str, Any]], method: Wash, chosen: Washed,
     loads: str, seconds: float,
 ) -> None:  # fmt: skip
+    """Write what was measured into ``result.json``."""
     data, count = context.result.data, len(case.data.test_labels)
     for name, row in rows.items():
         for key, kind, threat in (("clean", "estimate", "none"), ("attack_success", "inspection", "trigger")):
@@ -184,6 +185,7 @@ def describe(
 
 
 def verdict(name: str, chosen: Washed, rows: dict[str, Any], loads: str) -> str:
+    """What washing changed, in one sentence."""
     before, after = rows["as it came"], rows[name]
     at = "" if chosen.chosen is None else f" (chosen at {chosen.chosen:.2f})"
     text = f"{name.replace('_', ' ')}{at}: clean accuracy from {before['clean']:.1%} to {after['clean']:.1%}"
@@ -195,6 +197,7 @@ def verdict(name: str, chosen: Washed, rows: dict[str, Any], loads: str) -> str:
 
 
 def page(context: Run, rows: dict[str, Any], curve: list[dict[str, Any]]) -> Page:
+    """The report page of a wash."""
     data = context.result.data
     found = Page(f"{data['source']['name']}, washed", kind="Wash", lead=data["verdict"])
     head = ["", "clean accuracy", "attack success", "robust accuracy (PGD)"]

@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from reprogram.errors import ConfigError
 from reprogram.model import ReprogrammedModel
-from reprogram.training.base import Optimiser, Problem, trainable
+from reprogram.training.base import BatchLoss, Optimiser, trainable
 
 Losses = Callable[[Tensor], Tensor]  # candidates [q, d] -> losses [q], float32, all of them one request
 
@@ -38,7 +38,7 @@ class ZerothOrder(Optimiser):
         """New vector [d] and the loss at (or around) the old one."""
 
     @torch.no_grad()
-    def step(self, problem: Problem, step: int) -> float:
+    def step(self, problem: BatchLoss, step: int) -> float:
         start = parameters_to_vector(problem.parameters)
         moved, loss = self.move(problem.losses, start, step)
         vector_to_parameters(moved, problem.parameters)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.modalities.batches import is_pixels
 from reprogram.ranges import Checked, NotNegative, Positive, Range, Seed, Share
 from reprogram.threat import Threat, ascend
 
@@ -34,6 +35,7 @@ class AdversarialLoss(Checked, ABC):
     seed: Seed = 0
 
     def generator(self, batch: Tensor) -> torch.Generator:
+        """Random numbers that follow from the seed and the batch alone."""
         content = zlib.crc32(batch.detach().cpu().contiguous().numpy().tobytes())
         return torch.Generator().manual_seed(self.seed * 1_000_003 + content)
 
@@ -41,7 +43,7 @@ class AdversarialLoss(Checked, ABC):
     def loss(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor: ...
 
     def __call__(self, model: nn.Module, batch: Tensor, labels: Tensor) -> Tensor:
-        if not isinstance(batch, Tensor) or batch.ndim != 4:
+        if not is_pixels(batch):
             raise ConfigError("training.adversarial needs a target of images; strings cannot be moved by eps.")
         if labels.is_floating_point():
             raise ConfigError("training.adversarial needs a classification target.")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.modalities.batches import is_pixels
 from reprogram.ranges import Checked, Range, Share
 
 
@@ -30,7 +30,7 @@ class Affine(Checked):
 
     def __call__(self, batch: Any, generator: torch.Generator) -> Any:
         """Images [B, C, H, W] -> the same shape; anything else is returned as it is."""
-        if not isinstance(batch, Tensor) or batch.ndim != 4:
+        if not is_pixels(batch):
             return batch
         draw = torch.rand(len(batch), 6, generator=generator) * 2 - 1
         angle = draw[:, 0] * math.radians(self.rotate)

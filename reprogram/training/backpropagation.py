@@ -11,7 +11,7 @@ import torch
 from reprogram.errors import ConfigError, nearest
 from reprogram.model import ReprogrammedModel
 from reprogram.ranges import NotNegative, Positive, Range, Share
-from reprogram.training.base import Optimiser, Problem, trainable
+from reprogram.training.base import BatchLoss, Optimiser, trainable
 
 METHODS = {
     "adam": lambda parameters, rate, decay, momentum: torch.optim.Adam(parameters, rate, weight_decay=decay),
@@ -63,7 +63,7 @@ class Backpropagation(Optimiser):
             return self.learning_rate * 0.1 ** sum(done >= m for m in self.milestones)
         return self.learning_rate
 
-    def step(self, problem: Problem, step: int) -> float:
+    def step(self, problem: BatchLoss, step: int) -> float:
         for group in self._torch.param_groups:
             group["lr"] = self.rate(step)
         self._torch.zero_grad(set_to_none=True)

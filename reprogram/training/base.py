@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from reprogram.interfaces import OutputMapping, SourceOutput
+from reprogram.modalities.batches import is_tensor, join
 from reprogram.model import ReprogrammedModel, concatenate, pick
 from reprogram.ranges import Checked
 from reprogram.training.distributed import Alone
@@ -21,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # (target logits [B, T], labels) -> s
 
 
 @dataclass
-class Problem:
+class BatchLoss:
     """One batch: its loss as a function of the program.
 
     inputs: target batch, or None when ``cached`` holds what the source answers for it (nothing in front is trained).
@@ -86,10 +87,10 @@ class Problem:
         per_view = []
         for position in range(len(views[0])):
             same = [candidate[position] for candidate in views]
-            if not isinstance(same[0], Tensor):  # strings, or embeddings of them, of different lengths
+            if not is_tensor(same[0]):  # strings, or embeddings of them, of different lengths
                 per_view.append([self.model.ask(view) for view in same])
                 continue
-            whole = self.model.ask(torch.cat(same))
+            whole = self.model.ask(join(same))
             size = len(same[0])
             rows = [torch.arange(i * size, (i + 1) * size) for i in range(len(same))]
             per_view.append([pick([whole], r)[0] for r in rows])
@@ -131,7 +132,7 @@ class Optimiser(Checked, ABC):
 
     group: ClassVar[str] = "training.optimiser."
 
-    sees_losses_only: ClassVar[bool] = False  # its steps can make things worse unseen: a Guard watches over them
+    sees_losses_only: ClassVar[bool] = False  # its steps can make things worse unseen: a HoldOutSelection watches over them
     total_steps: int = field(default=1, init=False, repr=False)
 
     def start(self, model: ReprogrammedModel, total_steps: int, seed: int) -> None:
@@ -139,7 +140,7 @@ class Optimiser(Checked, ABC):
         self.total_steps = max(1, total_steps)
 
     @abstractmethod
-    def step(self, problem: Problem, step: int) -> float:
+    def step(self, problem: BatchLoss, step: int) -> float:
         """Change the program's parameters in place; returns the loss before the change."""
 
     def state_dict(self) -> dict[str, Any]:

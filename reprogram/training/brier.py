@@ -1,7 +1,7 @@
 """Squared error of calibrated probabilities (Brier 1950): what programs are compared by when labels are few.
 
 A few labels say more by it than by accuracy, which moves in whole steps, or by cross-entropy, whose rare large values drown
-a difference; one fitted sharpness keeps a program that is right but too sure of itself from losing to one that is not.
+a difference; one fitted inverse temperature keeps a program that is right but too sure of itself from losing to one that is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def squash(logits: Tensor, problem: str) -> Tensor:
     return logits.softmax(-1) if problem == "classification" else logits.sigmoid()
 
 
-def sharpness(logits: Tensor, labels: Tensor, problem: str) -> float:
+def inverse_temperature(logits: Tensor, labels: Tensor, problem: str) -> float:
     """The factor on ``logits`` [N, T] that gives the least squared error; 1 for regression."""
     if problem == "regression":
         return 1.0

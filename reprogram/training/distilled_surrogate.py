@@ -26,7 +26,7 @@ from reprogram.interfaces import Examples, SourceModel, SourceOutput, SourceSpec
 from reprogram.model import ReprogrammedModel
 from reprogram.ranges import Amount, Count, Positive
 from reprogram.training.base import Optimiser
-from reprogram.training.hold_out_selection import Guard
+from reprogram.training.hold_out_selection import HoldOutSelection
 from reprogram.training.loop import History, Training
 
 SERVE = ("service", "copy")
@@ -85,12 +85,12 @@ class DistilledSurrogate(Training):
         assert self.local is not None
         if getattr(service, "version", None) == self.local.fingerprint()[:16]:
             raise ConfigError("training.local is the very model behind the wall; the stand-in must be another one.")
-        guard = Guard(model, examples, run.seed)
-        guard.judge(0)  # asks the service once for each training input
+        selection = HoldOutSelection(model, examples, run.seed)
+        selection.judge(0)  # asks the service once for each training input
         stand_in = self.distilled(model, examples, run)
         model.source = stand_in
         try:
-            searched = examples if self.serve == "copy" else examples.subset(guard.searched)
+            searched = examples if self.serve == "copy" else examples.subset(selection.searched)
             history = super().train(model, searched, run, hooks)
         finally:
             model.source = service
@@ -102,10 +102,10 @@ class DistilledSurrogate(Training):
             model.source = stand_in
             return history
         try:
-            guard.judge(len(history.epochs) or 1)  # the copy's prompt, the mapping fitted to the service's answers
+            selection.judge(len(history.epochs) or 1)  # the copy's prompt, the mapping fitted to the service's answers
         except BudgetSpent as error:
             history.ended = f"{error} The program of the copy was not carried over."
-        history.search = guard.finish()
+        history.search = selection.finish()
         return self.polished(model, examples, run, hooks, history)
 
     def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> StandIn:
@@ -140,7 +140,7 @@ class DistilledSurrogate(Training):
     def polished(
         self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook], history: History
     ) -> History:
-        """Go on with real queries, from whichever program the guard kept."""
+        """Go on with real queries, from whichever program the selection kept."""
         if self.polish is None or not self.polish_epochs:
             return history
         polishing = Training(self.polish_epochs, self.polish_batch_size, self.polish, self.augment, "float32")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from reprogram.errors import BudgetSpent
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
+from reprogram.modalities.batches import to_device
 from reprogram.model import READ_AT_ONCE, ReprogrammedModel, pick
 from reprogram.targets.splits import are_classes, take
 from reprogram.training import brier
@@ -40,7 +41,7 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
     return held
 
 
-class Guard:
+class HoldOutSelection:
     """Keeps the best program of a search. ``searched``: rows that the search may use; ``points``: what was judged."""
 
     def __init__(self, model: ReprogrammedModel, examples: Examples, seed: int) -> None:
@@ -59,7 +60,7 @@ class Guard:
         """Inputs that one judgement asks for, an upper bound of what it costs."""
         count = len(self.examples) if self.refits else len(self.held)
         one = self.examples.batch(np.arange(1))
-        views = len(self.model.input(one.to(self.model.device) if isinstance(one, Tensor) else one))
+        views = len(self.model.input(to_device(one, self.model.device)))
         return count * views * self.model.source.queries_each
 
     def searching(self) -> Any:
@@ -82,7 +83,7 @@ class Guard:
             outputs = pick(outputs, torch.from_numpy(self.held))
         logits, labels = self.model.output(outputs).float(), self.labels[self.held]
         problem = self.model.target.problem
-        predicted = brier.squash(logits * brier.sharpness(logits, labels, problem), problem)
+        predicted = brier.squash(logits * brier.inverse_temperature(logits, labels, problem), problem)
         errors = brier.squared_error(predicted, labels, problem).nan_to_num().cpu()
         if epoch == 0:
             self.start = errors

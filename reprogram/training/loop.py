@@ -22,6 +22,7 @@ from reprogram.errors import BudgetSpent, ConfigError, Interrupted, SourceError
 from reprogram.full_precision import full_precision
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import Examples, SourceOutput, to_tensor_labels
+from reprogram.modalities.batches import to_device
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.progress import progress
 from reprogram.ranges import Amount, Checked, Count, NotNegative, Share, Side
@@ -29,9 +30,9 @@ from reprogram.sources.reading import reading_notes
 from reprogram.training import adversarial, checkpoint, precision
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
-from reprogram.training.base import Optimiser, Problem, batch_of_outputs, fit_mapping, loss_for, trainable
+from reprogram.training.base import BatchLoss, Optimiser, batch_of_outputs, fit_mapping, loss_for, trainable
 from reprogram.training.distributed import Alone, processes
-from reprogram.training.hold_out_selection import Guard
+from reprogram.training.hold_out_selection import HoldOutSelection
 
 
 @dataclass
@@ -39,7 +40,8 @@ class History:
     """What a training run did: one row an epoch (``epoch``, ``loss``, ``accuracy``), its time and why it ended.
 
     precision: that gradient steps ran the source in.
-    search: what :class:`~reprogram.training.hold_out_selection.Guard` judged of a search that sees losses only; empty for others.
+    search: what :class:`~reprogram.training.hold_out_selection.HoldOutSelection` measured of a search that sees
+    losses only; empty for others.
     notes: what the source cannot read of the training strings, one plain sentence each.
     """
 
@@ -53,6 +55,7 @@ class History:
 
     @property
     def examples_per_second(self) -> float | None:
+        """Training examples a second, None before anything was trained."""
         return self.examples / self.seconds if self.seconds > 0 and self.examples else None
 
 
@@ -126,7 +129,7 @@ class _Fit:
         self.cached: list[SourceOutput] | None = None
         self.folder, self.recipe = run.dir / "checkpoint", checkpoint.recipe_of(run.recipe, examples.labels)
         self.rows = np.arange(len(examples))  # that steps may use
-        self.guard: Guard | None = None
+        self.selection: HoldOutSelection | None = None
         self._saved_at = time.monotonic()
 
     def run(self) -> History:
@@ -148,8 +151,8 @@ class _Fit:
                     f"Stopped after epoch {len(self.history.epochs)}; start again with run_dir={self.context.dir} "
                     "resume=true to go on."
                 ) from error
-        if self.guard:
-            self.history.search = self.guard.finish()
+        if self.selection:
+            self.history.search = self.selection.finish()
         model.working_size = None
         model.eval()
         self.history.seconds += time.perf_counter() - started
@@ -171,9 +174,9 @@ class _Fit:
     def watch(self) -> None:
         """A search that sees losses only is judged from its start on, on labels that it does not use."""
         if self.settings.optimiser.sees_losses_only:
-            self.guard = Guard(self.model, self.examples, self.context.seed)
-            self.rows = self.guard.searched
-            self.guard.judge(0)
+            self.selection = HoldOutSelection(self.model, self.examples, self.context.seed)
+            self.rows = self.selection.searched
+            self.selection.judge(0)
 
     def epochs(self) -> None:
         settings, size = self.settings, len(self.rows)
@@ -184,15 +187,15 @@ class _Fit:
             bar.advance(first)
             for epoch in range(first, settings.epochs):
                 try:
-                    with self.guard.searching() if self.guard else nullcontext():
+                    with self.selection.searching() if self.selection else nullcontext():
                         row = self.epoch(epoch, steps)
                 except BudgetSpent as error:  # the step that could not be paid for has changed nothing
                     self.history.ended = str(error)
-                    if self.guard:
+                    if self.selection:
                         with suppress(BudgetSpent):  # a program that was not judged is not kept
-                            self.guard.judge(epoch + 1)
+                            self.selection.judge(epoch + 1)
                     break
-                row |= self.guard.judge(epoch + 1) if self.guard else {}
+                row |= self.selection.judge(epoch + 1) if self.selection else {}
                 self.history.epochs.append(row)
                 for hook in self.hooks:
                     hook.on_epoch_end(self.context, self.model, epoch, row)
@@ -229,13 +232,13 @@ class _Fit:
         row |= {} if correct is None else {"accuracy": correct / (len(order) / self.group.world)}
         return row if self.model.source.differentiable else row | {"queries": self.model.source.bill()["queries"]}
 
-    def problem(self, rows: np.ndarray, generator: torch.Generator, seen: list[Any]) -> Problem:
+    def problem(self, rows: np.ndarray, generator: torch.Generator, seen: list[Any]) -> BatchLoss:
         """The batch of this process; augmentation is drawn for the whole batch, so that every process agrees."""
         mine = rows[self.group.rank :: self.group.world]
         share = len(mine) / len(rows)
         labels = self.labels[torch.as_tensor(mine, device=self.labels.device)]
         observes = self.model.output.statistics or self.model.output.closed_form
-        problem = Problem(self.model, labels, self.loss_function, share=share, group=self.group)
+        problem = BatchLoss(self.model, labels, self.loss_function, share=share, group=self.group)
         problem.adversarial = self.settings.adversarial
         problem.observe = (lambda outputs, labels: seen.append((outputs, labels))) if observes else None
         if self.cached is not None:
@@ -245,7 +248,7 @@ class _Fit:
         if self.settings.augment is not None:
             batch = self.settings.augment(batch, generator)
         batch = batch[self.group.rank :: self.group.world]
-        problem.inputs = batch.to(self.model.device) if isinstance(batch, Tensor) else batch
+        problem.inputs = to_device(batch, self.model.device)
         return problem
 
     def next_mapping(self, seen: list[tuple[list[SourceOutput], Tensor]], last: bool) -> None:
@@ -280,7 +283,7 @@ class _Fit:
                 "history": self.history.epochs,
                 "ended": self.history.ended,
                 "examples": self.history.examples,
-                "guard": self.guard.state_dict() if self.guard else {},
+                "selection": self.selection.state_dict() if self.selection else {},
             },
             self.recipe,
         )
@@ -296,8 +299,8 @@ class _Fit:
             self.settings.optimiser.load_state_dict(state["optimiser"])
             self.history.epochs, self.history.ended = state["history"], state["ended"]
             self.history.examples = state["examples"]
-            if self.guard:
-                self.guard.load_state_dict(state["guard"])
+            if self.selection:
+                self.selection.load_state_dict(state["selection"])
             return int(state["epochs_done"])
 
 
@@ -306,7 +309,7 @@ def settings_end(epochs_done: int, last: bool, epochs: Amount) -> int:
     return epochs if last else epochs_done
 
 
-def _correct(problem: Problem) -> float | None:
+def _correct(problem: BatchLoss) -> float | None:
     """Right answers of the batch; None where there is no such thing, or where the loss kept its logits to itself."""
     if problem.last_logits is None or problem.model.target.problem != "classification":
         return None

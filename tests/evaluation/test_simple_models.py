@@ -147,7 +147,7 @@ def test_what_was_chosen_is_fitted_on_all_labels_and_chosen_alike_every_time():
 
     found = choose([lambda: Counting(True), lambda: Counting(False)], features, labels, 2)
     assert found.chosen == 1 and fitted[-1] == len(labels) and max(fitted[:-1]) < MOST_ROWS
-    assert found.sharpness > 0 and 0 < found.error < 0.5
+    assert found.inverse_temperature > 0 and 0 < found.error < 0.5
     assert choose([lambda: Counting(True), lambda: Counting(False)], features, labels, 2).chosen == 1
 
 

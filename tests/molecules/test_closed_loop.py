@@ -16,7 +16,7 @@ from reprogram.errors import ConfigError, DataError
 from reprogram.inputs.text import Text
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, TargetInfo
 from reprogram.model import ReprogrammedModel
-from reprogram.outputs.identity import Identity
+from reprogram.outputs.identity import IdentityMapping
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
@@ -40,7 +40,7 @@ class Counts(SourceModel):
 
 
 def model(source, problem="regression", classes=("C", "O")):
-    return ReprogrammedModel(source, Text(), Identity(), TargetInfo("toy", "molecule", problem, classes))
+    return ReprogrammedModel(source, Text(), IdentityMapping(), TargetInfo("toy", "molecule", problem, classes))
 
 
 def test_a_predictor_reads_canonical_smiles_whatever_it_is_given():

@@ -60,8 +60,8 @@ def test_views_and_features(encoder):
     method.build(encoder.spec, TARGET)
     views = method(MOLECULES)
     assert len(views) == 6 and views[0][5] == "CCO" and views[3][5] == "C C O"
-    beside = method.beside(MOLECULES)
-    assert beside[Tap("ecfp4", "beside")].shape == (6, 2048) and len(beside) == 2
+    beside = method.side_features(MOLECULES)
+    assert beside[Tap("ecfp4", "side")].shape == (6, 2048) and len(beside) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def info(problem="classification", classes=("a", "b")):
 def outputs(points):
     """A source whose one layer answers these points."""
     points = torch.as_tensor(points, dtype=torch.float32)
-    taps = {Tap("layer_1", pooling): points for pooling in ("mean", "max", "spread")}
+    taps = {Tap("layer_1", pooling): points for pooling in ("mean", "max", "std")}
     return [SourceOutput(torch.zeros(len(points), 0), None, taps)]
 
 

@@ -12,7 +12,7 @@ from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.outputs._kernels import _fit_one, _solve, fit_process, radial, tanimoto
 from reprogram.outputs._trees import grow
-from reprogram.outputs.gaussian_process import GaussianProcess
+from reprogram.outputs.gaussian_process import GaussianProcessMapping
 
 SPEC = SourceSpec("text", 32, (), feature_size=6, taps=("layer_1", "layer_2"), answers="none")
 
@@ -29,8 +29,8 @@ def outputs(n=40, seed=0, beside=True, signal=None):
     if signal is not None:
         taps[Tap("layer_1", "mean")][:, 0] += signal
     if beside:
-        taps[Tap("plain", "beside")] = torch.randn(n, 4, generator=generator)
-        taps[Tap("bits", "beside")] = (torch.rand(n, 16, generator=generator) > 0.5).float()
+        taps[Tap("plain", "side")] = torch.randn(n, 4, generator=generator)
+        taps[Tap("bits", "side")] = (torch.rand(n, 16, generator=generator) > 0.5).float()
     return [SourceOutput(torch.zeros(n, 0), torch.randn(n, 6, generator=generator), taps)]
 
 
@@ -101,7 +101,7 @@ def test_trees_as_tensors_say_what_scikit_learn_says():
 def test_classes_are_learned_and_balanced(trees):
     labels = torch.tensor([0] * 30 + [1] * 10)
     signal = labels.float() * 4
-    method = fitted(GaussianProcess(trees=trees), labels, signal=signal)
+    method = fitted(GaussianProcessMapping(trees=trees), labels, signal=signal)
     new = outputs(40, seed=0, signal=signal)
     assert (method(new).argmax(1) == labels).float().mean() > 0.9
     assert method(new).softmax(1).sum(1).allclose(torch.ones(40))
@@ -111,9 +111,9 @@ def test_classes_are_learned_and_balanced(trees):
 def test_missing_labels_do_not_count(trees):
     """Trap: NaN labels poison the fit, or another task's column."""
     labels = torch.stack([(torch.arange(40) % 2).float(), (torch.arange(40) % 3 == 0).float()], 1)
-    full = fitted(GaussianProcess(), labels, info("multilabel"))
+    full = fitted(GaussianProcessMapping(), labels, info("multilabel"))
     labels[5:20, 1] = float("nan")
-    method = fitted(GaussianProcess(trees=trees), labels, info("multilabel"))
+    method = fitted(GaussianProcessMapping(trees=trees), labels, info("multilabel"))
     assert method(outputs(40)).isfinite().all()
     if not trees:
         assert torch.allclose(method(outputs(40))[:, 0], full(outputs(40))[:, 0], atol=1e-4)
@@ -123,7 +123,7 @@ def test_missing_labels_do_not_count(trees):
 def test_values_are_predicted_in_their_own_unit():
     signal = torch.linspace(-2, 2, 60)
     method = fitted(
-        GaussianProcess(trees=20), (signal * 100 + 1000)[:, None], info("regression", ("y",)), signal=signal * 3
+        GaussianProcessMapping(trees=20), (signal * 100 + 1000)[:, None], info("regression", ("y",)), signal=signal * 3
     )
     answers = method(outputs(60, signal=signal * 3))
     assert answers.shape == (60, 1) and np.corrcoef(answers[:, 0], signal)[0, 1] > 0.9 and 900 < answers.mean() < 1100
@@ -131,8 +131,8 @@ def test_values_are_predicted_in_their_own_unit():
 
 def test_what_is_kept_answers_the_same():
     labels = torch.arange(40) % 2
-    method = fitted(GaussianProcess(trees=5), labels)
-    again = GaussianProcess(**method.config())
+    method = fitted(GaussianProcessMapping(trees=5), labels)
+    again = GaussianProcessMapping(**method.config())
     again.build(SPEC, info())
     again.load_state_dict(method.state_dict())
     assert torch.equal(again(outputs(10, seed=9)), method(outputs(10, seed=9)))
@@ -149,11 +149,11 @@ def test_values_in_different_units_are_each_read_by_their_own_deviation():
     def accuracy(units):
         parts = [outputs(45), outputs(45, seed=1)]
         for part, rows in zip(parts, plain.split(45), strict=True):
-            part[0].taps[Tap("plain", "beside")] = rows
-        method = GaussianProcess(units=units)
+            part[0].taps[Tap("plain", "side")] = rows
+        method = GaussianProcessMapping(units=units)
         method.build(SPEC, info())
         method.fit(parts[0], labels[:45])
-        kept = GaussianProcess(**method.config())
+        kept = GaussianProcessMapping(**method.config())
         kept.build(SPEC, info())
         kept.load_state_dict(method.state_dict())
         assert torch.equal(kept(parts[1]), method(parts[1]))
@@ -165,7 +165,7 @@ def test_values_in_different_units_are_each_read_by_their_own_deviation():
 def test_spellings_are_averaged():
     labels = torch.arange(40) % 2
     views = outputs(40) * 2
-    one, two = GaussianProcess(), GaussianProcess(average=2)
+    one, two = GaussianProcessMapping(), GaussianProcessMapping(average=2)
     for method, given in ((one, outputs(40)), (two, views)):
         method.build(SPEC, info())
         method.fit(given, labels)
@@ -173,22 +173,22 @@ def test_spellings_are_averaged():
 
 
 def test_a_class_without_examples_keeps_its_column():
-    method = fitted(GaussianProcess(), torch.arange(20) % 2, info(classes=("a", "b", "c")))
+    method = fitted(GaussianProcessMapping(), torch.arange(20) % 2, info(classes=("a", "b", "c")))
     assert method(outputs(5)).shape == (5, 3) and (method(outputs(5)).argmax(1) < 2).all()
 
 
 def test_mistakes_are_named():
     with pytest.raises(SourceError, match="must be fitted"):
-        method = GaussianProcess()
+        method = GaussianProcessMapping()
         method.build(SPEC, info())
         method(outputs(3))
     with pytest.raises(ConfigError, match="at least 1"):
-        GaussianProcess(average=0).build(SPEC, info())
+        GaussianProcessMapping(average=0).build(SPEC, info())
     with pytest.raises(ConfigError, match="shows none"):
-        GaussianProcess().build(SourceSpec("text", 32, (), taps=()), info())
+        GaussianProcessMapping().build(SourceSpec("text", 32, (), taps=()), info())
     with pytest.raises(ConfigError, match="more than is kept"):
-        GaussianProcess(examples=10**7, groups=("source:1000",)).build(SPEC, info())
+        GaussianProcessMapping(examples=10**7, groups=("source:1000",)).build(SPEC, info())
     with pytest.raises(SourceError, match="groups of"):
-        fitted(GaussianProcess(), torch.arange(10) % 2)(outputs(3, beside=False))
+        fitted(GaussianProcessMapping(), torch.arange(10) % 2)(outputs(3, beside=False))
     with pytest.raises(ConfigError, match="up to 2000"):
-        fitted(GaussianProcess(), torch.arange(2001) % 2, beside=False)
+        fitted(GaussianProcessMapping(), torch.arange(2001) % 2, beside=False)

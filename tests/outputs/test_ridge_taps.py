@@ -12,10 +12,10 @@ from reprogram.modalities import modality
 from reprogram.outputs._ridge import (
     block_kernels,
     fit_ridge,
-    learn_shares,
+    inverse_temperature,
+    learn_kernel_weights,
     left_factors,
     left_out_error,
-    sharpness,
 )
 from reprogram.outputs.ridge_taps import RidgeTaps, signed_root
 
@@ -91,7 +91,7 @@ def test_shares_go_to_the_blocks_that_know():
     blocks = [torch.tensor(rng.normal(size=(80, 40))), useful, torch.tensor(rng.normal(size=(80, 3)))]
     y, ones = useful[:, :2] + 0.1 * torch.tensor(rng.normal(size=(80, 2))), torch.ones(80).double()
     kernels = block_kernels(blocks)
-    shares = learn_shares(kernels, y, ones)
+    shares = learn_kernel_weights(kernels, y, ones)
     assert shares[1] > 0.8
     assert float(shares.sum()) == pytest.approx(1.0)
     path = torch.linspace(-10, 0, 6).double()
@@ -104,7 +104,7 @@ def test_sharpness_is_the_most_likely_factor(exclusive):
     rng = np.random.default_rng(2)
     y = torch.nn.functional.one_hot(torch.tensor(rng.integers(0, 3, 80)), 3).double()
     f = 0.4 * y + 0.3 + torch.tensor(rng.normal(scale=0.2, size=(80, 3)))
-    found = sharpness(f, y, exclusive)
+    found = inverse_temperature(f, y, exclusive)
 
     def loss(factor):
         if exclusive:

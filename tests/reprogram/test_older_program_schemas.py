@@ -14,7 +14,7 @@ def described(**parts: Any) -> dict[str, Any]:
 
 
 def test_poolings_and_options_get_their_new_names_also_inside_an_ensemble() -> None:
-    member = {"name": "ridge_taps", "config": {"layers": ["layer_1@spread", "layer_2"]}, "views": []}
+    member = {"name": "ridge_taps", "config": {"layers": ["layer_1@spread", "layer_2", "kmers@beside"]}, "views": []}
     found = convert(
         described(
             input={"name": "smiles", "config": {"spellings": 3, "tokens": "own"}},
@@ -23,8 +23,8 @@ def test_poolings_and_options_get_their_new_names_also_inside_an_ensemble() -> N
     )
     assert found["schema"] == SCHEMA
     assert found["input"]["config"] == {"views": 3, "tokens": "own"}
-    assert found["output"]["config"]["members"][0]["config"]["layers"] == ["layer_1@std", "layer_2"]
-    assert member["config"]["layers"] == ["layer_1@spread", "layer_2"], "what was read is not changed"
+    assert found["output"]["config"]["members"][0]["config"]["layers"] == ["layer_1@std", "layer_2", "kmers@side"]
+    assert member["config"]["layers"] == ["layer_1@spread", "layer_2", "kmers@beside"], "what was read is not changed"
 
 
 def test_todays_descriptions_are_left_alone() -> None:

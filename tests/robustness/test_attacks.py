@@ -7,7 +7,7 @@ from torch import nn
 from reprogram.errors import ConfigError
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.bpda import stand_in, straight_through
-from reprogram.robustness.attacks.ensemble import Ensemble, standard
+from reprogram.robustness.attacks.ensemble import AttackEnsemble, standard
 from reprogram.robustness.attacks.fgsm import FGSM
 from reprogram.robustness.attacks.hopskipjump import HopSkipJump
 from reprogram.robustness.attacks.noise import Noise
@@ -183,7 +183,7 @@ def test_ensemble_is_the_worst_of_each_example(digit_cnn):
     model, images, labels = digit_cnn
     threat = Threat("l2", 0.8)
     attacks = [FGSM(threat), PGD(threat, steps=10, random_start=False)]
-    ensemble = Ensemble([*attacks, Square(threat, steps=50)])
+    ensemble = AttackEnsemble([*attacks, Square(threat, steps=50)])
     found = ensemble(model, images, labels)
     for attack in attacks:
         assert (attack(model, images, labels).broken <= found.broken).all()

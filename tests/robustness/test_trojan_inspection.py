@@ -10,11 +10,11 @@ from reprogram.backdoor.detection.data_free import data_free
 from reprogram.backdoor.detection.data_limited import data_limited, detection_index
 from reprogram.backdoor.detection.examine import DF, DL, NC, Effort, examine
 from reprogram.backdoor.detection.inspection import Inspection
-from reprogram.backdoor.detection.masks import Search, lead, smallest_masks
+from reprogram.backdoor.detection.masks import MaskSearch, lead, smallest_masks
 from reprogram.backdoor.detection.neural_cleanse import recover
 from reprogram.backdoor.detection.query_scan import query_scan
 from reprogram.backdoor.detection.reference import Reference, anomaly, of_models, shipped
-from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, suspected, verdict
+from reprogram.backdoor.detection.verdict import THRESHOLD, TrojanEvidence, suspected, verdict
 from reprogram.backdoor.triggers.patch import Patch
 from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceOutput, TargetInfo, TargetTask
@@ -24,7 +24,7 @@ from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.base import ArrayExamples
 
 TARGET = 6
-FAST = Effort(each=3, seeds=4, search=Search(steps=40), ascent=20)
+FAST = Effort(each=3, seeds=4, search=MaskSearch(steps=40), ascent=20)
 
 
 def digits():
@@ -72,7 +72,7 @@ def test_the_target_is_named_and_scored_above_the_clean_model(figures):
 def test_the_recovered_trigger_works_and_is_smaller_than_those_of_other_labels(trained, figures):
     models, images, _ = trained
     logits = lambda x: models["trojan"](x).logits  # noqa: E731
-    found = recover(logits, images[:20], torch.tensor([TARGET, 1]), Search(steps=60))
+    found = recover(logits, images[:20], torch.tensor([TARGET, 1]), MaskSearch(steps=60))
     assert float(found.sizes[0]) < 0.5 * float(found.sizes[1])
     moved = logits(found.triggers.apply(images[20:80])[0]).argmax(1)
     assert float((moved == TARGET).float().mean()) > 0.7
@@ -81,7 +81,7 @@ def test_the_recovered_trigger_works_and_is_smaller_than_those_of_other_labels(t
 
 def test_the_same_seed_gives_the_same_figures(trained):
     models, images, labels = trained
-    small = Effort(seeds=2, search=Search(steps=3), ascent=3)
+    small = Effort(seeds=2, search=MaskSearch(steps=3), ascent=3)
     first, second = (examine(models["clean"], (images[:20], labels[:20]), small) for _ in range(2))
     assert all(np.array_equal(first.values[t], second.values[t]) for t in first.values)
 
@@ -97,19 +97,19 @@ def test_masks_find_the_one_pixel_that_decides():
         margin = -lead(found, torch.tensor([[1]]))
         return margin.clamp(min=-1), margin.detach() <= 0
 
-    found = smallest_masks(logits, torch.zeros(5, 1, 6, 6), objective, 1, True, Search(steps=150, goal=1.0))
+    found = smallest_masks(logits, torch.zeros(5, 1, 6, 6), objective, 1, True, MaskSearch(steps=150, goal=1.0))
     mask = found.masks[0, 0, 0]
     assert bool(found.reached) and int(mask.argmax()) == 2 * 6 + 3
     others = mask.clone()
     others[2, 3] = 0
     assert float(mask[2, 3]) > 0.4 and float(others.max()) < 0.1
-    each = smallest_masks(logits, torch.zeros(5, 1, 6, 6), objective, 1, False, Search(steps=20))
+    each = smallest_masks(logits, torch.zeros(5, 1, 6, 6), objective, 1, False, MaskSearch(steps=20))
     assert each.masks.shape == (1, 5, 1, 6, 6) and each.sizes.shape == (1, 5)
 
 
 def test_a_goal_that_cannot_be_reached_counts_as_the_whole_image():
     found = recover(lambda x: torch.stack([x.mean((1, 2, 3)) * 0 + 1, x.mean((1, 2, 3)) * 0], 1) + 0 * x.sum(),
-                    torch.rand(3, 1, 6, 6), torch.tensor([0, 1]), Search(steps=5))  # fmt: skip
+                    torch.rand(3, 1, 6, 6), torch.tensor([0, 1]), MaskSearch(steps=5))  # fmt: skip
     assert float(found.sizes[1]) == 1.0 and float(found.sizes[0]) < 1.0
 
 
@@ -137,7 +137,7 @@ def knapsack(weight, start, size):
 def test_data_limited_leaves_out_the_label_itself():
     images, labels = digits()
     model = SmallCNN("plain", 8)
-    found = data_limited(lambda x: model(x).logits, images[:6], labels[:6], torch.tensor([0, 9]), Search(steps=2))
+    found = data_limited(lambda x: model(x).logits, images[:6], labels[:6], torch.tensor([0, 9]), MaskSearch(steps=2))
     assert found.similarity.shape == (2,) and bool(torch.isfinite(found.similarity).all())
     index = detection_index(np.array([0.5, 0.99, 0.5]), np.array([0.1, 0.01, 0.1]))
     assert index.argmax() == 1 and index[0] == index[2]
@@ -158,7 +158,7 @@ def test_shipped_references_hold_every_test_of_enough_models():
 
 
 def evidence(test, label, z):
-    return Evidence(test, label, 0.0, z, z)
+    return TrojanEvidence(test, label, 0.0, z, z)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_verdicts_never_say_clean(found, words):
 
 def test_the_hook_writes_rows_and_a_verdict(trained, empty_run):
     models, images, labels = trained
-    Inspection(search=Search(steps=40), each=3, seeds=4, ascent=20).on_source(
+    Inspection(search=MaskSearch(steps=40), each=3, seeds=4, ascent=20).on_source(
         empty_run, models["trojan"], task(images, labels)
     )
     rows = {row["check"]: row for row in empty_run.result.data["robustness"]["rows"]}
@@ -191,7 +191,7 @@ def test_the_hook_writes_rows_and_a_verdict(trained, empty_run):
 
 def test_an_interrupted_inspection_goes_on(trained, tmp_path, monkeypatch):
     models, images, labels = trained
-    small = Effort(seeds=2, search=Search(steps=2), ascent=2, at_once=40)
+    small = Effort(seeds=2, search=MaskSearch(steps=2), ascent=2, at_once=40)
     first = examine(models["clean"], (images[:20], labels[:20]), small, journal=tmp_path / "i.jsonl")
     monkeypatch.setattr("reprogram.backdoor.detection.examine.data_free", None)  # would fail if it were called
     monkeypatch.setattr("reprogram.backdoor.detection.examine.recover", None)
@@ -203,14 +203,14 @@ def test_an_interrupted_inspection_goes_on(trained, tmp_path, monkeypatch):
 def test_picked_labels_are_not_judged_by_references_that_picked_none(empty_run):
     """A model of 1,000 labels, all of them clean, was called Trojaned: its most suspicious ten had been picked."""
     source = SmallCNN("plain", 8, labels=40)
-    found = Inspection(search=Search(steps=2), seeds=2, ascent=2, suspects=4).inspect(source, None, empty_run)
+    found = Inspection(search=MaskSearch(steps=2), seeds=2, ascent=2, suspects=4).inspect(source, None, empty_run)
     assert found.evidence and all(e.z is None for e in found.evidence)
     assert found.verdict.startswith("No test could be calibrated") and "the most suspicious class" in found.verdict
 
 
 def test_many_labels_are_screened_first():
     source = SmallCNN("plain", 8, labels=40)
-    found = examine(source, None, Effort(seeds=2, search=Search(steps=2), ascent=2, most=20, suspects=4))
+    found = examine(source, None, Effort(seeds=2, search=MaskSearch(steps=2), ascent=2, most=20, suspects=4))
     assert found.screened.shape == (40,) and len(found.labels) == 8 and len(set(found.labels.tolist())) == 8
     assert set(np.argsort(-found.screened)[:4]) <= set(found.labels.tolist()) and DL not in found.values
 
@@ -220,7 +220,7 @@ def test_two_or_three_classes_are_not_compared_with_one_another(count, empty_run
     images, labels = digits()
     few = labels < count
     source = SmallCNN("plain", 8, labels=count)
-    hook = Inspection(search=Search(steps=2), seeds=2, ascent=2)
+    hook = Inspection(search=MaskSearch(steps=2), seeds=2, ascent=2)
     found = hook.inspect(source, task(images[few], labels[few], count), empty_run)
     assert not found.evidence and f"{count} labels are too few to be compared with one another" in found.verdict
 
@@ -228,14 +228,14 @@ def test_two_or_three_classes_are_not_compared_with_one_another(count, empty_run
 def test_a_clean_set_without_one_class_is_said(trained, empty_run):
     models, images, labels = trained
     kept = labels != 3
-    hook = Inspection(search=Search(steps=2), seeds=2, ascent=2)
+    hook = Inspection(search=MaskSearch(steps=2), seeds=2, ascent=2)
     found = hook.inspect(models["clean"], task(images[kept], labels[kept]), empty_run)
     assert "the clean set has no example of 3" in found.verdict and len(found.evidence) == 3
 
 
 def test_colour_for_a_grey_source_and_another_target_than_the_sources_labels(trained, empty_run):
     models, images, labels = trained
-    hook = Inspection(search=Search(steps=2), seeds=2, ascent=2)
+    hook = Inspection(search=MaskSearch(steps=2), seeds=2, ascent=2)
     coloured = task(images.expand(-1, 3, -1, -1), labels)
     assert len(hook.inspect(models["clean"], coloured, empty_run).evidence) == 3
     other = hook.inspect(models["clean"], task(images[labels < 5], labels[labels < 5], 5), empty_run)
@@ -263,10 +263,10 @@ def test_the_query_scan_sees_a_patch_that_it_happens_to_hit():
 
 def test_references_can_be_trained_on_the_spot(trained, empty_run):
     models, images, labels = trained
-    hook = Inspection(train=5, search=Search(steps=2), seeds=2, ascent=2)
+    hook = Inspection(train=5, search=MaskSearch(steps=2), seeds=2, ascent=2)
     found = hook.inspect(models["clean"], task(images[:100], labels[:100]), empty_run)
     assert all(e.z is not None and e.about == "clean models named by the user" for e in found.evidence)
-    few = Inspection(references=[models["clean"]], search=Search(steps=2), seeds=2, ascent=2)
+    few = Inspection(references=[models["clean"]], search=MaskSearch(steps=2), seeds=2, ascent=2)
     assert "1 reference models are too few" in few.inspect(models["clean"], task(images, labels), empty_run).verdict
 
 

@@ -10,7 +10,7 @@ from reprogram.backdoor.removal.base import CleanSet, recompute_batch_norm
 from reprogram.backdoor.removal.fine_pruning import FinePruning, pruned
 from reprogram.backdoor.removal.fine_tuning import FineTuning
 from reprogram.backdoor.removal.mode_connectivity import CURVES, ModeConnectivity, check_same, learned, placed
-from reprogram.backdoor.removal.noise import Noise
+from reprogram.backdoor.removal.noise import WeightNoise
 from reprogram.errors import ConfigError, DataError, SourceError
 from reprogram.inputs.full import Full
 from reprogram.interfaces import TargetInfo
@@ -23,7 +23,7 @@ WAYS = (
     ModeConnectivity(epochs=2, points=3, tuning=1),
     FineTuning(epochs=1),
     FinePruning(epochs=1),
-    Noise(sizes=(0.1,)),
+    WeightNoise(sizes=(0.1,)),
 )
 
 

@@ -17,7 +17,7 @@ from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.sources.text import TextSource
 from reprogram.targets.base import StringExamples
-from reprogram.training.base import Problem, loss_for, trainable
+from reprogram.training.base import BatchLoss, loss_for, trainable
 from reprogram.training.cma_es import CmaEs
 from reprogram.training.loop import Training, fit
 from reprogram.training.rgf import RandomGradientFree
@@ -53,7 +53,7 @@ def test_a_text_program_is_searched_without_gradients(source, optimiser, input, 
 def test_each_candidate_has_its_own_loss(source):
     """Strings of different lengths in one batch, and as many candidates: no answer lands in another's row."""
     model = ReprogrammedModel(source, SoftPrompt(length=2, words="the film"), LinearFeatures(), INFO)
-    problem = Problem(model, torch.tensor(LABELS[:5]), loss_for("classification"), inputs=STRINGS[:5])
+    problem = BatchLoss(model, torch.tensor(LABELS[:5]), loss_for("classification"), inputs=STRINGS[:5])
     start = torch.nn.utils.parameters_to_vector(trainable(model)).detach()
     candidates = start + torch.randn(4, len(start), generator=torch.Generator().manual_seed(0))
     found = problem.losses(candidates)
@@ -70,7 +70,7 @@ def test_a_token_map_sees_what_comes_of_a_move(source):
         model.output.weight.normal_() if hasattr(model.output, "weight") else None
     model.train()
     parameters = trainable(model)
-    problem = Problem(model, torch.tensor(LABELS[:4]), loss_for("classification"), inputs=STRINGS[:4])
+    problem = BatchLoss(model, torch.tensor(LABELS[:4]), loss_for("classification"), inputs=STRINGS[:4])
     start = torch.nn.utils.parameters_to_vector(parameters).detach()
     moved = start.clone()
     moved[: model.input.dense.numel()] += torch.randn(model.input.dense.numel(), generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprogram.backdoor.detection.masks import Logits, Masks, Search, lead, smallest_masks
+from reprogram.backdoor.detection.masks import Logits, Masks, MaskSearch, lead, smallest_masks
 
 TAU = 10.0  # margins beyond this one earn nothing
 QUANTILE = 0.25  # of the similarities of a label's images
@@ -35,7 +35,7 @@ class DataLimited:
 
 
 def data_limited(
-    logits: Logits, images: Tensor, labels: Tensor, wanted: Tensor, search: Search, seed: int = 0
+    logits: Logits, images: Tensor, labels: Tensor, wanted: Tensor, search: MaskSearch, seed: int = 0
 ) -> DataLimited:
     """Indices of the labels ``wanted`` [G] from a few clean examples: images [N, C, H, W], labels [N]."""
     kept = labels[None] == wanted[:, None]

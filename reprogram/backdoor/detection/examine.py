@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reprogram.backdoor.detection.data_free import data_free
 from reprogram.backdoor.detection.data_limited import data_limited, detection_index
-from reprogram.backdoor.detection.masks import Masks, Search
+from reprogram.backdoor.detection.masks import Masks, MaskSearch
 from reprogram.backdoor.detection.neural_cleanse import recover
 from reprogram.backdoor.detection.reference import FEWEST_LABELS, anomaly
 from reprogram.interfaces import SourceModel
@@ -39,7 +39,7 @@ class Effort(Checked):
 
     each: Count = 5
     seeds: Annotated[int, Range(1, 10_000)] = 20
-    search: Search = field(default_factory=Search)
+    search: MaskSearch = field(default_factory=MaskSearch)
     ascent: Amount = 40
     most: Count = 20
     suspects: Count = 10

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reprogram.backdoor.detection.examine import DL, NC, Effort, Examples, Figures, examine
-from reprogram.backdoor.detection.masks import Search
+from reprogram.backdoor.detection.masks import MaskSearch
 from reprogram.backdoor.detection.query_scan import query_scan
 from reprogram.backdoor.detection.reference import FEWEST_LABELS, FEWEST_MODELS, Reference, of_models, shipped
-from reprogram.backdoor.detection.verdict import THRESHOLD, Evidence, verdict
+from reprogram.backdoor.detection.verdict import THRESHOLD, TrojanEvidence, verdict
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
@@ -27,7 +27,7 @@ from reprogram.robustness.unfrozen import Unfrozen, learn
 from reprogram.targets.splits import take
 
 DEPTHS: dict[str, Effort] = {
-    "quick": Effort(seeds=2, search=Search(steps=30), ascent=10, suspects=3, side=64, screen_side=48, screen_steps=2),
+    "quick": Effort(seeds=2, search=MaskSearch(steps=30), ascent=10, suspects=3, side=64, screen_side=48, screen_steps=2),
     "full": Effort(side=96),
 }
 SMALL = 32  # pixels: a source of this side or less costs so little that quick looks as hard as full
@@ -37,7 +37,7 @@ SMALL = 32  # pixels: a source of this side or less costs so little that quick l
 class Inspected:
     """evidence: one entry a test. figures: label by label. left_out: what could not be done, and why."""
 
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: list[TrojanEvidence] = field(default_factory=list)
     figures: Figures | None = None
     left_out: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -70,6 +70,7 @@ class Inspection(Hook):
         self.depth, self.changes, self.train, self.references = depth, changes, train, list(references)
 
     def effort(self, source: SourceModel) -> Effort:
+        """How many labels, examples and steps this depth spends on the source."""
         small = source.spec.size <= SMALL
         found = replace(DEPTHS["full" if small else self.depth], **self.changes)
         return replace(found, side=min(source.spec.size, found.side or source.spec.size))
@@ -110,7 +111,7 @@ class Inspection(Hook):
         for test, (score, label) in found.figures.scores().items():
             reference = known.get(test)
             z, mad = (reference.z(score), reference.mad(score)) if reference else (None, None)
-            found.evidence.append(Evidence(test, label, score, z, mad, reference.about if reference else ""))
+            found.evidence.append(TrojanEvidence(test, label, score, z, mad, reference.about if reference else ""))
             row = Row(f"trojan_{test}", "inspection", f"towards {source.labels[label]}", z, n=len(found.figures.labels))
             row.flags = [Flag("reference", reference.about)] if reference and reference.about else []
             row.more = {"label": source.labels[label], "score": score, "mad": mad, "threshold": THRESHOLD}

@@ -23,7 +23,7 @@ STEEP = 4.0  # of the sigmoids at the start of a search: masks begin at sigmoid(
 
 
 @dataclass(frozen=True)
-class Search(Checked):
+class MaskSearch(Checked):
     """steps: of Adam at ``rate``. goal: share of the examples that must be fooled for a mask to count.
 
     price: of a mask over the whole image, at the start. up, down: factors that the price is multiplied with.
@@ -56,7 +56,7 @@ class Masks:
 
 
 def smallest_masks(
-    logits: Logits, images: Tensor, objective: Objective, groups: int, shared: bool, search: Search, seed: int = 0
+    logits: Logits, images: Tensor, objective: Objective, groups: int, shared: bool, search: MaskSearch, seed: int = 0
 ) -> Masks:
     """G searches over images [N, C, H, W] side by side; ``shared``: one mask for all images of a group."""
     n, channels, height, width = images.shape

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reprogram.backdoor.detection.masks import Logits, Masks, Search, smallest_masks
+from reprogram.backdoor.detection.masks import Logits, Masks, MaskSearch, smallest_masks
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Recovered:
     triggers: Masks
 
 
-def recover(logits: Logits, images: Tensor, wanted: Tensor, search: Search, seed: int = 0) -> Recovered:
+def recover(logits: Logits, images: Tensor, wanted: Tensor, search: MaskSearch, seed: int = 0) -> Recovered:
     """The smallest trigger of each of the labels ``wanted`` [G], from images [N, C, H, W] of any labels."""
 
     def objective(answers: Tensor) -> tuple[Tensor, Tensor]:

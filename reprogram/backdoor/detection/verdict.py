@@ -10,7 +10,7 @@ STRONG = 2.0  # a single test this many thresholds high is strong evidence by it
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrojanEvidence:
     """One test: its most suspicious label, its score, and how far that is above the reference models.
 
     z, mad: in standard deviations and in robust ones; None where there is nothing to compare with.
@@ -25,10 +25,11 @@ class Evidence:
 
     @property
     def unusual(self) -> bool:
+        """Is the score beyond the threshold, compared with clean models?"""
         return self.z is not None and self.z >= THRESHOLD
 
 
-def suspected(found: Sequence[Evidence]) -> tuple[str, int | None]:
+def suspected(found: Sequence[TrojanEvidence]) -> tuple[str, int | None]:
     """(``strong``, ``some`` or ``none``, the label)."""
     unusual = sorted((e for e in found if e.unusual), key=lambda e: -(e.z or 0.0))
     if not unusual:
@@ -40,7 +41,7 @@ def suspected(found: Sequence[Evidence]) -> tuple[str, int | None]:
     return "some", unusual[0].label
 
 
-def verdict(found: Sequence[Evidence], labels: Sequence[str], left_out: Sequence[str] = ()) -> str:
+def verdict(found: Sequence[TrojanEvidence], labels: Sequence[str], left_out: Sequence[str] = ()) -> str:
     """The sentence for people. ``left_out``: tests that could not be made, and why."""
     strength, label = suspected(found)
     tests = ", ".join(e.test for e in found if e.z is not None)

@@ -43,6 +43,7 @@ class CleanSet:
         return cls(images[~chosen], labels[~chosen], images[chosen], labels[chosen])
 
     def held_accuracy(self, model: Callable[[Tensor], Tensor]) -> float:
+        """Accuracy on the examples that repair did not use."""
         return accuracy(model, self.held_images, self.held_labels)
 
 
@@ -71,7 +72,8 @@ class Wash(Checked, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
-    def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed: ...
+    def wash(self, model: nn.Module, clean: CleanSet, other: nn.Module | None = None, seed: int = 0) -> Washed:
+        """A repaired copy. ``other``: a second model of the same architecture, for the methods that need one."""
 
 
 def recompute_batch_norm(model: nn.Module, images: Tensor, batch_size: int = 128) -> None:

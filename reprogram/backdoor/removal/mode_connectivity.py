@@ -40,15 +40,20 @@ class Curve(ABC):
         return {name: self.weight(name, t) for name in self.first}
 
     @abstractmethod
-    def weight(self, name: str, t: float) -> Tensor: ...
+    def weight(self, name: str, t: float) -> Tensor:
+        """Parameter ``name`` of the model at ``t`` in [0, 1] of the curve."""
 
 
 class BezierCurve(Curve):
+    """A quadratic Bézier curve between both ends with one trained control point."""
+
     def weight(self, name: str, t: float) -> Tensor:
         return (1 - t) ** 2 * self.first[name] + 2 * t * (1 - t) * self.bend[name] + t**2 * self.last[name]
 
 
 class Polychain(Curve):
+    """Two straight lines between both ends that meet in one trained point."""
+
     def weight(self, name: str, t: float) -> Tensor:
         if t <= 0.5:
             return (1 - 2 * t) * self.first[name] + 2 * t * self.bend[name]

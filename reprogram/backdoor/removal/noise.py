@@ -14,7 +14,7 @@ from reprogram.ranges import Length, Positive, Share
 
 
 @dataclass
-class Noise(Wash):
+class WeightNoise(Wash):
     """sizes: of the noise in units of each tensor's standard deviation; the largest within ``tolerance`` is chosen."""
 
     sizes: Annotated[tuple[Positive, ...], Length()] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -34,6 +34,7 @@ class Noise(Wash):
     @staticmethod
     @torch.no_grad()
     def noisy(model: nn.Module, size: float, seed: int) -> nn.Module:
+        """A copy with Gaussian noise of relative ``size`` on every weight."""
         found, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
         for parameter in found.parameters():
             if parameter.requires_grad and parameter.numel() > 1:

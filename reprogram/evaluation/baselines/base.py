@@ -37,6 +37,7 @@ class Bench:
 
     @property
     def source(self) -> CachedSource:
+        """The model's source, which remembers its answers."""
         assert isinstance(self.model.source, CachedSource)
         return self.model.source
 

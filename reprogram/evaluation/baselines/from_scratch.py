@@ -63,7 +63,7 @@ class FromScratch(Baseline):
             net = self._train(images[kept], labels[kept], bench, steps)
             with torch.inference_mode():
                 logits = net(images[held])
-            factor = brier.sharpness(logits, labels[held], problem)
+            factor = brier.inverse_temperature(logits, labels[held], problem)
             squashed = brier.squash(logits * factor, problem)
             errors.append(float(brier.squared_error(squashed, labels[held], problem).nanmean()))
         return self.steps[int(np.argmin(errors))]

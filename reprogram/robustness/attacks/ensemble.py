@@ -16,7 +16,7 @@ from reprogram.threat import Threat
 
 
 @dataclass(eq=False)
-class Ensemble:
+class AttackEnsemble:
     """``breakers`` says for each example which attack broke it (-1: none)."""
 
     attacks: Sequence[Attack]
@@ -46,9 +46,9 @@ class Ensemble:
         return total
 
 
-def standard(threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000) -> Ensemble:
+def standard(threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000) -> AttackEnsemble:
     """APGD-CE, targeted APGD-DLR and Square (AutoAttack, Croce & Hein 2020, without FAB)."""
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
-    return Ensemble(
+    return AttackEnsemble(
         [APGD(**shared, steps=steps), APGD(**shared, steps=steps, loss="targeted"), Square(**shared, steps=queries)]
     )

@@ -37,6 +37,7 @@ class PGD(Attack):
 
     @property
     def stride(self) -> float:
+        """Size of a step, in the norm of the threat."""
         return 2.5 * self.threat.eps / self.steps if self.step_size is None else self.step_size
 
     def perturb(

@@ -33,6 +33,7 @@ class Universal(Attack):
 
     @property
     def crafts_on_even_rows(self) -> bool:  # type: ignore[override]
+        """Is the perturbation made from every second example, and measured on the others?"""
         return self.craft is None
 
     def __call__(

@@ -47,6 +47,7 @@ class AttackCheck(Check):
 
     @property
     def method(self) -> type[Attack]:
+        """The class of the attack."""
         return cast(type[Attack], getattr(self.attack, "func", self.attack))
 
     def fits(self, model: EvaluatedModel, norm: str | None = None) -> bool:

@@ -12,6 +12,8 @@ from reprogram.robustness.findings import Outcome, share_row
 
 @dataclass
 class Clean(Check):
+    """Accuracy without any change to the inputs, for comparison."""
+
     kind: ClassVar[str] = "estimate"
 
     def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:

@@ -18,7 +18,7 @@ from reprogram.threat import NORMS
 
 
 @dataclass
-class Clever(Check):
+class CleverCheck(Check):
     """batches, samples: of the maxima that the Weibull distribution is fitted to. targets: most likely other classes."""
 
     examples: Examples = 3

@@ -41,7 +41,7 @@ class BareSource(nn.Module):
         return self.answer(images).logits
 
 
-class LinearProbe(nn.Module):
+class ProbedSource(nn.Module):
     """Logistic regression on the source's features, fitted on labelled images, differentiable to the pixels."""
 
     weight: Tensor
@@ -111,7 +111,7 @@ class Inheritance(Check):
             row.value = share / float(kept.float().mean())
         row.more = {"program_keeps": share, "source_keeps": float(kept.float().mean())}
         if model.train is not None:
-            probe = LinearProbe(model.source, *model.train, model.classes)
+            probe = ProbedSource(model.source, *model.train, model.classes)
             found = attack(probe, images, labels)
             with torch.no_grad():
                 right = torch.cat([probe(p).argmax(1) for p in images.split(model.batch_size)]) == labels

@@ -14,7 +14,7 @@ from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.base import Model, ask, in_batches
-from reprogram.robustness.attacks.ensemble import Ensemble
+from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel, still
@@ -48,7 +48,7 @@ def trained_plainly(run: Run, model: ReprogrammedModel, target: TargetTask) -> R
 
 
 @dataclass
-class Strengthening(Check):
+class StrengtheningCheck(Check):
     """PGD and APGD-DLR before and after strengthening. steps: of each. plain: trains the program without it."""
 
     examples: Examples = FEW
@@ -70,7 +70,7 @@ class Strengthening(Check):
     def _look(self, about: EvaluatedModel, model: Model, name: str, scope: Scope) -> Row:
         images, labels = about.images[: scope.count], about.labels[: scope.count]
         shared: dict[str, Any] = {"threat": scope.main, "seed": about.seed, "batch_size": about.batch_size}
-        attack = Ensemble([PGD(**shared, steps=self.steps), APGD(**shared, steps=self.steps, loss="dlr")])
+        attack = AttackEnsemble([PGD(**shared, steps=self.steps), APGD(**shared, steps=self.steps, loss="dlr")])
         found = attack(model, images, labels)
         answers = in_batches(lambda x: ask(model, x), images, about.batch_size)
         right = float((~wrong(answers, labels)).float().mean())

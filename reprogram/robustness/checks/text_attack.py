@@ -31,6 +31,7 @@ class TextAttackCheck(Check):
 
     @property
     def method(self) -> type[TextAttack]:
+        """The class of the attack."""
         return cast(type[TextAttack], getattr(self.attack, "func", self.attack))
 
     def suits(self, changes: str) -> bool:

@@ -55,6 +55,7 @@ class Agreement:
 
     @cached_property
     def exact(self) -> Model:
+        """The model in float64, where it can be converted."""
         return self.model if self.module is None else copy.deepcopy(self.module).double()
 
     @cached_property

@@ -77,7 +77,7 @@ FLOATS = (torch.float64, torch.float32)
 
 
 @dataclass
-class Call:
+class OperatorCall:
     """One operation: its arguments by name as values, and for those that move, the places of the nodes they come from.
 
     A list argument (``cat``) moves in some of its entries: places there are None for the constant ones.
@@ -91,6 +91,7 @@ class Call:
     add: Add
 
     def refuse(self, why: str) -> NotBounded:
+        """The error that names this layer and the reason why it is not bounded."""
         return refusal(self.layer, f"{why} ({self.target})")
 
     def at(self, changed: dict[str, Any]) -> Tensor:
@@ -107,13 +108,14 @@ class Call:
         return first(target(*positional, **keywords))
 
     def affine(self, place: int, function: Map, spread: Map, value: Tensor | None = None) -> int:
+        """Adds an affine node that reads node ``place``; returns its number."""
         value = self.value if value is None else value
         if value.dtype not in FLOATS:
             raise self.refuse(f"its values are rounded to {str(value.dtype).removeprefix('torch.')}")
         return self.add("affine", (place,), value, function=function, spread=spread, layer=self.layer)
 
 
-def translate(call: Call) -> int:
+def translate(call: OperatorCall) -> int:
     """The place of the node that holds the operation's value. Raises NotBounded for all that is not on the list."""
     target, moving = call.target, call.moving
     if target in (aten.cat.default, aten.stack.default):
@@ -141,7 +143,7 @@ def translate(call: Call) -> int:
     return _affine(call, name, place)
 
 
-def _affine(call: Call, name: str, place: int) -> int:
+def _affine(call: OperatorCall, name: str, place: int) -> int:
     target = call.target
 
     def function(x: Tensor) -> Tensor:
@@ -180,7 +182,7 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _check_weights(call: Call) -> None:
+def _check_weights(call: OperatorCall) -> None:
     """Options under which an operation of ``MONOTONE`` would have negative weights."""
     if call.target is aten.grid_sampler_2d.default and call.arguments["interpolation_mode"] == BICUBIC:
         raise call.refuse("bicubic interpolation has negative weights")
@@ -188,19 +190,19 @@ def _check_weights(call: Call) -> None:
         raise call.refuse("its divisor is negative")
 
 
-def _sum(call: Call, left: int, right: int, scale: float) -> int:
+def _sum(call: OperatorCall, left: int, right: int, scale: float) -> int:
     if scale != 1:
         size = abs(scale)
         right = call.affine(right, lambda x: scale * x, lambda r: size * r, _value_of(call, "other"))
     return call.add("add", (left, right), call.value)
 
 
-def _value_of(call: Call, name: str) -> Tensor:
+def _value_of(call: OperatorCall, name: str) -> Tensor:
     value: Tensor = call.arguments[name]
     return value
 
 
-def _larger(call: Call, left: int, right: int, sign: float) -> int:
+def _larger(call: OperatorCall, left: int, right: int, sign: float) -> int:
     """max(a, b) = a + relu(b - a), min(a, b) = a - relu(a - b)."""
     minus = call.affine(left, torch.neg, _same, _value_of(call, "self"))
     gap = call.add("add", (right, minus), call.value)
@@ -212,14 +214,14 @@ def _larger(call: Call, left: int, right: int, sign: float) -> int:
     return call.add("add", (left, bent), call.value)
 
 
-def _absolute(call: Call, place: int) -> int:
+def _absolute(call: OperatorCall, place: int) -> int:
     """|x| = relu(x) + relu(-x)."""
     up = call.add("relu", (place,), call.value)
     down = call.add("relu", (call.affine(place, torch.neg, _same),), call.value)
     return call.add("add", (up, down), call.value)
 
 
-def _leaky(call: Call, place: int, slope: float) -> int:
+def _leaky(call: OperatorCall, place: int, slope: float) -> int:
     """A ReLU that leaks: slope x + (1 - slope) relu(x)."""
     line = call.affine(place, lambda x: slope * x, lambda r: abs(slope) * r)
     bent = call.add("relu", (place,), call.value)
@@ -227,7 +229,7 @@ def _leaky(call: Call, place: int, slope: float) -> int:
     return call.add("add", (line, bent), call.value)
 
 
-def _clamp(call: Call, place: int, low: Any, high: Any) -> int:
+def _clamp(call: OperatorCall, place: int, low: Any, high: Any) -> int:
     """clamp(x, a, b) = b - relu(b - (a + relu(x - a)))."""
     shape = call.value.shape
 
@@ -243,7 +245,7 @@ def _clamp(call: Call, place: int, low: Any, high: Any) -> int:
     return place
 
 
-def _pool(call: Call, place: int) -> int:
+def _pool(call: OperatorCall, place: int) -> int:
     options = call.arguments
     window = _pair(options["kernel_size"])
     stride = _pair(options["stride"]) if options["stride"] else window
@@ -254,7 +256,7 @@ def _pool(call: Call, place: int) -> int:
     return call.add("max", (place,), call.value, pool=Pool(window, stride, _pair(options["padding"])))
 
 
-def _concatenate(call: Call) -> int:
+def _concatenate(call: OperatorCall) -> int:
     """Each moving part padded with zeros to its place, summed, plus the constant parts."""
     value, dim = call.value, call.arguments["dim"] % call.value.ndim
     stacked = call.target is aten.stack.default
@@ -280,6 +282,7 @@ def _concatenate(call: Call) -> int:
 
 
 def first(value: Any) -> Tensor:
+    """A value, or the first of several."""
     return value[0] if isinstance(value, tuple | list) else value
 
 

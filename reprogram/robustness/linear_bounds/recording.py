@@ -66,14 +66,17 @@ class Watch(TorchFunctionMode):
         self.seen = len(nodes)
 
     def enter(self, module: nn.Module, inputs: Any) -> None:
+        """Before a layer: it becomes the innermost one."""
         name, kind = self.names.get(module), type(module).__name__
         self.layers.append(f"the layer {name!r} ({kind})" if name else self.layers[0] if name == "" else f"a {kind}")
 
     def leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """After a layer: the one around it is the innermost again."""
         self.layers.pop()
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
+        """Within this block every layer is watched."""
         before, after = register_module_forward_pre_hook(self.enter), register_module_forward_hook(self.leave)
         try:
             with self:
@@ -89,6 +92,7 @@ def _moves(value: Any) -> bool:
 
 
 def refusal(layer: str, why: str) -> NotBounded:
+    """The error that names the layer and the reason why it is not bounded."""
     return NotBounded(f"There are no linear bounds for {layer}: {why}.")
 
 

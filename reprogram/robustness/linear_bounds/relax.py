@@ -33,10 +33,12 @@ def relu(low: Tensor, high: Tensor, parallel: bool = False) -> Lines:
 
 
 def tanh(low: Tensor, high: Tensor) -> Lines:
+    """Lines below and above tanh between ``low`` and ``high``."""
     return _s_shape(low, high, torch.tanh, lambda x: 1 - torch.tanh(x) ** 2)
 
 
 def sigmoid(low: Tensor, high: Tensor) -> Lines:
+    """Lines below and above the logistic function between ``low`` and ``high``."""
     return _s_shape(low, high, torch.sigmoid, lambda x: torch.sigmoid(x) * (1 - torch.sigmoid(x)))
 
 

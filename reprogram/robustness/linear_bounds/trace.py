@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.robustness.linear_bounds.agreement import Agreement
-from reprogram.robustness.linear_bounds.operators import FROM_SHAPE, UNWRITTEN, Call, first, sound, translate
+from reprogram.robustness.linear_bounds.operators import FROM_SHAPE, UNWRITTEN, OperatorCall, first, sound, translate
 from reprogram.robustness.linear_bounds.recording import NotBounded, refusal, written_down
 from reprogram.robustness.linear_bounds.relax import Pool, windows
 
@@ -150,7 +150,7 @@ class _Builder:
         self.values[step.name] = value
         moving = {key: places for key, a in named.items() if (places := self._moving(a)) is not None}
         if moving and target not in FROM_SHAPE:
-            call = Call(target, arguments, moving, first(value), layer, self._add)
+            call = OperatorCall(target, arguments, moving, first(value), layer, self._add)
             self.places[step.name] = translate(call)
 
     def _named(self, step: Any) -> dict[str, Any]:

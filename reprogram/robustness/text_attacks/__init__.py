@@ -1,0 +1,1 @@
+"""Attacks on strings, one file each."""

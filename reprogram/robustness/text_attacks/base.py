@@ -41,11 +41,12 @@ class EvaluatedStrings:
 
     @property
     def differentiable(self) -> bool:
+        """Has the source gradients?"""
         return self.program.source.differentiable
 
     def reads_as_written(self) -> bool:
         """Does the source read a text exactly as the target wrote it, and nothing beside?"""
-        return self.program.input(["a word"]) == [["a word"]] and not self.program.input.beside(["a word"])
+        return self.program.input(["a word"]) == [["a word"]] and not self.program.input.side_features(["a word"])
 
 
 @dataclass
@@ -137,6 +138,7 @@ class TextAttack(ABC):
 
 @torch.no_grad()
 def ask_texts(model: TextModel, texts: list[str], batch_size: int = 64) -> Tensor:
+    """Logits [N, T] of all texts, a batch at a time and without gradients."""
     return torch.cat([model(texts[i : i + batch_size]).detach() for i in range(0, len(texts), batch_size)])
 
 

@@ -5,15 +5,15 @@
 
 from reprogram.targets.tables.labels import Labels, read_labels
 from reprogram.targets.tables.options import TableOptions
-from reprogram.targets.tables.rows import Row, Rows, rows
+from reprogram.targets.tables.rows import TableRow, TableRows, rows
 from reprogram.targets.tables.table import Table, is_missing, named, read_table
 
 __all__ = [
     "Labels",
-    "Row",
-    "Rows",
     "Table",
     "TableOptions",
+    "TableRow",
+    "TableRows",
     "is_missing",
     "named",
     "read_labels",

@@ -52,6 +52,7 @@ def workbook(path: Path, sheet: str | None, key: str) -> Records:
 
 
 def parquet(path: Path, key: str) -> Records:
+    """Row numbers and cells of a Parquet file, the header first."""
     files = _needs("pyarrow.parquet", f"{key}={path.name}")
     try:
         with files.ParquetFile(path) as file:

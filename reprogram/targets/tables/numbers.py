@@ -62,10 +62,12 @@ class Column:
 
     @property
     def readable(self) -> int:
+        """How many cells are numbers."""
         return sum(n.value is not None for n in self.numbers)
 
     @property
     def looks_whole(self) -> bool:
+        """Are all numbers whole?"""
         known = [n.value for n in self.numbers if n.value is not None]
         return all(value == round(value) for value in known)
 

@@ -16,12 +16,12 @@ from typing import NamedTuple
 from reprogram.errors import DataError
 from reprogram.targets.tables import formats
 from reprogram.targets.tables.options import TableOptions
-from reprogram.targets.tables.text_files import DAMAGED, Text, find_text, open_bytes, read_records, suffix
+from reprogram.targets.tables.text_files import DAMAGED, TextFile, find_text, open_bytes, read_records, suffix
 
 Records = Iterator[tuple[int, list[str]]]
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """number: as in the file. cells: text by column, stripped. problem: why it cannot be read, else empty."""
 
     number: int
@@ -29,30 +29,30 @@ class Row(NamedTuple):
     problem: str = ""
 
 
-class Rows:
+class TableRows:
     """A table file that can be read again and again, row by row. header: column names; notes: what was found."""
 
     def __init__(self, path: Path, header: list[str], notes: list[str], records: Callable[[], Records]) -> None:
         self.path, self.header, self.notes, self._records = path, header, notes, records
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[TableRow]:
         width = len(self.header)
         records = self._records()
         next(records, None)  # the header
         for number, record in records:
             cells = {name: cell.strip() for name, cell in zip(self.header, record)}
             if len(record) == width:
-                yield Row(number, cells)
+                yield TableRow(number, cells)
             elif len(record) > width and not any(cell.strip() for cell in record[width:]):
-                yield Row(number, cells)  # empty cells beyond the last column, as spreadsheets leave them
+                yield TableRow(number, cells)  # empty cells beyond the last column, as spreadsheets leave them
             else:
                 missing = {name: "" for name in self.header[len(record) :]}
-                yield Row(number, cells | missing, f"have another number of columns than the header ({width})")
+                yield TableRow(number, cells | missing, f"have another number of columns than the header ({width})")
 
 
 def rows(
     path: str | Path, options: TableOptions | None = None, wanted: Sequence[str] = (), key: str = "target.path"
-) -> Rows:
+) -> TableRows:
     """The rows of a file of text with columns, ``.xlsx``, ``.parquet``, ``.sdf``, ``.smi`` or ``.fasta``, packed or not.
 
     wanted: columns that must be there, which also tell delimiters apart. Raises DataError naming ``key``.
@@ -71,7 +71,7 @@ def rows(
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{key}={path} has the column '{twice}' twice.")
-    return Rows(path, header, notes, records)
+    return TableRows(path, header, notes, records)
 
 
 def _records(
@@ -90,7 +90,7 @@ def _records(
     return lambda: formats.LINES[kind](path, text.encoding, key)
 
 
-def _plain(path: Path, options: TableOptions, key: str) -> Text:
+def _plain(path: Path, options: TableOptions, key: str) -> TextFile:
     given = TableOptions(encoding=options.encoding, delimiter=",")
     return find_text(path, given, (), key)
 

@@ -26,6 +26,7 @@ class Table:
     options: TableOptions = field(default_factory=TableOptions)
 
     def column(self, name: str, key: str) -> list[str]:
+        """Cells of the column of that name. Raises DataError, naming ``key``, where there is none."""
         if name not in self.columns:
             raise DataError(
                 f"{key}={name}: {self.path} has no such column; {nearest(name, self.columns)}"
@@ -51,6 +52,7 @@ class Table:
 
 
 def looks_like_an_id(name: str) -> bool:
+    """Does the name of a column say that it names the rows?"""
     words = name.lower().replace("-", "_").replace(" ", "_").split("_")
     return words[-1] in ID_NAMES or words[0] == "id" or name.endswith(("ID", "Id"))
 
@@ -94,4 +96,5 @@ def named(rows: Sequence[object], what: str, shown: int = 5) -> str:
 
 
 def is_missing(text: str) -> bool:
+    """Does the cell stand for no value (empty, ``NA``, ``nan`` …)?"""
     return text.strip().lower() in MISSING

@@ -41,7 +41,7 @@ _OPENERS: tuple[tuple[bytes, Callable[[Path, str], Any]], ...] = (
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-class Text(NamedTuple):
+class TextFile(NamedTuple):
     """How a text file is read; ``notes`` say what was found rather than given."""
 
     encoding: str
@@ -59,7 +59,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def find_text(path: Path, options: TableOptions, wanted: Sequence[str], key: str) -> Text:
+def find_text(path: Path, options: TableOptions, wanted: Sequence[str], key: str) -> TextFile:
     """Encoding and delimiter of a file. ``wanted``: columns that it must have, which tell delimiters apart."""
     encoding, delimiter, notes = options.encoding, options.delimiter, list[str]()
     try:
@@ -76,7 +76,7 @@ def find_text(path: Path, options: TableOptions, wanted: Sequence[str], key: str
         usual = "\t" if suffix(path) in (".tsv", ".tab") else ","
         if delimiter != usual:
             notes.append(f"The columns of {path.name} are separated by {readable(delimiter)} (target.delimiter=).")
-    return Text(encoding, delimiter, tuple(notes))
+    return TextFile(encoding, delimiter, tuple(notes))
 
 
 def suffix(path: Path) -> str:
@@ -157,10 +157,11 @@ def find_delimiter(path: Path, encoding: str, wanted: Sequence[str], key: str) -
 
 
 def open_text(path: Path, encoding: str) -> io.TextIOWrapper:
+    """The file as text, unpacked."""
     return io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="")  # type: ignore[type-var]
 
 
-def read_records(path: Path, text: Text, key: str) -> Iterator[tuple[int, list[str]]]:
+def read_records(path: Path, text: TextFile, key: str) -> Iterator[tuple[int, list[str]]]:
     """(row number, cells) of every record that is not empty, the header first. DataError names what cannot be read."""
     csv.field_size_limit(LONGEST_LINE)
     row = 0
@@ -186,6 +187,7 @@ def read_records(path: Path, text: Text, key: str) -> Iterator[tuple[int, list[s
 
 
 def not_this_encoding(path: Path, encoding: str, row: int, error: UnicodeDecodeError, key: str) -> DataError:
+    """The error for bytes that are no text in this encoding."""
     return DataError(
         f"{key}={path} is not {encoding} text below row {row}: {error.reason}; give target.encoding=, such as utf-8, utf-16 or "
         "cp1252, or null to find it."
@@ -218,4 +220,5 @@ def plain_lines(path: Path, encoding: str, key: str) -> Iterable[str]:
 
 
 def readable(delimiter: str) -> str:
+    """A delimiter by its name."""
     return {"\t": "tabs", ";": "semicolons", "|": "'|'", ",": "commas", " ": "spaces"}.get(delimiter, f"'{delimiter}'")

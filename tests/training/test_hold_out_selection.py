@@ -24,9 +24,9 @@ from reprogram.model import ReprogrammedModel
 from reprogram.outputs.top_k import TopK
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.training._zeroth_order import Losses, ZerothOrder
-from reprogram.training.base import Problem
-from reprogram.training.brier import sharpness, squared_error, squash
-from reprogram.training.hold_out_selection import Guard, held_out
+from reprogram.training.base import BatchLoss
+from reprogram.training.brier import inverse_temperature, squared_error, squash
+from reprogram.training.hold_out_selection import HoldOutSelection, held_out
 from reprogram.training.loop import Training
 from reprogram.training.rgf import RandomGradientFree
 from reprogram.training.spsa_gc import SpsaGc
@@ -41,7 +41,7 @@ class Steps(ZerothOrder):
     def __post_init__(self) -> None:
         self.seen: list[Tensor] = []
 
-    def step(self, problem: Problem, step: int) -> float:
+    def step(self, problem: BatchLoss, step: int) -> float:
         self.seen.append(problem.inputs)
         return super().step(problem, step)
 
@@ -168,7 +168,7 @@ def test_trap_a_search_that_only_lowers_confidence_is_no_better() -> None:
     labels = torch.arange(40) % 5
 
     def error(x: Tensor) -> float:
-        predicted = squash(x * sharpness(x, labels, "classification"), "classification")
+        predicted = squash(x * inverse_temperature(x, labels, "classification"), "classification")
         return float(squared_error(predicted, labels, "classification").mean())
 
     assert error(logits) == pytest.approx(error(logits / 50), rel=1e-3)
@@ -230,14 +230,14 @@ class Kept:
     ],
 )
 def test_the_search_must_beat_its_start_by_more_than_one_standard_error(falls: list[float], kept: str) -> None:
-    guard = object.__new__(Guard)
-    guard.model, guard.refits, guard.held = Kept(), False, np.arange(len(falls))
-    guard.start = torch.full((len(falls),), 0.7)
-    guard.best = guard.start - torch.tensor(falls)
-    guard.first, guard.kept = {"start": torch.zeros(1)}, {"search": torch.zeros(1)}
-    guard.points = [{"epoch": 0, "held_out_error": 0.7}, {"epoch": 3, "held_out_error": 0.6}]
-    found = guard.finish()
-    assert found["kept"] == kept and list(guard.model.program) == [kept]
+    selection = object.__new__(HoldOutSelection)
+    selection.model, selection.refits, selection.held = Kept(), False, np.arange(len(falls))
+    selection.start = torch.full((len(falls),), 0.7)
+    selection.best = selection.start - torch.tensor(falls)
+    selection.first, selection.kept = {"start": torch.zeros(1)}, {"search": torch.zeros(1)}
+    selection.points = [{"epoch": 0, "held_out_error": 0.7}, {"epoch": 3, "held_out_error": 0.6}]
+    found = selection.finish()
+    assert found["kept"] == kept and list(selection.model.program) == [kept]
     assert found["gain"] == pytest.approx(np.mean(falls), abs=1e-6) and found["best_epoch"] == 3
     if len(falls) > 1:
         assert found["standard_error"] == pytest.approx(sem(falls), abs=1e-6)
@@ -248,7 +248,7 @@ def test_the_factor_on_the_logits_has_the_least_squared_error() -> None:
     drawn = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(400, 3, generator=drawn)
     labels = torch.multinomial(logits.softmax(1), 1, generator=drawn).squeeze(1)
-    factor = sharpness(logits * 10, labels, "classification")
+    factor = inverse_temperature(logits * 10, labels, "classification")
     assert factor == pytest.approx(0.1, rel=0.3)
 
     def error(f: float) -> float:
