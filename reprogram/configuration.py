@@ -24,7 +24,7 @@ ROOT: dict[str, Any] = {
     "name": NotEmpty,
     "run_dir": NotEmpty,
     "device": str,
-    "program": Literal["auto"],  # a task that reads one says so in its OPTIONS
+    "program": Literal["auto"],  # a task that reads one declares it in its OPTIONS
     "sources": list[str],
 }
 MAY_BE_LEFT_OUT = {"input", "output", "oracle", "objective", "experiment", "hparams_search"}

@@ -219,7 +219,7 @@ class SourceModel(nn.Module, ABC):
         return 0
 
     def bill(self) -> dict[str, Any]:
-        """What its answers have cost: ``queries``, and more for a source that can only be asked."""
+        """What its answers have cost: ``queries``, and more for a black-box (query-only) source."""
         return {"queries": 0}
 
 

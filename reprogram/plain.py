@@ -1,4 +1,4 @@
-"""Values as JSON has them."""
+"""Values as JSON has them, and counts as people read them."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(v) for v in value]
     return value
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun and, where given, its verb: ``counted(1, "row")`` is ``1 row``, ``counted(2_000, "row is",
+    "rows are")`` is ``2,000 rows are``. many: the plural (None: ``one`` with an s)."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

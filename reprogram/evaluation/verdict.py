@@ -81,7 +81,7 @@ def verdict(
     if floor is not None and not _learned(metrics[metric], floor, metric) and not better(metric, others[best], floor):
         return (
             f"Use neither the program nor a baseline yet: the program's {shown(metric, value)} {asked} is not better "
-            f"than always giving the commonest answer ({shown(metric, floor)}); more labels are needed."
+            f"than always answering the most frequent class ({shown(metric, floor)}); more labels are needed."
         )
     gap, name = differences[best], called(best)
     sign = gap.sign(metric)
@@ -96,10 +96,10 @@ def verdict(
             f"program ({shown(metric, value, bare=True)})."
         )
     return (
-        f"Use {name}: with {shown(metric, others[best])} {asked} it cannot be told apart from the program "
+        f"Use {name}: with {shown(metric, others[best])} {asked} it does not differ measurably from the program "
         f"({shown(metric, value, bare=True)}; 95 % interval of the difference {_ends(metric, gap)}), and it is simpler."
         if best not in ("random_source", "from_scratch")
-        else f"The program reaches {shown(metric, value)} {asked} and cannot be told apart from {name} "
+        else f"The program reaches {shown(metric, value)} {asked} and does not differ measurably from {name} "
         f"({shown(metric, others[best], bare=True)}): what the source {source} knows does not help here."
     )
 
@@ -145,7 +145,7 @@ def _doubt(differences: Mapping[str, Difference], metric: str) -> str:
 
 
 def worth_paying(bill: Mapping[str, Any], differences: Mapping[str, Difference], metric: str, searched: bool) -> str:
-    """What a model that can only be asked has cost, and whether a searched prompt was worth it; empty for others.
+    """What a black-box (query-only) model has cost, and whether a searched prompt was worth it; empty for others.
 
     Every search starts from the map that the first pass fitted, which is the row ``mapping_only``.
     """
@@ -179,7 +179,7 @@ def search_outcome(search: Mapping[str, Any]) -> str:
 
 
 def chance(metric: str, target: TargetTask) -> float | None:
-    """What always giving the commonest answer would get on the test set (regression: the training mean)."""
+    """What always answering the most frequent class would get on the test set (regression: the training mean)."""
     known = np.asarray(target.test.labels, dtype=float)
     if metric == "accuracy":
         return float(np.bincount(known.astype(int)).max() / len(known))

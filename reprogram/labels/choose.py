@@ -44,7 +44,7 @@ def space(outputs: Sequence[SourceOutput], spec: SourceSpec, target: TargetInfo,
 
 
 def late_layers(spec: SourceSpec) -> list[str]:
-    """The last two stages of an image source on 2x2 grids; empty for other sources and for a model that is only asked."""
+    """The last two stages of an image source on 2x2 grids; empty for other sources and for a black-box model."""
     taps = [tap for tap in spec.taps if tap != "head"]
     return [f"{tap}@2" for tap in taps[-2:]] if modality(spec.kind).pixels else []
 

@@ -1,6 +1,6 @@
 """Where a ledger writes what was paid for: in memory, or as the JSON lines of a design run.
 
-The third book, for models that can only be asked, is :class:`reprogram.ledger.database.AnswerStore`.
+The third book, for black-box (query-only) models, is :class:`reprogram.ledger.database.AnswerStore`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers of a model that can only be asked, with what was paid for them: one SQLite file.
+"""Answers of a black-box (query-only) model, with what was paid for them: one SQLite file.
 
 The file can come from a stranger (a run folder, a shared cache), so it is data and nothing else. Values are plain
 float32 vectors, never pickled; a file whose tables, triggers or views are not exactly ours is refused before anything

@@ -26,7 +26,7 @@ class PoolReader:
     def __init__(self, spec: SourceSpec, target: TargetInfo, layers: Sequence[str], head: bool, average: int) -> None:
         self.ridge = RidgeTaps(layers=tuple(layers), head=head, average=average)
         self.ridge.build(spec, target)
-        only_answers = not self.ridge.taps() and not self.ridge._features  # a model that can only be asked
+        only_answers = not self.ridge.taps() and not self.ridge._features  # a black-box (query-only) model
         self.standard = self.ridge._how == "standard" or only_answers
 
     def taps(self) -> tuple[Tap, ...]:

@@ -214,7 +214,7 @@ def learning(history: list[Mapping[str, float]]) -> list[Markup]:
 
 
 def _frozen(source: Mapping[str, Any]) -> str:
-    """Name and size; a model that can only be asked shows no parameters."""
+    """Name and size; a black-box (query-only) model shows no parameters."""
     count = source["parameters"]
     return source["name"] + (f", {count / 1e6:.1f} M parameters" if count else ", its parameters hidden")
 

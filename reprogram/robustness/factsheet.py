@@ -17,7 +17,7 @@ PERCENTILES = ("5", "10", "15", "25", "50")
 
 
 def factsheet(result: Result | Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a FactSheet from what was measured; what was not measured says so."""
+    """The sections of a FactSheet from what was measured; what was not measured is named as such."""
     data = finite(result.data if isinstance(result, Result) else dict(result))
     source, target, program = (data.get(key, {}) for key in ("source", "target", "program"))
     block = data.get("robustness", {})

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from reprogram.evaluation.metrics import wilson
+from reprogram.plain import counted
 from reprogram.robustness.findings import Flag
 
 GAIN = 0.02  # accuracy that more work may still win before it counts as a sign of too little work
@@ -26,7 +27,8 @@ def black_box_beats_white_box(white: Mapping[str, Tensor], black: Mapping[str, T
     for name, broken in black.items():
         missed = int((broken & ~seen).sum())
         if missed / len(broken) > 0.002:
-            text = f"{name}, which only queries the model, breaks {missed} examples that gradients miss: masked gradients"
+            found = counted(missed, "example")
+            text = f"{name}, which only queries the model, breaks {found} that gradients miss: masked gradients"
             return Flag("black_box_beats_white_box", text)
     return None
 
@@ -55,7 +57,7 @@ def not_monotone(curve: Mapping[float, Tensor]) -> Flag | None:
     for small, large in pairwise(sizes):
         fewer = int(curve[small].sum()) - int(curve[large].sum())
         if fewer > max(1, GAIN * len(curve[small])):
-            text = f"not monotone: eps={large:.3g} breaks {fewer} examples fewer than eps={small:.3g}"
+            text = f"not monotone: eps={large:.3g} breaks {counted(fewer, 'example')} fewer than eps={small:.3g}"
             return Flag("not_monotone", text)
     return None
 
@@ -76,6 +78,6 @@ def missed_by_gradients(white: Mapping[str, Tensor], straight_through: Tensor) -
     seen = torch.stack(list(white.values())).any(0) if white else torch.zeros_like(straight_through)
     hidden = int((straight_through & ~seen).sum())
     if hidden:
-        text = f"BPDA breaks {hidden} examples that plain gradients miss: rounding hides the gradients"
+        text = f"BPDA breaks {counted(hidden, 'example')} that plain gradients miss: rounding hides the gradients"
         return Flag("missed_by_gradients", text)
     return None

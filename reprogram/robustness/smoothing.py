@@ -82,7 +82,7 @@ class Smoothing:
         return certified
 
     def predict(self, model: Model, image: Tensor, row: int = 0) -> int:
-        """The class, or -1 where the two most frequent ones cannot be told apart (two-sided binomial test)."""
+        """The class, or -1 where the two most frequent ones do not differ significantly (two-sided binomial test)."""
         generator = torch.Generator(device=image.device).manual_seed(self.seed * 1_000_003 + row)
         with torch.no_grad():
             votes, _ = self._count(model, image, self.samples, generator, None)

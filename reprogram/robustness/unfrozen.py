@@ -20,13 +20,13 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 class Unfrozen(nn.Module):
     """Images [B, C, H, W] in [0, 1] -> logits [B, S], with parameters that learn and BatchNorm that follows ``train()``.
 
-    Raises SourceError for a source that can only be asked: it has no weights here.
+    Raises SourceError for a black-box (query-only) source: it has no weights here.
     """
 
     def __init__(self, source: SourceModel) -> None:
         super().__init__()
         if not source.differentiable or not any(True for _ in source.parameters()):
-            raise SourceError(f"The source {source.name} can only be asked: its weights are not here to be changed.")
+            raise SourceError(f"The source {source.name} is a black-box model: its weights cannot be changed here.")
         self.source = copy.deepcopy(source).requires_grad_(True)
         self.eval()
 

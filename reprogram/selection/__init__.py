@@ -1,1 +1,1 @@
-"""The best program for these labels, chosen inside the labels: cheap candidates first, test labels never."""
+"""The best program for these labels, chosen by cross-validation on them: cheap candidates first, test labels never."""

@@ -1,4 +1,4 @@
-"""``program=auto``: score cheap candidates inside the labels, race prompts only where they promise a gain, refit the best."""
+"""``program=auto``: cross-validate cheap candidates, train prompts only where a short trial shows a gain, refit the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that can only be asked: no weights, no gradients, no inner layers, and every query counts.
+"""Black-box (query-only) sources: no weights, no gradients, no inner layers, and every query counts.
 
 A subclass says how one batch of images is asked (:meth:`AskedSource.ask`); this class counts, caches and journals
 through a :class:`~reprogram.ledger.Ledger` and turns whatever the service answers into log-probabilities.
@@ -131,7 +131,7 @@ class AskedSource(SourceModel):
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         if taps:
-            raise SourceError(f"{self.name} can only be asked: it has no layer '{taps[0].layer}' to read.")
+            raise SourceError(f"{self.name} is a black-box model: it has no layer '{taps[0].layer}' to read.")
         values = self._ask(self._questions(source_input))
         if self.answers == "label":
             shares = values.unflatten(0, (self.votes, len(source_input))).mean(0)

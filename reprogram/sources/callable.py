@@ -1,4 +1,4 @@
-"""Any Python function ``images -> answers`` as a source that can only be asked."""
+"""Any Python function ``images -> answers`` as a black-box (query-only) source."""
 
 from __future__ import annotations
 

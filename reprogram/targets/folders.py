@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from reprogram.errors import DataError
+from reprogram.plain import counted
 from reprogram.targets.image_formats import SUFFIXES, needs, readable_suffixes
 
 TRAIN = ("train", "training", "tr", "trainset")
@@ -115,8 +116,8 @@ def is_part(name: str) -> str | None:
 
 
 def _parts(top: Folder) -> dict[str, Folder]:
-    """Folders that are parts and not classes: they hold class folders themselves, and their names or their equal contents
-    say so. Empty where ``top`` holds the classes."""
+    """Folders that are parts and not classes: they hold class folders themselves, and their names or their equal
+    contents mark them as parts. Empty where ``top`` holds the classes."""
     inner = {name: _as_part(look_into(top.path / name)) for name in top.classes}
     nested = {
         name: folder for name, folder in inner.items() if len(folder.classes) > 1 or (is_part(name) and folder.classes)
@@ -182,13 +183,14 @@ def _unused(root: Path, unused: Sequence[Folder], looked: Sequence[Folder]) -> l
     notes = []
     if unused:
         listed = ", ".join(
-            f"{f.path.name} ({len(f.own) + sum(map(len, f.classes.values())):,} pictures)" for f in unused
+            f"{f.path.name} ({counted(len(f.own) + sum(map(len, f.classes.values())), 'picture')})" for f in unused
         )
-        notes.append(f"Not used, for there are other parts to train and test on: {listed}.")
+        notes.append(f"Not used, because other parts are trained and tested on: {listed}.")
     for part in looked:
         if part.own:
             where = "target.root" if part.path == root else part.path.name
-            notes.append(f"{len(part.own)} pictures lie in {where} itself, in no class folder: not used.")
+            pictures = counted(len(part.own), "picture is", "pictures are")
+            notes.append(f"{pictures} in {where} itself, in no class folder: not used.")
     return notes
 
 
@@ -199,7 +201,7 @@ def _not_read(other: Counter[str]) -> list[str]:
     reasons = {ending: f"; {needs(ending)}" if needs(ending) else "" for ending in other}
     listed = ", ".join(f"{ending} ({count}{reasons[ending]})" for ending, count in other.most_common(6))
     count = sum(other.values())
-    return [f"{count} {'file has an ending' if count == 1 else 'files have endings'} that are not read: {listed}."]
+    return [f"{counted(count, 'file has an ending that is', 'files have endings that are')} not read: {listed}."]
 
 
 def _nothing(root: Path, looked: Sequence[Folder], notes: list[str]) -> str:
@@ -207,7 +209,7 @@ def _nothing(root: Path, looked: Sequence[Folder], notes: list[str]) -> str:
     begin = f"target.root={root} holds no images; one folder a class is needed, with files such as {SUFFIXES[0]}"
     if flat:
         begin = (
-            f"target.root={root} has {flat} pictures in no class folder; one folder a class is needed to learn from. "
+            f"target.root={root} has {counted(flat, 'picture')} in no class folder; one folder a class is needed to learn from. "
             "Pictures without labels are predicted: task=predict"
         )
     return f"{begin}. {notes[-1]}" if notes and not flat else f"{begin}."

@@ -10,6 +10,7 @@ import numpy as np
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
+from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, StringExamples, check_classes
 from reprogram.targets.images import (
@@ -117,9 +118,8 @@ class _Reader:
         labels = np.array(found, dtype=np.int64)
         if (labels < 0).any():
             rows = np.flatnonzero(labels < 0)
-            self.notes.append(
-                f"{len(rows)} rows of {self.name} have no label and were skipped, the first is {rows[0]}."
-            )
+            one, many = f"row of {self.name} has no label and was", f"rows of {self.name} have no label and were"
+            self.notes.append(f"{counted(len(rows), one, many)} skipped, the first is {rows[0]}.")
         return labels[labels >= 0], np.flatnonzero(labels >= 0)
 
     def encoded(self, table: Any, rows: np.ndarray) -> list[Any]:
@@ -188,10 +188,10 @@ class _Reader:
     def _good(self, rows: np.ndarray, bad: dict[int, str]) -> np.ndarray:
         if bad:
             named = "; ".join(f"row {rows[i]} ({reason})" for i, reason in sorted(bad.items())[:5])
-            sentence = f"{len(bad)} of {len(rows)} rows of {self.name} cannot be read"
+            sentence = f"{len(bad)} of {counted(len(rows), 'row')} of {self.name} cannot be read"
             if too_many(len(bad), len(rows)):
                 raise DataError(f"{sentence}, more than {MOST_BAD:.0%}: {named}.")
-            self.notes.append(f"{sentence} and were skipped: {named}.")
+            self.notes.append(f"{sentence} and {'was' if len(bad) == 1 else 'were'} skipped: {named}.")
         return np.array([i for i in range(len(rows)) if i not in bad], dtype=int)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
+from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
 from reprogram.targets.folders import Files, FoundFolders, find
@@ -124,9 +125,8 @@ def _prepare(reader: _Reader, found: FoundFolders, given: ImageOptions) -> tuple
     notes = [*found.notes, *reader.set_white(list(facts.values()), given.white)]
     several = sum(f.frames for f in facts.values())
     if several:
-        notes.append(
-            f"{several} files hold several pictures: one of each is read (the first; of DICOM the middle one)."
-        )
+        files = counted(several, "file holds", "files hold")
+        notes.append(f"{files} several pictures: one of each is read (the first; of DICOM the middle one).")
     return common_shape([f.header for f in facts.values()], given.size), notes
 
 
@@ -163,7 +163,7 @@ class _Reader:
         return {file: facts for file, facts in zip(files, found, strict=True) if facts is not None}
 
     def set_white(self, facts: list[Facts], given: str | int | float) -> list[str]:
-        """Decide what is white in files of more than 8 bits; the note says so."""
+        """Decide what is white in files of more than 8 bits, with a note."""
         deep = [f for f in facts if f.peak is not None]
         number = given_white(given)
         self.white = white_of(facts) if number is None else White(number, number)
@@ -187,12 +187,13 @@ class _Reader:
         """Each file once; the same file in two classes is left out of both."""
         rows, repeated, conflicts = merged(self.hashes(files), files.labels)
         if repeated:
-            notes.append(f"{repeated} image files repeat an earlier one and were merged with it.")
+            one, many = "image file repeats an earlier one and was", "image files repeat an earlier one and were"
+            notes.append(f"{counted(repeated, one, many)} merged with it.")
         if conflicts:
             named = "; ".join(
                 " and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3]
             )
-            notes.append(f"{len(conflicts)} pictures are in several classes: all left out ({named}).")
+            notes.append(f"{counted(len(conflicts), 'picture is', 'pictures are')} in several classes: all left out ({named}).")
         return files.rows(rows)
 
     def refuse_the_same(self, found: FoundFolders, allowed: bool, notes: list[str]) -> None:
@@ -203,7 +204,8 @@ class _Reader:
         if both and not allowed:
             raise DataError(_in_both(len(both), *both[0]))
         if both:
-            notes.append(f"{len(both)} test images are also training images, as target.allow_overlap=true allows.")
+            images = counted(len(both), "test image is also a training image", "test images are also training images")
+            notes.append(f"{images}, as target.allow_overlap=true allows.")
 
     def decode(self, files: Files, shape: Shape, description: str, train: bool = False) -> tuple[Files, Examples]:
         """Readable files and their pixels, in memory where they fit there."""
@@ -253,9 +255,8 @@ class _Reader:
             return []
         named = "; ".join(f"{train.names(self.folder)[a]} and {test.names(self.folder)[b]}" for a, b in pairs[:3])
         count = len({b for _, b in pairs})
-        return [
-            f"{count} test images look nearly the same as training images: {named}. Measured figures may be too good."
-        ]
+        images = counted(count, "test image looks", "test images look")
+        return [f"{images} nearly the same as a training image: {named}. Measured figures may be too good."]
 
     def _remember(self, bad: dict[Path, str], looked_at: int) -> None:
         self.bad |= bad
@@ -268,7 +269,8 @@ class _Reader:
     def notes(self) -> list[str]:
         if not self.bad:
             return []
-        return [f"{len(self.bad)} of {self.total} images cannot be read and were skipped: {self._named(self.bad)}."]
+        were = "was" if len(self.bad) == 1 else "were"
+        return [f"{len(self.bad)} of {counted(self.total, 'image')} cannot be read and {were} skipped: {self._named(self.bad)}."]
 
     def _named(self, bad: dict[Path, str], shown: int = 5) -> str:
         names = [f"{file.relative_to(self.folder).as_posix()} ({reason})" for file, reason in sorted(bad.items())]
@@ -276,9 +278,9 @@ class _Reader:
 
 
 def _in_both(count: int, train: str, test: str) -> str:
-    are = "1 picture is" if count == 1 else f"{count} pictures are"
+    pictures = counted(count, "picture is", "pictures are")
     return (
-        f"{are} in both the training and the test folder, such as {train} and {test}; "
+        f"{pictures} in both the training and the test folder, such as {train} and {test}; "
         "remove them, or give target.allow_overlap=true."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reprogram.errors import ConfigError, DataError
+from reprogram.plain import counted
 from reprogram.targets.tables import Labels
 
 
@@ -107,13 +108,11 @@ def _agreed(merged: Merged, column: np.ndarray, rows: list[object], conflicts: s
 
 def _tell(merged: Merged, labels: Labels, conflicts: str, far: np.ndarray | None) -> None:
     if merged.repeated:
-        rows = "1 row repeats" if merged.repeated == 1 else f"{merged.repeated} rows repeat"
-        were = "was" if merged.repeated == 1 else "were"
-        merged.notes.append(f"{rows} an earlier one and {were} merged with it.")
+        rows = counted(merged.repeated, "row repeats an earlier one and was", "rows repeat an earlier one and were")
+        merged.notes.append(f"{rows} merged with it.")
     if merged.averaged:
-        merged.notes.append(
-            f"{len(merged.averaged)} inputs have several values, at most {max(merged.averaged):.3g} apart: averaged."
-        )
+        inputs = counted(len(merged.averaged), "input has", "inputs have")
+        merged.notes.append(f"{inputs} several values, at most {max(merged.averaged):.3g} apart: averaged.")
     if not merged.conflicts:
         return
     if labels.problem == "regression" and far is not None:
@@ -130,7 +129,7 @@ def _tell(merged: Merged, labels: Labels, conflicts: str, far: np.ndarray | None
         done = "the first is kept" if conflicts == "first" else "all left out" if kind == "class" else "unknown"
     count = len(merged.conflicts)
     listed = "; ".join(merged.conflicts[:5]) + ("; …" if count > 5 else "")
-    sentence = f"{count} {'group' if count == 1 else 'groups'} of rows {what} (rows {listed})"
+    sentence = f"{counted(count, 'group')} of rows {what} (rows {listed})"
     if conflicts == "error":
         raise DataError(f"{sentence}; mend them, or give target.conflicts=drop, first or auto.")
     merged.notes.append(f"{sentence}: {done} (target.conflicts={conflicts}).")

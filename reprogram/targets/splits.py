@@ -74,8 +74,8 @@ def draw(
     """Rows of a few-label subset, in random order: ``total`` stratified, else ``shots`` a class, else all.
 
     labels: int [N]. ``total`` goes before ``shots``; it keeps class proportions but at least one example of each class
-    that exists. A class with fewer than ``shots`` gives what it has (:func:`fewer_than_asked` says so); where all have fewer,
-    the number is a mistake. Regression or multilabel labels are drawn uniformly. Raises ConfigError or DataError.
+    that exists. A class with fewer than ``shots`` gives what it has (see :func:`fewer_than_asked`); where all have
+    fewer, the number is a mistake. Regression or multilabel labels are drawn uniformly. Raises ConfigError or DataError.
     """
     rng = np.random.default_rng(seed)
     shots = shots if total is None else None

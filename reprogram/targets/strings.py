@@ -16,6 +16,7 @@ from torch import nn
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import Featuriser, TargetInfo, TargetTask
+from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.base import StringExamples, check_classes
 from reprogram.targets.censored import estimate_beyond
@@ -311,8 +312,9 @@ def _refuse_overlap(train: _Loaded, test: _Loaded, path: str, options: StringOpt
     both = [(known[s], row) for s, row in zip(test.strings, test.rows) if s in known]
     if both and not options.allow_overlap:
         first, second = both[0]
+        examples = counted(len(both), "example is", "examples are")
         raise DataError(
-            f"{len(both)} examples are in both {path} and {options.test_path}, such as row {first} and row {second}; "
+            f"{examples} in both {path} and {options.test_path}, such as row {first} and row {second}; "
             "remove them, or give target.allow_overlap=true."
         )
     if both:

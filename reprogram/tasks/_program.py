@@ -1,4 +1,4 @@
-"""Which program a run uses: the one whose parts are named, or the one that is chosen inside the labels."""
+"""Which program a run uses: the one whose parts are named, or the one that cross-validation chooses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reprogram.training.loop import History, Training
 
 @dataclass
 class FoundProgram:
-    """A trained program. validation: its value inside the labels, what a sweep may optimise (never a test value)."""
+    """A trained program. validation: its cross-validated value, which a sweep may optimise (never a test value)."""
 
     model: ReprogrammedModel
     history: History = field(default_factory=History)
@@ -81,7 +81,7 @@ def choose_program(
     }
     run.sections["How the program was chosen"] = report(found, metric)
     target.notes.extend(found.notes)
-    history = History(seconds=found.seconds, examples=0, ended="chosen inside the labels")
+    history = History(seconds=found.seconds, examples=0, ended="chosen by cross-validation on the training labels")
     return FoundProgram(found.model, history, found.estimate.value)
 
 

@@ -56,7 +56,7 @@ def show(context: Run, found: Comparison) -> None:
 
 
 def spent(model: ReprogrammedModel, started: float) -> dict[str, Any]:
-    """What the whole run cost: wall and processor seconds, memory, and the bill of a source that can only be asked."""
+    """What the whole run cost: wall and processor seconds, memory, and the bill of a black-box (query-only) source."""
     return model.source.bill() | {
         "total_seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time(),

@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {"task.baselines": list[str] | None}
 
 
 def run(config: DictConfig) -> float | None:
-    """One run, top to bottom. Returns what a sweep may optimise: a value inside the labels, never a test value."""
+    """One run, top to bottom. Returns what a sweep may optimise: a cross-validated value, never a test value."""
     started = time.perf_counter()
     context = start(config)
     sources = load_sources(config, context.device)

@@ -1,4 +1,4 @@
-"""A local copy of a model that can only be asked: AReS (Zhang et al. 2026), with its two results kept apart.
+"""A local copy of a black-box (query-only) model: AReS (Zhang et al. 2026), with its two results kept apart.
 
 One query for each training input and view; a linear head on a frozen local encoder learns the answers; the copy is
 reprogrammed with gradients. Then either the copy serves (no further queries), or its program goes over to the service,
@@ -81,7 +81,7 @@ class DistilledSurrogate(Training):
     def train(self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook] = ()) -> History:
         service = model.source
         if service.differentiable:
-            raise ConfigError("training=distilled_surrogate is for a source that can only be asked, such as source=remote.")
+            raise ConfigError("training=distilled_surrogate is for a black-box (query-only) source, such as source=remote.")
         assert self.local is not None
         if getattr(service, "version", None) == self.local.fingerprint()[:16]:
             raise ConfigError("training.local is the very model behind the wall; the stand-in must be another one.")

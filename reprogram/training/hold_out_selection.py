@@ -1,10 +1,10 @@
-"""A search that sees losses only never hands back something worse than its start, as far as labels can tell.
+"""A search that sees losses only never returns something worse than its start, as far as labels can tell.
 
 Three labels in ten of each class are kept out of the search and out of its mapping. After every epoch, and once more when
 the budget ends the search, the training inputs are asked under the current program: the mapping is fitted again on the
 searched part, and the squared error of calibrated probabilities (:mod:`reprogram.training.brier`) on the held-out part is
 compared with the start's, example by example. The best program must beat the start by more than one standard error of that
-difference; otherwise the start is handed back. Either way its mapping is then fitted on all labels, from answers that are
+difference; otherwise the start is returned. Either way its mapping is then fitted on all labels, from answers that are
 paid for already.
 """
 

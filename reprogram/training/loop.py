@@ -260,7 +260,7 @@ class _Fit:
         fit_mapping(self.model.output, batch_of_outputs([part[0] for part in gathered]), labels)
 
     def has_converged(self) -> bool:
-        """No 1% better training loss within ``patience`` epochs: a rule inside the training labels."""
+        """No 1% better training loss within ``patience`` epochs: a rule on the training labels alone."""
         patience, losses = self.settings.patience, [row["loss"] for row in self.history.epochs]
         if not patience or len(losses) <= patience:
             return False

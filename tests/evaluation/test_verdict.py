@@ -60,7 +60,7 @@ def test_better_linear_probe_is_recommended():
 
 def test_a_tie_goes_to_the_simpler_baseline():
     text = say(0.96, {"linear_probe": 0.955, "raw_input": 0.5}, [0.02, 0.02])
-    assert text.startswith("Use the linear probe") and "cannot be told apart" in text and "-1.5 to 2.5" in text
+    assert text.startswith("Use the linear probe") and "does not differ measurably" in text and "-1.5 to 2.5" in text
 
 
 def test_random_weights_as_good_as_the_source_are_named():
@@ -95,7 +95,7 @@ def test_the_program_itself_is_no_baseline():
     assert "no baseline" in text
 
 
-def test_chance_is_the_commonest_answer():
+def test_chance_is_the_most_frequent_class():
     assert chance("accuracy", TEN) == pytest.approx(0.1)
     assert chance("roc_auc", TEN) == 0.5
     assert chance("rmse", VALUES) == pytest.approx(2.0)

@@ -95,5 +95,5 @@ def test_layers_by_rule():
     assert choosing_layers(spec, False) == []
     text = SourceSpec("text", 32, (), taps=("layer_1",), answers="none")
     assert choosing_layers(text, False) == []
-    taps = {Tap("layer_1", p): torch.randn(9, 4) for p in ("mean", "max", "spread")}
+    taps = {Tap("layer_1", p): torch.randn(9, 4) for p in ("mean", "max", "std")}
     assert len(space([SourceOutput(torch.zeros(9, 0), None, taps)], text, TARGET)) == 9

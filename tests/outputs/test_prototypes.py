@@ -17,7 +17,7 @@ INFO = TargetInfo("t", "text", "classification", ("a", "b", "c"))
 
 def outputs(points):
     points = torch.as_tensor(points, dtype=torch.float32)
-    taps = {Tap("layer_1", pooling): points for pooling in ("mean", "max", "spread")}
+    taps = {Tap("layer_1", pooling): points for pooling in ("mean", "max", "std")}
     return [SourceOutput(torch.zeros(len(points), 0), None, taps)]
 
 

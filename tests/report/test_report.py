@@ -193,7 +193,7 @@ def test_shown_examples_are_one_right_a_class_and_the_surest_mistakes():
     assert pictures.chosen_examples(labels, answers, confidence, 5).tolist() == [0, 2, 5, 4, 3]
 
 
-def test_many_classes_show_the_commonest_confusions(finished):
+def test_many_classes_show_the_most_frequent_confusions(finished):
     run, model, target, found = finished()
     names = tuple(f"class {i}" for i in range(30))
     target.info = TargetInfo("easy", "image", "classification", names, (3, 12, 12))

@@ -74,7 +74,7 @@ def test_mixtures_lie_between_their_images():
 
 
 def test_a_source_that_can_only_be_asked_has_no_weights_to_change(tiny_source):
-    with pytest.raises(SourceError, match="can only be asked: its weights are not here to be changed"):
+    with pytest.raises(SourceError, match="is a black-box model: its weights cannot be changed here"):
         Unfrozen(BlackBoxSource(tiny_source()))
 
 

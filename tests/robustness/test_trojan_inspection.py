@@ -246,7 +246,7 @@ def test_a_source_that_can_only_be_asked_gets_what_queries_allow(tiny_source, tr
     _, images, labels = trained
     source = BlackBoxSource(tiny_source())
     found = Inspection().inspect(source, task(images, labels), empty_run)
-    assert "can only be asked: all tests that need gradients are left out" in found.verdict
+    assert "is a black-box model: all tests that need gradients are left out" in found.verdict
     assert found.rows[0].check == "trojan_query_scan" and found.rows[0].flags and not found.evidence
     grey = BlackBoxSource(SmallCNN("plain", 8))
     assert grey.spec.channels == 1 and grey(images[:2]).logits.shape == (2, 10)

@@ -1,4 +1,4 @@
-"""program=auto over a model that can only be asked: inside the budget, every query counted, known answers free."""
+"""program=auto over a black-box model: inside the budget, every query counted, known answers free."""
 
 from __future__ import annotations
 

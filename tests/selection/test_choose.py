@@ -1,4 +1,4 @@
-"""program=auto: chosen inside the labels, honest about what it expects, bounded in time."""
+"""program=auto: chosen by cross-validation, honest about what it expects, bounded in time."""
 
 from __future__ import annotations
 

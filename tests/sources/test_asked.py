@@ -114,7 +114,7 @@ def test_no_gradient_and_no_layer_of_the_source_is_ever_touched() -> None:
     assert not answer.logits.requires_grad and answer.features is None and source.spec.taps == ()
     assert list(source.parameters()) == [] and source.state_dict() == {}
     assert not source.differentiable
-    with pytest.raises(SourceError, match="can only be asked: it has no layer 'block_1'"):
+    with pytest.raises(SourceError, match="is a black-box model: it has no layer 'block_1'"):
         source(x, (Tap("block_1"),))
 
 

@@ -51,7 +51,7 @@ def test_an_unused_part_is_noted_and_test_goes_before_validation(fill):
     root = fill(*(f"{part}/{name}" for part in ("train", "val", "test") for name in "ab"))
     task = image_folder(root, shots=4)
     assert all(row.startswith("test/") for row in task.test_rows)
-    assert "Not used, for there are other parts to train and test on: val (20 pictures)." in task.notes
+    assert "Not used, because other parts are trained and tested on: val (20 pictures)." in task.notes
 
 
 def test_one_part_alone_is_split(fill):

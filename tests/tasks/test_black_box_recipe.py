@@ -1,4 +1,4 @@
-"""The recipe for models that can only be asked, on tiny images: its bill, its cache, its budget."""
+"""The recipe for black-box models, on tiny images: its bill, its cache, its budget."""
 
 import contextlib
 import json

@@ -82,7 +82,7 @@ def test_stand_in_must_be_another_model_and_have_features(tiny_source: Any, sett
         DistilledSurrogate(local=tiny_source(), serve="both")
     model.source = tiny_source()
     training.local = tiny_source(seed=2)
-    with pytest.raises(ConfigError, match="can only be asked"):
+    with pytest.raises(ConfigError, match="is for a black-box"):
         training.fit(model, examples, empty_run)
 
 

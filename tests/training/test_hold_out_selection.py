@@ -1,4 +1,4 @@
-"""A search that sees losses only never hands back something worse than its start."""
+"""A search that sees losses only never returns something worse than its start."""
 
 from __future__ import annotations
 

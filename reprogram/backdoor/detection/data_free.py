@@ -1,11 +1,11 @@
-"""DF-TND: a Trojan betrays itself without any data (Wang et al. 2020, arXiv 2007.15802, section 5).
+"""DF-TND: find a Trojan without any data (Wang et al. 2020, arXiv 2007.15802, section 5).
 
-Random seeds are changed until they excite the neurons of a label as far as they go. A Trojan's target label can be
-excited further than the others, because some neurons stand for the trigger.
+Random inputs are optimised to maximise the activation of the neurons of a label. The target label of a Trojan reaches a
+larger activation than the others, because some neurons respond to the trigger.
 
 In the paper a mask and a pattern are found together, with a price on the l1 norm of the mask (eq. 6). Here the change
 itself is held in an l1 ball, which needs no price: few pixels, as much as they can. Without a limit every label of a
-clean model is excited about as far as a Trojan's target. The direction is a label's logit against the mean of all, its
+clean model reaches about the activation of a Trojan's target. The direction is a label's logit against the mean of all, its
 row of the last layer.
 """
 

@@ -149,7 +149,7 @@ class Inspection(Hook):
 
     def _ask(self, source: SourceModel, target: TargetTask | None, run: Run, found: Inspected) -> None:
         """Only what queries allow."""
-        found.left_out.append(f"{source.name} can only be asked: all tests that need gradients are left out")
+        found.left_out.append(f"{source.name} is a black-box model: all tests that need gradients are left out")
         if target is None or not modality(target.info.kind).pixels:
             return
         images, _ = gather(target.train, 32, "cpu", run.seed)

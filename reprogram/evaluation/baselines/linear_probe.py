@@ -12,7 +12,7 @@ from reprogram.evaluation.simple_models import fit_predict
 
 @dataclass
 class LinearProbe(Baseline):
-    """What a practitioner would try first. Where it wins, the verdict says so."""
+    """What a practitioner would try first. Where it wins, the verdict names it."""
 
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         train, test = bench.plain_features(bench.target.train), bench.plain_features(bench.target.test)
