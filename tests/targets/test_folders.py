@@ -130,7 +130,7 @@ def test_the_same_file_in_both_folders_is_refused(fill, tmp_path):
     ):
         image_folder(root, shots=2)
     task = image_folder(root, shots=None, allow_overlap=True)
-    assert "1 test images are also training images" in " ".join(task.notes) and len(task.train) == 20
+    assert "1 test image is also a training image" in " ".join(task.notes) and len(task.train) == 20
 
 
 def test_the_same_pixels_in_another_file_are_refused(fill, tmp_path):
@@ -178,7 +178,7 @@ def test_a_picture_saved_once_more_is_named(tmp_path):
                 smooth.save(tmp_path / part / name / f"{i}.png")
     Image.open(tmp_path / "train/a/2.png").save(tmp_path / "test/a/9.jpg", quality=90)
     notes = " ".join(image_folder(str(tmp_path), shots=None).notes)
-    assert "1 test images look nearly the same as training images: train/a/2.png and test/a/9.jpg." in notes
+    assert "1 test image looks nearly the same as a training image: train/a/2.png and test/a/9.jpg." in notes
 
 
 @pytest.mark.parametrize(("bits", "white"), [(10, 1023), (12, 4095), (14, 16383), (16, 65535)])
