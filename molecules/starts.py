@@ -28,7 +28,7 @@ NAMED = 5  # rows of a kind that are named before "and N more"
 ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".tsv", ".sdf", ".sd")
 
 
-class Row(NamedTuple):
+class StartRow(NamedTuple):
     """One entry of a start file: where it stands, and its SMILES (``""``: an empty line, None: unreadable record)."""
 
     where: str
@@ -85,7 +85,7 @@ class Given(Source):
 
     def read(self, rng: np.random.Generator) -> Starts:
         texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)
-        return gather((Row(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1)), "start.smiles")
+        return gather((StartRow(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1)), "start.smiles")
 
 
 EXAMPLE = """CC(=O)Oc1ccccc1C(=O)O aspirin
@@ -118,7 +118,7 @@ class Zinc(Source):
             raise ConfigError(f"start.count is {self.count}; it must be at least 1.")
         lines = zinc_file().read_text().split()
         chosen = rng.choice(len(lines), size=min(self.count, len(lines)), replace=False)
-        return gather((Row(f"line {i + 1}", lines[i]) for i in chosen.tolist()), "ZINC-250k")
+        return gather((StartRow(f"line {i + 1}", lines[i]) for i in chosen.tolist()), "ZINC-250k")
 
 
 def zinc_file() -> Path:
@@ -129,7 +129,7 @@ def zinc_file() -> Path:
     return Path(package.submodule_search_locations[0]) / "data" / "zinc250k.smiles"
 
 
-def gather(rows: Iterable[Row], origin: str) -> Starts:
+def gather(rows: Iterable[StartRow], origin: str) -> Starts:
     """Clean, canonical and unique molecules of ``rows``, with counts and notes."""
     seen: dict[str, str] = {}
     found: dict[str, list[str]] = defaultdict(list)
@@ -189,7 +189,7 @@ def _named(rows: list[str]) -> str:
     return ", ".join(rows[:NAMED]) + more
 
 
-def _rows(path: Path, column: str | None) -> Iterator[Row]:
+def _rows(path: Path, column: str | None) -> Iterator[StartRow]:
     ending = path.suffix.lower()
     if not path.is_file():
         raise DataError(f"The start file {path} does not exist.")
@@ -204,16 +204,16 @@ def _rows(path: Path, column: str | None) -> Iterator[Row]:
     return _sdf(text) if ending in (".sdf", ".sd") else _lines(text)
 
 
-def _lines(text: str) -> Iterator[Row]:
+def _lines(text: str) -> Iterator[StartRow]:
     """``SMILES [name]`` a line; a first line that is the word SMILES is a header."""
     for number, line in enumerate(text.splitlines(), 1):
         first = line.split()[0] if line.split() else ""
         if number == 1 and first.lower() == "smiles":
             continue
-        yield Row(f"line {number}", first)
+        yield StartRow(f"line {number}", first)
 
 
-def _table(path: Path, text: str, separator: str, column: str | None) -> Iterator[Row]:
+def _table(path: Path, text: str, separator: str, column: str | None) -> Iterator[StartRow]:
     reader = csv.DictReader(text.splitlines(), delimiter=separator)
     names = [n for n in reader.fieldnames or [] if n]
     if not names:
@@ -226,10 +226,10 @@ def _table(path: Path, text: str, separator: str, column: str | None) -> Iterato
     if chosen not in names:
         raise DataError(f"{path} has no column '{chosen}' (start.column); {nearest(chosen, names)}.")
     for row in reader:
-        yield Row(f"line {reader.line_num}", (row[chosen] or "").strip())
+        yield StartRow(f"line {reader.line_num}", (row[chosen] or "").strip())
 
 
-def _sdf(text: str) -> Iterator[Row]:
+def _sdf(text: str) -> Iterator[StartRow]:
     """Records split by hand: RDKit's own reader loses its place after a broken one."""
     from rdkit import Chem
 
@@ -237,4 +237,4 @@ def _sdf(text: str) -> Iterator[Row]:
     for number, record in enumerate(records, 1):
         if number < len(records) or record.strip():
             mol = Chem.MolFromMolBlock(record)
-            yield Row(f"record {number}", None if mol is None else Chem.MolToSmiles(mol))
+            yield StartRow(f"record {number}", None if mol is None else Chem.MolToSmiles(mol))

@@ -49,7 +49,7 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServiceReply:
     """A whole answer. status, kind (its media type), body."""
 
     status: int
@@ -132,7 +132,7 @@ class Service:
         meter: Meter | None = None,
         accepted: Container[int] = (200,),
         largest: int = LARGEST,
-    ) -> Reply:
+    ) -> ServiceReply:
         """The service's whole answer, after as many attempts as it takes. Raises SourceError (StatusError for a refusal).
 
         meter: told of each attempt before it is sent, and when it cannot have been billed. Redirects are not followed:
@@ -164,7 +164,7 @@ class Service:
 
     def _attempt(
         self, method: str, path: str, body: bytes | None, meter: Meter, accepted: Container[int], largest: int
-    ) -> Reply:
+    ) -> ServiceReply:
         import httpx
 
         meter.sending()
@@ -199,7 +199,7 @@ class Service:
         if not seen.get("left") or (status >= 300 and status not in UNKNOWN):
             meter.not_billed()
 
-    def _refuse(self, answer: Reply, path: str, wait: float | None, meter: Meter) -> None:
+    def _refuse(self, answer: ServiceReply, path: str, wait: float | None, meter: Meter) -> None:
         if answer.status not in UNKNOWN:
             meter.not_billed()
         if answer.status in DENIED:
@@ -212,7 +212,7 @@ class Service:
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, largest: int, seen: dict[str, Any]
-    ) -> Reply | None:
+    ) -> ServiceReply | None:
         """One attempt, within the deadline; None for an answer that is too large."""
 
         async def trace(event: str, _: Any) -> None:
@@ -233,7 +233,7 @@ class Service:
                         return None
                     parts.append(part)
                 kind = reply.headers.get("Content-Type", "").split(";")[0]
-                return Reply(reply.status_code, kind, b"".join(parts))
+                return ServiceReply(reply.status_code, kind, b"".join(parts))
 
     def _url(self, path: str) -> str:
         address, question, query = reveal(self.address).partition("?")

@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOOLKIT = sorted((ROOT / "reprogram").rglob("*.py"))
 CODE = [*TOOLKIT, *sorted((ROOT / "molecules").rglob("*.py"))]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MOLECULES = ("design.md", "molecule-search.md", "molecule-properties.md")  # follow with the molecules package
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("*.md") if p.name not in MOLECULES)]
 OPTIONS = sorted((ROOT / "conf").rglob("*.yaml"))
 
 MOST_LINES, MOST_PARAMETERS = 60, 7
@@ -33,25 +34,37 @@ LONG = {  # (file, function): why it may be longer or take more
     ("reprogram/selection/bias.py", "corrected"): "the quantities of the published formula, each under its own name",
 }
 
-SAME_NAME = {  # classes of one name for one thing in two rooms
-    "Text": "the kind of input, and the input transformation that reads it",
-    "Clever": "",
+CHECKS_OF_BATCHES = {  # file: why it may ask a batch what it is
+    "reprogram/model.py": "one string instead of a list of strings is a mistake of the user",
+    "reprogram/interfaces.py": "the interface of inputs is below modalities",
+    "reprogram/sources/text.py": "what it reads itself: strings, or embeddings of them",
 }
 
-DISPATCH = re.compile(
-    r"""kind\s*(==|!=)\s*["'](image|text|sequence|series|molecule)["']|kind\s+(not\s+)?in\s*[(\[{]["'](image|text)"""
-)
-BATCHES = {"batch", "view", "views", "source_input", "source_inputs", "inputs", "images", "strings"}
+SAME_NAME = {  # one name for one thing that two rooms see: classes that may share it
+    "Text": "a kind of inputs, and the input transformation that reads it as it stands",
+    "Run": "one run of a command, and one run of a search",
+}
 
+# Decisions by the kind of inputs, and by what a batch is made of, belong to reprogram/modalities.
+KINDS = re.compile(
+    r"""kind\s*(==|!=)\s*["'](image|text|sequence|series|molecule)["']"""
+    r"""|["'](image|text|sequence|series|molecule)["']\s*(==|!=)\s*[\w.]*kind"""
+    r"""|kind\s+(not\s+)?in\s*[(\[{]\s*["'](image|text|sequence|series|molecule)["']"""
+)
+BATCHES = {"batch", "batches", "view", "views", "source_input", "source_inputs"}
+
+# Flags, notes and reasons are for people: programs read codes and fields.
+SENTENCES = r"(?:\w+\.)*(?:flags?|notes?|reasons?|verdict|sentences?|threat)(?:\.text)?"
 PARSED = re.compile(
-    r"(?:\b|_)(?:flags?|notes?|reasons?|verdict|sentence)(?:\.text)?\.(?:startswith|endswith|removeprefix|removesuffix|split|find)\("
-    r"|[\"'][^\"']+[\"'] in (?:\w+\.)?(?:flags?|notes?|reasons?|verdict|sentence|threat)\b(?!\.)"
+    rf"""\b{SENTENCES}\.(?:startswith|endswith|removeprefix|removesuffix|split|partition|find|index)\("""
+    rf"""|["'][^"']*["']\s+(?:not\s+)?in\s+{SENTENCES}\s*(?:$|[:)\]]|and\b|or\b)"""
+    rf"""|\bre\.\w+\([^)]*,\s*{SENTENCES}\)"""
 )
 
 INSTEAD = {  # of a phrase (regular expression, any case): what to write
     r"stands? behind a wall|the wall higher": "black-box (query-only) model",
     r"can only be asked|is only asked|only ask(s|ed)? the model": "black-box (query-only) model",
-    r"\bthe dearer\b|\bfaces? every\b|\bface what is left\b": "the more expensive; is run on; examples still classified correctly",
+    r"\bthe dearer\b|\bfaces? every\b|\bface what is left\b": "the more expensive; is run on; still classified correctly",
     r"inside (the|your) (training )?labels": "by cross-validation on the training labels",
     r"local stand-in": "distilled surrogate",
     r"\bsharpness\b": "inverse temperature",
@@ -65,10 +78,7 @@ INSTEAD = {  # of a phrase (regular expression, any case): what to write
     r"the same ground carries": "the same package contains",
     r"commonest": "most frequent class",
     r"sets? the letters apart": "separates the letters with spaces",
-    r"\b1 (rows|images|files|strings|examples|queries|labels|pictures)\b": "a counted noun, see reprogram.plain.counted",
-}
-ALLOWED_PHRASES = {  # (file, phrase): why
-    ("tests", ""): "",
+    r"(?<![/.,\d])\b1 (rows|images|files|strings|examples|queries|labels|pictures)\b": "see reprogram.plain.counted",
 }
 
 
@@ -92,3 +102,113 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     arguments = node.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return sum(a.arg not in ("self", "cls") for a in every)
+
+
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        (KINDS, 'if spec.kind == "image":'),
+        (KINDS, 'if "text" != target.info.kind:'),
+        (KINDS, 'x = 1 if kind not in ("image", "series") else 2'),
+        (PARSED, 'if flag.startswith("zero gradients"):'),
+        (PARSED, 'if " up to " in row.threat:'),
+        (PARSED, 'name = self.reason.removeprefix("_Unscored: ")'),
+        (PARSED, 'if "masked" in flag.text and wide:'),
+    ],
+)
+def test_the_rules_find_what_they_are_for(rule: re.Pattern[str], line: str) -> None:
+    assert rule.search(line)
+
+
+def test_kinds_of_inputs_are_decided_in_one_room() -> None:
+    found = [
+        f"{named(file)}:{number}: {line.strip()}"
+        for file in TOOLKIT
+        if "modalities" not in file.parts
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if KINDS.search(line)
+    ]
+    assert not found, "ask modality(kind) instead:\n" + "\n".join(found)
+
+
+def test_batches_are_taken_apart_in_one_room() -> None:
+    found = []
+    for file in TOOLKIT:
+        if "modalities" in file.parts:
+            continue
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+                what = node.args[0]
+                name = what.id if isinstance(what, ast.Name) else what.attr if isinstance(what, ast.Attribute) else ""
+                if name in BATCHES:
+                    found.append(f"{named(file)}:{node.lineno}: {ast.unparse(node)}")
+    assert not [f for f in found if not f.startswith(tuple(CHECKS_OF_BATCHES))], (
+        "use reprogram.modalities.batches:\n" + "\n".join(found)
+    )
+
+
+def test_functions_are_short_or_say_why_not() -> None:
+    found = {}
+    for file, node in functions():
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if lines > MOST_LINES or parameters(node) > MOST_PARAMETERS:
+            found[named(file), node.name] = f"{lines} lines, {parameters(node)} parameters"
+    assert not {k: v for k, v in found.items() if k not in LONG and k[0].startswith("reprogram")}
+    gone = [key for key in LONG if key not in found and (ROOT / key[0]).exists()]
+    assert not gone, f"no longer needed in LONG: {gone}"
+
+
+def test_no_sentence_is_parsed_back_as_data() -> None:
+    found = [
+        f"{named(file)}:{number}: {line.strip()}"
+        for file in TOOLKIT
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if PARSED.search(line)
+    ]
+    assert not found, "give it a code or a field:\n" + "\n".join(found)
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places = defaultdict(set)
+    for file in CODE:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].add(named(file))
+    several = {name: sorted(files) for name, files in places.items() if len(files) > 1 and name not in SAME_NAME}
+    assert not several
+
+
+def test_public_objects_are_documented() -> None:
+    """Methods too: where a base class documents a method, its subclasses need not (ruff sees single classes only)."""
+    known, bare = set(), []
+    for file in CODE:
+        for owner in ast.walk(parsed(file)):
+            if not isinstance(owner, ast.ClassDef):
+                continue
+            for node in owner.body:
+                if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                    if ast.get_docstring(node):
+                        known.add(node.name)
+                    elif file in TOOLKIT and not owner.name.startswith("_"):
+                        bare.append((node.name, f"{named(file)}:{node.lineno} {owner.name}.{node.name}"))
+    assert not [place for name, place in bare if name not in known]
+
+
+@cache
+def texts() -> list[tuple[str, str]]:
+    """(place, text) of what people read: pages, option files, docstrings and sentences of the toolkit."""
+    found = []
+    for file in PAGES + OPTIONS:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            found.append((f"{named(file)}:{number}", line))
+    for file in TOOLKIT:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                found.append((f"{named(file)}:{node.lineno}", " ".join(node.value.split())))
+    return found
+
+
+@pytest.mark.parametrize("phrase", INSTEAD)
+def test_plain_words(phrase: str) -> None:
+    found = [f"{place}: {text.strip()[:160]}" for place, text in texts() if re.search(phrase, text, re.IGNORECASE)]
+    assert not found, f"write: {INSTEAD[phrase]}\n" + "\n".join(found)

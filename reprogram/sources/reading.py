@@ -13,6 +13,7 @@ import numpy as np
 
 from reprogram.errors import SourceError
 from reprogram.interfaces import Examples, InputTransformation, SourceModel, Vocabulary
+from reprogram.modalities.batches import is_strings
 from reprogram.tokenization import SPLITTERS
 
 MOST = 20_000  # strings that are looked at, evenly over all
@@ -50,7 +51,7 @@ def reading_notes(
         return notes
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MOST)).astype(int))
     batch = examples.batch(rows)
-    if not isinstance(batch, Sequence):
+    if not is_strings(batch):
         return notes
     views = input.tokenised(batch)
     found = [read(view, vocabulary, source.spec.size - input.own_tokens) for view in views]

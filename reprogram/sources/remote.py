@@ -18,7 +18,7 @@ import numpy as np
 from reprogram.errors import ReprogramError, SourceError, nearest
 from reprogram.ledger import Charge, Refused
 from reprogram.ranges import NotEmpty, NotNegative, Range, Seconds
-from reprogram.service import Reply, Service, StatusError, needed
+from reprogram.service import Service, ServiceReply, StatusError, needed
 from reprogram.sources._asked import AskedSource
 from reprogram.sources._labels import read_labels
 
@@ -161,7 +161,7 @@ class RemoteSource(AskedSource):
         return self._column[name]
 
 
-def _object(answer: Reply, url: str) -> dict[str, Any]:
+def _object(answer: ServiceReply, url: str) -> dict[str, Any]:
     """The JSON object of an answer."""
     import orjson
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from molecules.starts import File, Given, Row, Zinc, gather
+from molecules.starts import File, Given, StartRow, Zinc, gather
 from reprogram.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_missing_file_and_unknown_ending(tmp_path):
 
 
 def test_many_bad_rows_are_named_up_to_five():
-    starts = gather([Row("line 0", "C"), *(Row(f"line {i}", "bad") for i in range(1, 9))], "mine.smi")
+    starts = gather([StartRow("line 0", "C"), *(StartRow(f"line {i}", "bad") for i in range(1, 9))], "mine.smi")
     assert "8 dropped that cannot be parsed: line 1 'bad'" in starts.notes[0]
     assert starts.notes[0].endswith("line 5 'bad' and 3 more.")
 
@@ -113,7 +113,7 @@ def test_given_accepts_one_molecule():
 @given(st.lists(st.sampled_from(["CCO", "OCC", "c1ccccc1", "", "(", "C[CH2]", "CC.Cl", "[Na+].[Cl-]"]), min_size=1))
 def test_every_row_is_kept_or_counted(texts):
     try:
-        starts = gather((Row(f"line {i}", t) for i, t in enumerate(texts)), "x")
+        starts = gather((StartRow(f"line {i}", t) for i, t in enumerate(texts)), "x")
     except DataError:
         assert not {"CCO", "OCC", "c1ccccc1", "CC.Cl"} & set(texts)
         return
