@@ -312,7 +312,7 @@ def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
 def _load_source(data: dict[str, Any], folder: Path) -> SourceModel:
     if data["loader"] is None:
         raise ArtifactError(
-            f"The program in {folder} was made for '{data['name']}', a model handed over from Python; "
+            f"The program in {folder} was made for '{data['name']}', a model that was given in Python; "
             "pass it as from_pretrained(…, source=MODEL)."
         )
     where = f"source of {folder / JSON_FILE}"

@@ -168,7 +168,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
     try:
         function()
     except KeyboardInterrupt:
-        print("error: Stopped; start again with the same run_dir and resume=true to go on.", file=sys.stderr)
+        print("error: Stopped; start again with the same run_dir and resume=true to continue.", file=sys.stderr)
         return Interrupted.exit_code
     except (ReprogramError, HydraException, OmegaConfBaseException, OSError) as error:
         known = own_error(error)
@@ -205,8 +205,8 @@ def unforeseen(error: BaseException) -> int:
     ours = [frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
     where = (ours or list(frames))[-1]
     print(
-        f"error: The run stopped unexpectedly in {Path(where.filename).stem}.{where.name} ({text}); what was written to "
-        f"its folder stays, debug=true shows where.",
+        f"error: The run stopped unexpectedly in {Path(where.filename).stem}.{where.name} ({text}); files in its "
+        f"folder are kept, debug=true shows where.",
         file=sys.stderr,
     )
     return UNFORESEEN

@@ -136,7 +136,7 @@ class ReprogrammedModel(nn.Module):
         if price > left:
             raise BudgetSpent(
                 f"The source needs {price:,} queries for {len(examples):,} examples and {left:,.0f} are left in the "
-                "budget, so none was asked; give a larger budget, or fewer examples or views."
+                "budget, so none was sent; give a larger budget, or fewer examples or views."
             )
 
     def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:

@@ -62,7 +62,7 @@ def _compare(folder: Path, text: str, resume: bool) -> None:
         told = [f"{key} was {_shown(before, key)} and is {_shown(now, key)}" for key in changed[:SHOWN]]
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         raise ConfigError(
-            f"resume=true goes on with the same run, but {', '.join(told)}{more}; give the options that "
+            f"resume=true continues the same run, but {', '.join(told)}{more}; give the options that "
             f"{folder / FILE} holds, or another run_dir."
         )
 
@@ -107,9 +107,9 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             found = yaml.load(file.read(LARGEST), _Plain)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged, so nobody can tell whether this is the same run; remove it.") from error
+        raise ConfigError(f"{path} is damaged, so it cannot be compared with this run; remove it.") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not a configuration, so nobody can tell whether this is the same run; remove it.")
+        raise ConfigError(f"{path} is not a configuration, so it cannot be compared with this run; remove it.")
     return found
 
 

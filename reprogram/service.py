@@ -150,7 +150,7 @@ class Service:
         try:
             return again(self._attempt, method, path, body, meter, accepted, largest)
         except _Again as error:
-            tries = f"(tries: {self.retries + 1}); what was answered before is kept."
+            tries = f"(tries: {self.retries + 1}); earlier answers are kept."
             raise SourceError(f"{self.address} {error} {tries}") from None
 
     def _wait(self, state: Any) -> float:
@@ -179,7 +179,7 @@ class Service:
             untrusted = _untrusted(error)
             if untrusted:
                 raise SourceError(
-                    f"{self.address} shows a certificate that is not trusted ({untrusted}); give the authority's file as "
+                    f"{self.address} has a certificate that is not trusted ({untrusted}); give the authority's file as "
                     f"{self.where}.verify=FILE."
                 ) from None
             name = type(error).__name__

@@ -194,7 +194,7 @@ def input_gradient(values: Tensor, x: Tensor) -> Tensor:
     gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
         raise ConfigError(
-            "This model has no gradient with respect to its input; use the attacks that only ask it "
+            "This model has no gradient with respect to its input; use the attacks that only query it "
             "(square, hopskipjump, noise)."
         )
     return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)

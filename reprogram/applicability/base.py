@@ -99,8 +99,8 @@ class Nearest:
         if self.level is None or not self.outside.any():
             return ""
         return (
-            f"{int(self.outside.sum())} of {len(self.outside)} test examples lie outside what was learned from: they are "
-            f"less like any labelled example ({self.measure}) than all but {self.level:.0%} of the labelled ones are."
+            f"{int(self.outside.sum())} of {len(self.outside)} test examples are outside the training data: they are "
+            f"less similar to every labelled example ({self.measure}) than all but {self.level:.0%} of the labelled ones."
         )
 
 

@@ -75,7 +75,7 @@ def verdict(
     others = {n: m[metric]["value"] for n, m in rivals.items() if not differences[n].same}
     others = {n: v for n, v in others.items() if v is not None}
     if not others:
-        return f"The program reaches {shown(metric, value)} {asked}; no baseline was run beside it."
+        return f"The program reaches {shown(metric, value)} {asked}; no baseline was run."
     best = max(others, key=lambda n: -others[n] if metric in LOWER_IS_BETTER else others[n])
     floor = chance(metric, target)
     if floor is not None and not _learned(metrics[metric], floor, metric) and not better(metric, others[best], floor):
@@ -100,7 +100,7 @@ def verdict(
         f"({shown(metric, value, bare=True)}; 95 % interval of the difference {_ends(metric, gap)}), and it is simpler."
         if best not in ("random_source", "from_scratch")
         else f"The program reaches {shown(metric, value)} {asked} and does not differ measurably from {name} "
-        f"({shown(metric, others[best], bare=True)}): what the source {source} knows does not help here."
+        f"({shown(metric, others[best], bare=True)}): what the source {source} has learned does not help here."
     )
 
 

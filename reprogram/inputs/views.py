@@ -32,7 +32,7 @@ class Views(InputTransformation):
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if len(set(self.sizes)) < len(self.sizes):
-            raise ConfigError(f"input.sizes is {list(self.sizes)}; each size may stand there once")
+            raise ConfigError(f"input.sizes is {list(self.sizes)}; each size may occur once")
         self._scales = []
         for size in self.sizes or (spec.size,):
             scale = ImageInput(size)

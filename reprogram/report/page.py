@@ -41,7 +41,7 @@ class Page:
     title: str
     kind: str = ""
     lead: str = ""
-    footer: str = f"Made by reprogram {__version__}. All figures also stand in result.json."
+    footer: str = f"Made by reprogram {__version__}. All figures are also in result.json."
     sections: list[Section] = field(default_factory=list)
 
     def section(self, title: str, *blocks: Markup | str) -> None:

@@ -32,7 +32,7 @@ def build(run: Run, model: ReprogrammedModel, target: TargetTask, found: Compari
     page = Page(title, kind="Reprogramming run", lead=found.verdict)
     page.section("Result", *result(found, target))
     page.section("The program", *program(model, data))
-    page.section("What the source labels mean now", *mapping(data.get("mapping")))
+    page.section("What the source labels stand for", *mapping(data.get("mapping")))
     page.section("Examples", *examples(model, target, found.scores))
     page.section("Where it errs", *errors(target, found.scores))
     page.section("Learning curve", *learning(data.get("history") or []), *judged(data.get("search") or {}))
@@ -52,7 +52,7 @@ def result(found: Comparison, target: TargetTask) -> list[Markup]:
     """The leading metric as a chart, all metrics as a table."""
     rows = {PROGRAM: found.metrics[found.metric]}
     rows |= {short(name): row[found.metric] for name, row in _by_value(found)}
-    size = f"{len(target.test):,} test examples, {len(target.train):,} labels to learn from; bars are 95 % intervals."
+    size = f"{len(target.test):,} test examples, {len(target.train):,} training labels; bars are 95 % intervals."
     chart = blocks.intervals(rows, own=[PROGRAM], label=metrics.TITLES[found.metric], caption=size)
     meant = blocks.details(
         "what the baselines are", blocks.listing([f"{short(name)}: {called(name)}" for name, _ in _by_value(found)])
@@ -193,7 +193,7 @@ def errors(target: TargetTask, scores: np.ndarray) -> list[Markup]:
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, scores.argmax(1)), 1)
     if len(classes) <= LARGEST_MATRIX:
-        return [blocks.matrix(counts.tolist(), classes, "Rows: what it is. Columns: what was answered.")]
+        return [blocks.matrix(counts.tolist(), classes, "Rows: true class. Columns: predicted class.")]
     np.fill_diagonal(counts, 0)
     worst = np.argsort(-counts, axis=None)[:15]
     pairs = [(*np.unravel_index(i, counts.shape), int(counts.flat[i])) for i in worst if counts.flat[i]]

@@ -10,10 +10,10 @@ from markupsafe import Markup
 from reprogram.report.blocks import heading, interval, listing, note, number, table
 
 KINDS = {
-    "attack": ("Attacks", "Found failures: the value is what is left after the best attack found, an upper bound."),
-    "certificate": ("Certificates", "Proven bounds: no perturbation of this kind and size can do worse."),
-    "estimate": ("Estimates", "Statistical guesses. Neither a proof nor a found failure."),
-    "inspection": ("Inspections", "Evidence for or against hidden behaviour of the source, never an all-clear."),
+    "attack": ("Attacks", "Found failures: the value is the accuracy under the strongest attack found, an upper bound."),
+    "certificate": ("Certificates", "Proven bounds: no perturbation of this kind and size reduces it further."),
+    "estimate": ("Estimates", "Statistical estimates: neither a proof nor a found failure."),
+    "inspection": ("Inspections", "Evidence for or against hidden behaviour of the source, never proof of its absence."),
 }
 
 
@@ -59,7 +59,8 @@ def _smallest(rows: Sequence[Mapping[str, Any]]) -> list[Markup]:
     blocks = [
         heading("Smallest change that fools it"),
         note(
-            "Found by attacks on the examples that are answered rightly, in pixels of the target; truth may be smaller."
+            "Found by attacks on the examples that are classified correctly, in pixels of the target; the true values may "
+            "be smaller."
         ),
         table(["norm", *(f"{p} %" for p in shares)], body),
     ]

@@ -13,4 +13,4 @@ def refuse_other_depth(group: str, depth: str, given: Mapping[str, Any], depths:
     for other, settings in depths.items():
         apart = [k for k in given if getattr(settings, k) != getattr(depths[depth], k)]
         if len(apart) > 3 and all(given[k] == getattr(settings, k) for k in apart):
-            raise ConfigError(f"{group}.depth={depth} stands beside the settings of {other}; write {group}={depth}.")
+            raise ConfigError(f"{group}.depth={depth} conflicts with the settings of {other}; write {group}={depth}.")

@@ -41,7 +41,7 @@ def factsheet(result: Result | Mapping[str, Any]) -> dict[str, Any]:
         "inputs_and_outputs": {"input": target.get("input_shape") or target.get("kind"), "output": classes},
         "performance_metrics": metrics,
         "baselines": data.get("baselines", {}),
-        "bias": "Not measured: the data carries no groups of people. Class-wise errors are in report.html.",
+        "bias": "Not measured: the data has no groups of people. Class-wise errors are in report.html.",
         "robustness": _robustness(block, rows),
         "domain_shift": [_line(r) for r in rows if r["check"] == "corruptions"] or ["Not measured."],
         "test_data": {"examples": target.get("test_size"), "use": "read once, after training"},

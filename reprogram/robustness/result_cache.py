@@ -31,7 +31,7 @@ class ResultCache:
             except KeyboardInterrupt:
                 raise Interrupted(
                     f"Stopped during the robustness check '{name}'; "
-                    "start again with the same run_dir and resume=true to go on."
+                    "start again with the same run_dir and resume=true to continue."
                 ) from None
             if self.journal is not None:
                 self.journal.append([{"key": self.key, "check": name, "outcome": self.found[name].to_json()}])

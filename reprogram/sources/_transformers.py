@@ -167,7 +167,7 @@ def load_preprocessing(name: str, config: Any, **given: Sequence[float] | None) 
         kind = type(processor)
         defaults |= {key: getattr(kind, key, None) for key in ("image_mean", "image_std")}
         found = Preprocessing.of(defaults | stated, default_size)
-        note = f"{name} has null where its normalisation stands; that of {kind.__name__} was taken."
+        note = f"{name} has no values for its normalisation; those of {kind.__name__} are used."
         return replace(found, notes=found.notes or (note,)) if defaults.get("do_normalize") else found
     try:
         with quiet():

@@ -133,7 +133,7 @@ def _check_prompts(names: Sequence[str], templates: Sequence[str]) -> None:
     if not names:
         raise ConfigError("source.labels of CLIP must be different names, at least one.")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ConfigError(f"source.labels of CLIP must be different names; '{twice[0]}' stands there more than once.")
+        raise ConfigError(f"source.labels of CLIP must be different names; '{twice[0]}' occurs more than once.")
     for template in templates:
         if template.count("{}") != 1:
             raise ConfigError(f"source.templates: '{template}' must contain {{}} once, where the label goes.")

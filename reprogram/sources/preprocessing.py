@@ -41,8 +41,8 @@ class Preprocessing:
         if normalises and (mean is None or std is None):
             mean, std = IMAGENET_MEAN, IMAGENET_STD
             notes = (
-                "The source's files do not say how it normalises pixels; ImageNet's mean and standard deviation were "
-                "taken. Give source.mean and source.std if it was trained with others.",
+                "The source's files do not define how pixels are normalised; ImageNet's mean and standard deviation are "
+                "used. Give source.mean and source.std if it was trained with others.",
             )
         factor = processor.get("rescale_factor")
         return cls(

@@ -131,7 +131,7 @@ class RemoteSource(AskedSource):
             self._answering = self._answering or found
             if found != self._answering:
                 raise SourceError(
-                    f"{self.name} changed from version {self._answering} to {found} while it was being asked; answers "
+                    f"{self.name} changed from version {self._answering} to {found} during the run; answers "
                     "of two versions cannot be mixed: start again with a new run_dir and source.cache."
                 )
 

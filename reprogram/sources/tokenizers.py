@@ -149,7 +149,7 @@ def _named(token: str) -> bool:
 def _longest_tokens(vocabulary: dict[str, int], model: str) -> Callable[[str], list[str]]:
     if len(vocabulary) > LARGEST_PATTERN:
         raise SourceError(
-            f"source.model={model} has a vocab.txt of {len(vocabulary):,} whole words and nothing that says how strings "
+            f"source.model={model} has a vocab.txt of {len(vocabulary):,} whole words and no file that defines how strings "
             "fall into them; put its tokenizer.json beside it."
         )
     tokens = sorted((token for token in vocabulary if token), key=len, reverse=True)

@@ -70,7 +70,7 @@ def from_arrays(
         split = {"kind": "given", "test_size": len(test_rows)}
     new = not_tested(contents(ArrayExamples(images[train_rows], labels[train_rows])), contents(held_out))
     if not new.all():
-        notes.append(f"{int((~new).sum())} training images are test images too: not learned from.")
+        notes.append(f"{int((~new).sum())} training images are also test images: not used for training.")
         train_rows = train_rows[new]
         check_classes(labels[train_rows], names, f"target {name} without its test images")
     notes += fewer_than_asked(labels[train_rows], shots, total, names)

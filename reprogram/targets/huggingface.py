@@ -163,7 +163,7 @@ class _Reader:
             kept = ~np.isin(rows, found[~new])
             rows, labels = rows[kept], labels[kept]
         if left_out:
-            self.notes.append(f"{left_out} training examples are in the test too: not learned from.")
+            self.notes.append(f"{left_out} training examples are also in the test set: not used for training.")
         self.notes += fewer_than_asked(labels, shots, total, self.classes)
         return found, examples
 

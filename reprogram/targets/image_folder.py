@@ -241,7 +241,7 @@ class _Reader:
         count = len(self.left_out)
         if folders and not given.allow_overlap:
             raise DataError(_in_both(count, *names))
-        done = "as target.allow_overlap=true allows" if folders else "not learned from"
+        done = "as target.allow_overlap=true allows" if folders else "not used for training"
         return [
             f"{count} training images have the same pixels as test images, such as {names[0]} and {names[1]}: {done}."
         ]

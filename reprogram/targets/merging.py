@@ -131,5 +131,5 @@ def _tell(merged: Merged, labels: Labels, conflicts: str, far: np.ndarray | None
     listed = "; ".join(merged.conflicts[:5]) + ("; …" if count > 5 else "")
     sentence = f"{counted(count, 'group')} of rows {what} (rows {listed})"
     if conflicts == "error":
-        raise DataError(f"{sentence}; mend them, or give target.conflicts=drop, first or auto.")
+        raise DataError(f"{sentence}; correct them, or give target.conflicts=drop, first or auto.")
     merged.notes.append(f"{sentence}: {done} (target.conflicts={conflicts}).")

@@ -59,11 +59,11 @@ def what_the_split_did(labels: np.ndarray, test: np.ndarray, classes: Sequence[s
     notes = []
     single = [classes[c] for c in np.flatnonzero((counts == 1) & (held == 0)).tolist()]
     if single:
-        notes.append(f"{_listed(single)}: one example, which is learned from and cannot be tested.")
+        notes.append(f"{_listed(single)}: one example, used for training and not for testing.")
     small = [classes[c] for c in np.flatnonzero((counts > 1) & (held == 0)).tolist()]
     if small:
         notes.append(
-            f"{_listed(small)}: no test example, for the test has {len(test)} in all; target.test_size= gives more."
+            f"{_listed(small)}: no test example, because the test set has {len(test)} in all; target.test_size= gives more."
         )
     return notes
 
@@ -179,7 +179,7 @@ def _hold_out_groups(groups: Sequence[Hashable], size: int, seed: int) -> tuple[
     test = chosen[members]
     if not test.any():
         raise DataError(
-            f"No group of like examples is small enough for a test of {size}: the largest has {counts.max()} of "
+            f"No group of similar examples is small enough for a test of {size}: the largest has {counts.max()} of "
             f"{len(groups)}; use target.split=stratified or a looser grouping."
         )
     return np.flatnonzero(~test), np.flatnonzero(test)

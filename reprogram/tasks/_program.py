@@ -89,9 +89,10 @@ def report(found: Choice, metric: str) -> list[Markup]:
     """What was tried, skipped and why, and what the choice is expected to reach."""
     forecast = found.estimate
     text = (
-        f"Chosen by cross-validated squared error among the labels alone. Expected {metric} on new data: "
-        f"{forecast.value:.3f}; with {forecast.level:.0%} certainty a test set says {forecast.low:.3f} to {forecast.high:.3f}. "
-        f"Corrected for having chosen and for the labels that folds held out (without the corrections {forecast.naive:.3f})."
+        f"Chosen by cross-validated squared error on the training labels. Expected {metric} on new data: "
+        f"{forecast.value:.3f}; with {forecast.level:.0%} probability a test set gives {forecast.low:.3f} to "
+        f"{forecast.high:.3f}. Corrected for the choice among candidates and for the labels that folds hold out "
+        f"(without the corrections {forecast.naive:.3f})."
     )
     body: list[list[Any]] = [
         [r["candidate"], r["status"], r.get("passes"), r.get("squared_error"), r.get(metric), r["why"]]

@@ -36,11 +36,11 @@ def compare_with_labelled(
         if learn:
             model.applicability = Applicability.of(model, target.train, target.train_rows)
         if model.applicability is None:
-            target.notes.append("The program keeps nothing of its labelled examples: what lies outside them is unknown.")
+            target.notes.append("The program has no sketches of its labelled examples, so 'outside' is unknown.")
             return unknown
         near = model.applicability.nearest_of(model, target.test)
     except BudgetSpent as error:
-        target.notes.append(f"How near the test examples are to the labelled ones is unknown: {error}")
+        target.notes.append(f"The similarity of the test examples to the labelled ones is unknown: {error}")
         return unknown
     context.result.data["applicability"] = near.summary()
     target.notes.extend(filter(None, [near.note()]))

@@ -71,7 +71,7 @@ def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
 
 
 def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program: str) -> str:
-    """What the program reaches here, beside what it reached where it was made."""
+    """What the program reaches here, beside what it reached in the original run."""
     now, before = found.metrics[found.metric], kept["metrics"].get(found.metric)
     sentence = (
         f"{Path(program).name} reaches {TITLES[found.metric]} {_figure(now)} "
@@ -79,7 +79,7 @@ def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program
     )
     if before is None:
         return sentence + "."
-    sentence = f"{sentence}; it reached {_figure(before)} where it was made"
+    sentence = f"{sentence}; it reached {_figure(before)} in the original run"
     if None in (now["low"], now["high"], before["low"], before["high"]):
         return sentence + "."
     apart = now["high"] < before["low"] or now["low"] > before["high"]

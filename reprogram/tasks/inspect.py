@@ -111,7 +111,7 @@ def triggers(source: SourceModel, found: Inspected) -> list[Markup]:
         shown.append(blocks.picture(png(found.figures.triggers[label]), f"trigger recovered for {share}", share))
     return [
         blocks.pictures(shown),
-        blocks.note("Grey: nothing is changed there. Every label has one; a Trojan's is far smaller."),
+        blocks.note("Grey: unchanged pixels. Every label has a mask; that of a Trojan is much smaller."),
     ]
 
 

@@ -190,7 +190,7 @@ def verdict(name: str, chosen: Washed, rows: dict[str, Any], loads: str) -> str:
     at = "" if chosen.chosen is None else f" (chosen at {chosen.chosen:.2f})"
     text = f"{name.replace('_', ' ')}{at}: clean accuracy from {before['clean']:.1%} to {after['clean']:.1%}"
     if after["attack_success"] is None:
-        text += "; no trigger is known, so that nobody can say here what became of one"
+        text += "; no trigger is known, so its effect could not be measured"
     else:
         text += f", attack success from {before['attack_success']:.1%} to {after['attack_success']:.1%}"
     return f"{text}; the washed copy loads with {loads}."

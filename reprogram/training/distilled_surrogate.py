@@ -84,7 +84,7 @@ class DistilledSurrogate(Training):
             raise ConfigError("training=distilled_surrogate is for a black-box (query-only) source, such as source=remote.")
         assert self.local is not None
         if getattr(service, "version", None) == self.local.fingerprint()[:16]:
-            raise ConfigError("training.local is the very model behind the wall; the stand-in must be another one.")
+            raise ConfigError("training.local is the same model as the black box; give another one.")
         selection = HoldOutSelection(model, examples, run.seed)
         selection.judge(0)  # asks the service once for each training input
         stand_in = self.distilled(model, examples, run)
@@ -104,7 +104,7 @@ class DistilledSurrogate(Training):
         try:
             selection.judge(len(history.epochs) or 1)  # the copy's prompt, the mapping fitted to the service's answers
         except BudgetSpent as error:
-            history.ended = f"{error} The program of the copy was not carried over."
+            history.ended = f"{error} The program of the copy was not transferred."
         history.search = selection.finish()
         return self.polished(model, examples, run, hooks, history)
 

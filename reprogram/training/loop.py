@@ -149,7 +149,7 @@ class _Fit:
             except KeyboardInterrupt as error:
                 raise Interrupted(
                     f"Stopped after epoch {len(self.history.epochs)}; start again with run_dir={self.context.dir} "
-                    "resume=true to go on."
+                    "resume=true to continue."
                 ) from error
         if self.selection:
             self.history.search = self.selection.finish()

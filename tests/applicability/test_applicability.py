@@ -229,7 +229,7 @@ def test_evaluate_compares_new_molecules_with_those_that_were_learned_from(typed
             assert row["outside"] == "yes" and float(row["nearest_tanimoto"]) < 0.3
     result = json.loads((molecules / "run" / "result.json").read_text())
     assert result["applicability"]["outside"] >= 25 / 30
-    assert any("lie outside what was learned from" in note for note in result["target"]["notes"])
+    assert any("are outside the training data" in note for note in result["target"]["notes"])
 
 
 def test_evaluate_says_unknown_of_a_program_that_keeps_nothing(typed, tiny, tmp_path):

@@ -172,7 +172,7 @@ def test_probe_of_a_source_without_features_is_not_applicable(tiny_source, task,
         plain = source.source.answer
         monkeypatch.setattr(source.source, "answer", lambda x, taps=(): type(plain(x))(plain(x).logits))
         bench = Bench(model, target, np.zeros((20, 2)), Training(), 0)
-        with pytest.raises(NotApplicable, match="does not show its features"):
+        with pytest.raises(NotApplicable, match="gives no features"):
             linear_probe.LinearProbe()(bench)
 
 

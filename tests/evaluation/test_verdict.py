@@ -65,7 +65,7 @@ def test_a_tie_goes_to_the_simpler_baseline():
 
 def test_random_weights_as_good_as_the_source_are_named():
     text = say(0.9, {"random_source": 0.9, "linear_probe": 0.5}, [0.02, 0.02])
-    assert "what the source net knows does not help here" in text
+    assert "what the source net has learned does not help here" in text
 
 
 def test_a_prompt_that_does_not_pay_is_said():

@@ -116,7 +116,7 @@ def test_a_bundled_source_is_loaded_by_its_name(tmp_path, examples):
 
 
 def test_a_python_module_must_be_handed_over(kept):
-    with pytest.raises(ArtifactError, match="'tiny net', a model handed over from Python; pass it as"):
+    with pytest.raises(ArtifactError, match="'tiny net', a model that was given in Python; pass it as"):
         from_pretrained(kept)
 
 

@@ -169,7 +169,7 @@ def evidence(test, label, z):
         ([evidence(DL, 1, 4.0), evidence(NC, 0, 1.0)], "Some evidence of a Trojan targeting class b"),
         ([evidence(DL, 1, 4.0), evidence(NC, 0, 4.1)], "Some evidence of a Trojan targeting class a"),
         ([evidence(DL, 1, 1.0), evidence(NC, 1, None)], "No evidence found by these tests (DL-TND)"),
-        ([], "No test could be calibrated, so nothing is said for or against a Trojan"),
+        ([], "No test could be calibrated, so the result is undecided"),
     ],
 )
 def test_verdicts_never_say_clean(found, words):

@@ -116,7 +116,7 @@ def test_imagenet_names_are_the_default_and_all_different(folder):
 
 
 def test_a_label_that_stands_twice_is_named(folder):
-    with pytest.raises(ConfigError, match="'dog' stands there more than once"):
+    with pytest.raises(ConfigError, match="'dog' occurs more than once"):
         CLIPSource(folder, labels=["dog", "cat", "dog"])
 
 

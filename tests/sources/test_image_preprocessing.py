@@ -204,7 +204,7 @@ def test_normalisation_that_is_null_is_that_of_the_family_with_a_note(tmp_path, 
     source = HuggingFaceImageModel(folder)
     assert source.preprocessing.mean == IMAGENET_MEAN and source.preprocessing.std == IMAGENET_STD
     (note,) = reading_notes(source, NoPrompt(), easy_images[0])
-    assert "has null where its normalisation stands; that of LevitImageProcessor" in note
+    assert "has no values for its normalisation; those of LevitImageProcessor" in note
 
 
 def test_an_unknown_processor_without_normalisation_gets_a_note(tmp_path):

@@ -35,7 +35,7 @@ INFO = TargetInfo("t", "text", "classification", ("a", "b"))
 
 
 def bare(folder: Path, tokens: list[str], kind: str = "Bert") -> str:
-    """A model folder with config.json, weights and vocab.txt, and nothing that says how strings become tokens."""
+    """A model folder with config.json, weights and vocab.txt, and no file that defines how strings become tokens."""
     torch.manual_seed(0)
     if kind == "GPT2":
         config = transformers.GPT2Config(vocab_size=len(tokens), n_embd=16, n_layer=1, n_head=2, n_positions=32)

@@ -143,7 +143,7 @@ WRONG = {
     "classes": (_answers(np.full((8, 6), 1 / 6)), "6 values an image, but source.labels names 5"),
     "empty": (lambda server, x: (200, {}, b"{}"), "answered without outputs"),
     "bad request": (lambda server, x: (400, {}, b'{"error": "bad size"}'), "status 400: .*bad size"),
-    "broken": (lambda server, x: (503, {}, b""), "status 503 .tries: 3.; what was answered before is kept"),
+    "broken": (lambda server, x: (503, {}, b""), "status 503 .tries: 3.; earlier answers are kept"),
     "version": (lambda server, x: (200, {}, fake.answer(UNIFORM[:4], "8")), "changed from version 7 to 8"),
     "slow": (fake.slow(1.0), "did not answer within 0.2 s .tries: 2."),
 }
@@ -233,7 +233,7 @@ def test_server_killed_and_restarted_in_mid_run_is_paid_once(tmp_path: Path) -> 
     options: dict[str, Any] = {"cache": tmp_path / "c", "journal": tmp_path / "j", "batch": 2, "retries": 1}
     with FakeServer(dying) as server:
         source = connect(server, **options)
-        with pytest.raises(SourceError, match="what was answered before is kept"):
+        with pytest.raises(SourceError, match="earlier answers are kept"):
             source(images(20))
         source.ledger.close()
         answered = set(server.answered)

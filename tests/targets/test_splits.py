@@ -77,7 +77,7 @@ def test_one_example_of_a_class_does_not_end_stratification():
         train, test = hold_out(labels, 12, seed)
         assert np.bincount(labels[test], minlength=3).tolist() == [10, 2, 0] and 60 in train
     notes = what_the_split_did(labels, test, ("a", "b", "c"))
-    assert notes == ["c: one example, which is learned from and cannot be tested."]
+    assert notes == ["c: one example, used for training and not for testing."]
 
 
 def test_a_test_smaller_than_the_classes_is_still_spread_over_them():
@@ -85,7 +85,7 @@ def test_a_test_smaller_than_the_classes_is_still_spread_over_them():
     for seed in range(20):
         _, test = hold_out(labels, 4, seed)
         assert len(set(labels[test])) == 4
-    assert "no test example, for the test has 4 in all" in what_the_split_did(labels, test, tuple("abcdefghij"))[0]
+    assert "no test example, because the test set has 4 in all" in what_the_split_did(labels, test, tuple("abcdefghij"))[0]
 
 
 def test_fewer_than_asked_is_said():
@@ -113,7 +113,7 @@ def test_an_image_of_the_test_is_not_learned_from():
     images[20:40:2] = images[0:20:2]
     task = from_arrays(images, np.arange(40) % 2, test_size=10, shots=None)
     ours, theirs = ({i.tobytes() for i in part.images} for part in (task.train, task.test))
-    assert not ours & theirs and "are test images too: not learned from" in task.notes[0]
+    assert not ours & theirs and "are also test images: not used for training" in task.notes[0]
 
 
 def test_rows_are_taken_class_by_class():

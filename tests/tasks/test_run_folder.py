@@ -48,7 +48,7 @@ def test_resume_with_another_configuration_is_refused_and_names_the_keys(typed: 
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     code, said = typed(*tiny, "target.shots=4", "seed=3", "resume=true")
     assert code == 2 and "Traceback" not in said
-    assert "resume=true goes on with the same run, but seed was 0 and is 3" in said
+    assert "resume=true continues the same run, but seed was 0 and is 3" in said
     assert "target.shots was 1 and is 4; give the options that run/config.yaml holds, or another run_dir." in said
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     was = program(tmp_path / "run")
@@ -73,7 +73,7 @@ def test_every_task_compares_before_it_does_anything(task: str, more: list[str],
     (tmp_path / "run" / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     code, said = typed(f"task={task}", "target=digits", "resume=true", *more)
     key = more[0].partition("=")[0]
-    assert code == 2 and f"resume=true goes on with the same run, but {key} was " in said
+    assert code == 2 and f"resume=true continues the same run, but {key} was " in said
 
 
 def test_a_checkpoint_of_another_configuration_is_never_taken_up(tmp_path: Path) -> None:

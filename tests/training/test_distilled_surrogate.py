@@ -74,7 +74,7 @@ def test_budget_that_ends_after_the_gate_leaves_the_gate(setting: Any, empty_run
 def test_stand_in_must_be_another_model_and_have_features(tiny_source: Any, setting: Any, empty_run: Run) -> None:
     model, _, training, examples = setting()
     training.local = tiny_source(seed=1)
-    with pytest.raises(ConfigError, match="the very model behind the wall"):
+    with pytest.raises(ConfigError, match="the same model as the black box"):
         training.fit(model, examples, empty_run)
     with pytest.raises(ConfigError, match=r"training\.local must be a source with features"):
         DistilledSurrogate()

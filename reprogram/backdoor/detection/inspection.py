@@ -127,7 +127,7 @@ class Inspection(Hook):
             clean += trained(source, target, self.train, run.seed)
         if clean and len(clean) < FEWEST_MODELS:
             found.left_out.append(
-                f"{len(clean)} reference models are too few for a spread (at least {FEWEST_MODELS}); "
+                f"{len(clean)} reference models are too few for a standard deviation (at least {FEWEST_MODELS}); "
                 "the shipped ones were used"
             )
         if len(clean) < FEWEST_MODELS:
@@ -158,7 +158,7 @@ class Inspection(Hook):
         row = Row(
             "trojan_query_scan", "inspection", f"random patches, towards {source.labels[label]}", share, n=len(images)
         )
-        row.flags = [Flag("not_calibrated", "not calibrated: it finds a patch by luck alone")]
+        row.flags = [Flag("not_calibrated", "not calibrated: random patches find a trigger by chance only")]
         found.rows.append(row)
 
 

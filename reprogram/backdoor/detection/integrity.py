@@ -54,7 +54,7 @@ def check_files(options: Mapping[str, Any]) -> list[CheckedFile]:
     if pickles and not any(file.kind == "safetensors" for file in found):
         raise SourceError(
             f"{pickles[0].path} is a checkpoint in pickle format, which can run code when it is loaded: refused; "
-            "ask its author for safetensors, or convert it where nothing can be harmed."
+            "ask its author for safetensors, or convert it in an isolated environment."
         )
     return found
 

@@ -47,7 +47,7 @@ def verdict(found: Sequence[TrojanEvidence], labels: Sequence[str], left_out: Se
     tests = ", ".join(e.test for e in found if e.z is not None)
     if not tests:
         named = dict.fromkeys(labels[e.label] for e in found)
-        text = "no test could be calibrated, so nothing is said for or against a Trojan"
+        text = "no test could be calibrated, so the result is undecided"
         text += f"; the most suspicious classes are {' and '.join(named)}" if named else ""
     elif strength == "none" or label is None:
         text = f"no evidence found by these tests ({tests})"

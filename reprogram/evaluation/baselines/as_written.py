@@ -1,4 +1,4 @@
-"""The same program on the strings as the file writes them: does it read the thing, or its author's handwriting?"""
+"""The same program on the strings as written in the file: does it read the thing, or its author's handwriting?"""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ class AsWritten(Baseline):
         if ours is None or theirs is None or abs(ours - theirs) <= self.leak:
             return
         bench.target.notes.append(
-            f"Writing leak: {TITLES[metric]} {theirs:.3f} on the strings as the file writes them, {ours:.3f} in one "
-            "spelling; how a string is written tells something of its label, so do not trust results on raw strings."
+            f"Writing leak: {TITLES[metric]} {theirs:.3f} on the strings as written in the file, {ours:.3f} in one "
+            "spelling; how a string is written is related to its label, so do not trust results on raw strings."
         )

@@ -46,11 +46,11 @@ class Bench:
         if (
             not self.source.differentiable and self.source.spec.feature_size is None
         ):  # asking would cost and show nothing
-            raise NotApplicable(f"the source {self.source.name} does not show its features")
+            raise NotApplicable(f"the source {self.source.name} gives no features")
         outputs = source_outputs(self.source, examples, self.target.info, batch_size=self.batch_size)
         features = outputs[0].features
         if features is None:
-            raise NotApplicable(f"the source {self.source.name} does not show its features")
+            raise NotApplicable(f"the source {self.source.name} gives no features")
         return features.float().cpu().numpy()
 
     def program_scores(self, source: SourceModel, input: InputTransformation) -> np.ndarray:

@@ -21,9 +21,9 @@ class RandomSource(Baseline):
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         source = bench.source.source
         if not source.differentiable:
-            raise NotApplicable(f"the weights of the source {source.name} are out of reach")
+            raise NotApplicable(f"the weights of the source {source.name} are not accessible")
         if source.parameter_count() > LARGEST:
-            raise NotApplicable(f"the source {source.name} is too large to hold a second time")
+            raise NotApplicable(f"the source {source.name} is too large for a second copy in memory")
         input: InputTransformation = type(bench.model.input)(**bench.model.input.config())
         return {"random_source": bench.program_scores(untrained(source, bench.seed), input)}
 

@@ -131,5 +131,5 @@ class AttackCheck(Check):
         if unseen:
             row.flags.append(Flag("crafted_on_half", "crafted on the other half of the examples"))
         if attack.access == "white_box" and not self.through and model.masked:
-            row.flags.append(Flag("proves_nothing", "gradients are zero: this attack proves nothing"))
+            row.flags.append(Flag("proves_nothing", "gradients are zero: this attack is no evidence"))
         return row

@@ -55,5 +55,5 @@ class CleverCheck(Check):
         if float((found.score >= score.radius * 0.999).mean()) > 0.5:
             row.flags.append(Flag("capped", "more than half of the scores reach the radius that was sampled"))
         if model.masked:
-            row.flags.append(Flag("proves_nothing", "gradients are zero: this estimate says nothing"))
+            row.flags.append(Flag("proves_nothing", "gradients are zero: this estimate is meaningless"))
         return Outcome([row])

@@ -169,7 +169,7 @@ def _one_spelling(counts: Counter[str], ignore_case: bool) -> tuple[dict[str, st
         if len(group) > 1:
             said.append(f"{', '.join(sorted(group))} are the class '{name}'")
     note = (
-        f"Spellings of one class: {'; '.join(said[:10])} (target.ignore_case=false keeps them apart)." if said else ""
+        f"Spellings of one class: {'; '.join(said[:10])} (target.ignore_case=false keeps them separate)." if said else ""
     )
     return merged, note
 
@@ -223,7 +223,7 @@ def _quantity(table: Table, name: str, texts: list[str]) -> tuple[np.ndarray, np
         raise DataError(
             f"Column '{name}' of {table.path}, row {table.rows[bad[0]]}: '{texts[bad[0]]}' is not a finite number"
             + (f", as in {len(bad) - 1} other rows" if len(bad) > 1 else "")
-            + "; mend or drop such rows, or give target.decimal=, where a comma is the decimal mark."
+            + "; correct or drop such rows, or give target.decimal=, where a comma is the decimal mark."
         )
     if bad:
         listed = named([table.rows[i] for i in bad], f"have no number in '{name}', such as '{texts[bad[0]]}': no value")
@@ -259,7 +259,7 @@ def _bounds(table: Table, name: str, at: list[int], numbers: list[Number], texts
         raise DataError(
             f"Column '{name}' of {table.path} has {len(found)} bounds among its values, such as '{example}' in row {rows[0]}; "
             "give target.censored=drop (leave these rows out), target.censored=bound (estimate a value beyond the bound) "
-            "or target.censored=value (take the bound for the value)."
+            "or target.censored=value (use the bound as the value)."
         )
     what = {
         "drop": "left out",

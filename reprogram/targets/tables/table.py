@@ -30,7 +30,7 @@ class Table:
         if name not in self.columns:
             raise DataError(
                 f"{key}={name}: {self.path} has no such column; {nearest(name, self.columns)}"
-                + ("" if len(self.columns) > 1 else "; if columns are not told apart, give target.delimiter=.")
+                + ("" if len(self.columns) > 1 else "; if the columns are not separated correctly, give target.delimiter=.")
                 + ("; rows without labels are predicted: task=predict." if key == "target.label_column" else "")
             )
         return self.columns[name]

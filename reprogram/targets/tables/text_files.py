@@ -115,8 +115,8 @@ def find_encoding(path: Path, key: str) -> tuple[str, str]:
     undefined = any(seen[byte] for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
     name = "latin-1" if undefined else "cp1252"
     return name, (
-        f"{path.name} is not UTF-8 and was read as {name} (Western European); where its accented letters look wrong, "
-        "target.encoding= names another."
+        f"{path.name} is not UTF-8 and was read as {name} (Western European); if its accented letters look wrong, "
+        "set target.encoding=."
     )
 
 
