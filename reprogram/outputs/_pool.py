@@ -39,6 +39,15 @@ class PoolReader:
     def blocks(self, outputs: list[SourceOutput]) -> list[Tensor]:
         return self.ridge.blocks(outputs)
 
+    def fitted(self, outputs: list[SourceOutput], width: int, method: str) -> Tensor:
+        """[B, D] for a mapping that was fitted on ``width`` values (0: not yet). Raises SourceError."""
+        if not width:
+            raise SourceError(f"output={method} must be fitted before it answers")
+        values = torch.cat(self.blocks(outputs), 1)
+        if values.shape[1] != width:
+            raise SourceError(f"The program reads {width} values an example; the source gives {values.shape[1]}")
+        return values
+
     def values(self, outputs: list[SourceOutput]) -> Tensor:
         """[N, D]. Raises SourceError where one is not finite."""
         values = torch.cat(self.blocks([output.detach() for output in outputs]), 1)

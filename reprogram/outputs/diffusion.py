@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprogram.errors import ConfigError, SourceError
+from reprogram.errors import ConfigError
 from reprogram.interfaces import OutputMapping, SourceOutput, SourceSpec, Tap, TargetInfo
 from reprogram.outputs._graph import affinity, nearest, spread
 from reprogram.outputs._pool import PoolMemory, PoolReader, one_hot, pool_of, temperature, thinned
@@ -140,11 +140,7 @@ class Diffusion(OutputMapping):
 
     def forward(self, outputs: list[SourceOutput]) -> Tensor:
         """Calibrated logits [B, T]; regression: values [B, 1]."""
-        if not self.rows:
-            raise SourceError("output=diffusion must be fitted before it answers")
-        values = torch.cat(self._reader.blocks(outputs), 1)
-        if values.shape[1] != self.width:
-            raise SourceError(f"The program reads {self.width} values an example; the source gives {values.shape[1]}")
+        values = self._reader.fitted(outputs, self.width if self.rows else 0, self.name)
         with torch.autocast(values.device.type, enabled=False):
             scaled = ((values.float() - self.centre) * self.scale).clamp(-self.limit, self.limit)
             weight, index = affinity(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import DataError
+from reprogram.frozen import without_parameter_gradients
 from reprogram.interfaces import Examples
 from reprogram.robustness.attacks.base import Model, ask, in_batches
 from reprogram.robustness.findings import Flag, Outcome
@@ -78,17 +79,13 @@ def still(model: Any) -> Iterator[None]:
         yield
         return
     training = {module: module.training for module in model.modules()}
-    learned = [p for p in model.parameters() if p.requires_grad]
     model.eval()
-    for parameter in learned:
-        parameter.requires_grad_(False)
     try:
-        yield
+        with without_parameter_gradients(model):
+            yield
     finally:
         for module, mode in training.items():
             module.training = mode
-        for parameter in learned:
-            parameter.requires_grad_(True)
 
 
 def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor]:

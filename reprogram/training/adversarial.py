@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.frozen import without_parameter_gradients
 from reprogram.modalities.batches import is_pixels
 from reprogram.ranges import Checked, NotNegative, Positive, Range, Seed, Share
 from reprogram.threat import Threat, ascend
@@ -158,13 +159,10 @@ def named(name: str) -> AdversarialLoss | None:
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode while examples are sought, and no gradients of the program."""
-    training, learned = model.training, [p for p in model.parameters() if p.requires_grad]
+    training = model.training
     model.eval()
-    for parameter in learned:
-        parameter.requires_grad_(False)
     try:
-        yield
+        with without_parameter_gradients(model):
+            yield
     finally:
         model.train(training)
-        for parameter in learned:
-            parameter.requires_grad_(True)

@@ -32,13 +32,13 @@ from reprogram.training.loop import History, Training
 SERVE = ("service", "copy")
 
 
-class StandIn(SourceModel):
+class SurrogateModel(SourceModel):
     """The local encoder's features under a head that answers as the service does: log-probabilities [B, S]."""
 
     def __init__(self, encoder: SourceModel, head: nn.Linear, service: SourceModel) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.name = f"{encoder.name} standing in for {service.name}"
+        self.name = f"{encoder.name} distilled from {service.name}"
         self.spec = SourceSpec("image", service.spec.size, service.labels, answers="log_probabilities")
         self._service = [service]  # in a list: no submodule
         self.freeze()
@@ -87,19 +87,19 @@ class DistilledSurrogate(Training):
             raise ConfigError("training.local is the same model as the black box; give another one.")
         selection = HoldOutSelection(model, examples, run.seed)
         selection.judge(0)  # asks the service once for each training input
-        stand_in = self.distilled(model, examples, run)
-        model.source = stand_in
+        surrogate = self.distilled(model, examples, run)
+        model.source = surrogate
         try:
             searched = examples if self.serve == "copy" else examples.subset(selection.searched)
             history = super().train(model, searched, run, hooks)
         finally:
             model.source = service
         save_file(
-            {"weight": stand_in.head.weight.detach(), "bias": stand_in.head.bias.detach()},
-            run.dir / "stand_in.safetensors",
+            {"weight": surrogate.head.weight.detach(), "bias": surrogate.head.bias.detach()},
+            run.dir / "surrogate.safetensors",
         )
         if self.serve == "copy":
-            model.source = stand_in
+            model.source = surrogate
             return history
         try:
             selection.judge(len(history.epochs) or 1)  # the copy's prompt, the mapping fitted to the service's answers
@@ -108,7 +108,7 @@ class DistilledSurrogate(Training):
         history.search = selection.finish()
         return self.polished(model, examples, run, hooks, history)
 
-    def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> StandIn:
+    def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> SurrogateModel:
         """Fit the head to the service's answers, KL(service ‖ copy), all views together, in full batches."""
         local = self.local
         assert local is not None
@@ -135,7 +135,7 @@ class DistilledSurrogate(Training):
                 optimiser.step()
         with torch.no_grad():
             self.agreement = float((head(features).argmax(1) == wanted.argmax(1)).float().mean())
-        return StandIn(local, head, model.source)
+        return SurrogateModel(local, head, model.source)
 
     def polished(
         self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook], history: History

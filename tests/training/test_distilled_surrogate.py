@@ -34,7 +34,7 @@ def test_copy_agrees_with_the_service_and_asks_once_for_each_training_input(sett
     assert training.agreement > 0.8
     model.predict(examples)
     assert service.ledger.calls == len(examples), "the copy serves without asking"
-    assert (empty_run.dir / "stand_in.safetensors").exists()
+    assert (empty_run.dir / "surrogate.safetensors").exists()
 
 
 def test_program_of_the_copy_is_carried_over_and_polished_with_real_queries(setting: Any, empty_run: Run) -> None:
@@ -64,14 +64,14 @@ def test_program_of_the_copy_must_beat_the_gate_at_the_service(setting: Any, emp
 def test_budget_that_ends_after_the_gate_leaves_the_gate(setting: Any, empty_run: Run) -> None:
     model, service, training, examples = setting(Full(), budget=45)
     history = training.fit(model, examples, empty_run)
-    assert "was not carried over" in history.ended and service.ledger.calls == 40
+    assert "was not transferred" in history.ended and service.ledger.calls == 40
     assert float(model.input.delta.detach().abs().max()) == 0
     before = service.ledger.calls
     model.logits(examples)
     assert service.ledger.calls == before, "the program in force is the one whose answers are paid for"
 
 
-def test_stand_in_must_be_another_model_and_have_features(tiny_source: Any, setting: Any, empty_run: Run) -> None:
+def test_surrogate_must_be_another_model_and_have_features(tiny_source: Any, setting: Any, empty_run: Run) -> None:
     model, _, training, examples = setting()
     training.local = tiny_source(seed=1)
     with pytest.raises(ConfigError, match="the same model as the black box"):
