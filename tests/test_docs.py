@@ -1,7 +1,6 @@
 """What the pages show works: Python examples run, commands compose, links lead somewhere."""
 
 import ast
-import importlib
 import re
 import shlex
 import tomllib
@@ -157,8 +156,7 @@ def python_blocks():
 def test_python_compiles_and_what_it_imports_exists(page, code):
     for node in ast.walk(ast.parse(code, str(page))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            module = importlib.import_module(node.module)
-            assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+            exec(compile(ast.Module([node], []), f"{page}: {ast.unparse(node)}", "exec"), {})
 
 
 @pytest.mark.parametrize("page", [*TRAINED_PAGES, *FEW])
