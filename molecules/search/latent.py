@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from molecules.constraints import Similar
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.spaces.base import Memory, Space
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.ranges import Count, NotNegative, Positive, Range
@@ -59,12 +60,12 @@ class Latent(Search):
         if self.directions < 1 or self.iterations < 1:
             raise ConfigError("search.directions and search.iterations must be at least 1.")
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
-        walks = [self._walk(problem, s, rng) for s in readable(self.space, start)]
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
+        walks = [self._walk(evaluator, s, rng) for s in readable(self.space, start)]
         while walks:
             walks = [walk for walk in walks if next(walk, None) is not None]
 
-    def _walk(self, problem: Problem, start: Scored, rng: np.random.Generator) -> Iterator[bool]:
+    def _walk(self, evaluator: Evaluator, start: Scored, rng: np.random.Generator) -> Iterator[bool]:
         """Restarts from one molecule; yields after every step."""
         memory = self.space.encode([start.smiles])
         unit = memory.states.std()
@@ -73,7 +74,7 @@ class Latent(Search):
         radius = self.beta * math.sqrt(d)
         idle = 0
         while idle < EMPTY_RESTARTS:
-            paid = len(problem.calls)
+            paid = len(evaluator.calls)
             z, mover = torch.zeros(d), Mover(self.method, self.rate, self.iterations)
             for _ in range(self.iterations):
                 directions = sphere(self.directions, d, generator)
@@ -81,19 +82,19 @@ class Latent(Search):
                 shifted = Memory(
                     memory.states + unit * points.view(-1, *shape[1:]), memory.mask.expand(len(points), -1)
                 )
-                losses = self.losses(problem, start, self.space.decode(shifted).smiles)
+                losses = self.losses(evaluator, start, self.space.decode(shifted).smiles)
                 z = mover(z, estimate(losses, directions, radius)).clamp(-self.clamp, self.clamp)
                 yield True
-            idle = idle + 1 if len(problem.calls) == paid else 0
+            idle = idle + 1 if len(evaluator.calls) == paid else 0
 
-    def losses(self, problem: Problem, start: Scored, written: Sequence[str | None]) -> Tensor:
+    def losses(self, evaluator: Evaluator, start: Scored, written: Sequence[str | None]) -> Tensor:
         """[N] losses of decoded strings; new molecules among them are paid for.
 
         As in the paper's code, an invalid string has the start's score less ``invalid`` and similarity 0.
         """
-        scored = problem.score([text or "" for text in written], [start.smiles] * len(written))
+        scored = evaluator.score([text or "" for text in written], [start.smiles] * len(written))
         floor = 0.0 if math.isnan(start.score) else start.score
-        unlike = sum(c.threshold for c in problem.objective.constraints.items if isinstance(c, Similar))
+        unlike = sum(c.threshold for c in evaluator.objective.constraints.items if isinstance(c, Similar))
         values = [
             -(floor - self.invalid) + self.penalty * unlike
             if math.isnan(s.score)

@@ -14,8 +14,9 @@ import torch
 from rdkit import Chem
 
 from molecules import chemistry
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.search.latent import readable
 from molecules.spaces.base import Decoded, Memory, Space
 from reprogram.ranges import Count, Range
@@ -37,7 +38,7 @@ class Proposals(Search):
     temperature: Annotated[float, Range(0, 100, open=True)] = 1.0
     batch: Count = 25
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         population = readable(self.space, start)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         idle = 0
@@ -45,21 +46,21 @@ class Proposals(Search):
             parents = [population[i] for i in ranks(len(population), self.parents, rng)]
             written = [self.rewrite(p.smiles, rng) for p in parents]
             drawn = self.space.decode(self.memory(written, self.samples), self.temperature, generator)
-            children = self.choose(problem, [p.smiles for p in parents], drawn)
+            children = self.choose(evaluator, [p.smiles for p in parents], drawn)
             idle = 0 if children else idle + 1
             if children:
-                scored = problem.score(list(children), list(children.values()))
+                scored = evaluator.score(list(children), list(children.values()))
                 fresh = {s.smiles: s for s in [*population, *scored] if self.space.unreadable(s.smiles) is None}
                 population = sorted(fresh.values(), key=lambda s: s.rank, reverse=True)[: self.population]
 
-    def choose(self, problem: Problem, parents: list[str], drawn: Decoded) -> dict[str, str]:
+    def choose(self, evaluator: Evaluator, parents: list[str], drawn: Decoded) -> dict[str, str]:
         """New allowed molecules -> the parent of each; likeliest first, at most a batch."""
         found: dict[str, str] = {}
         for row in drawn.log_probability.argsort(descending=True).tolist():
             key = chemistry.canonical(drawn.smiles[row] or "")
-            if key is not None and key not in found and not problem.known(key):
+            if key is not None and key not in found and not evaluator.known(key):
                 found[key] = parents[row // self.samples]
-        allowed = problem.violations(list(found)) == 0
+        allowed = evaluator.violations(list(found)) == 0
         kept = [key for key, ok in zip(found, allowed) if ok and whole(key)]
         return {key: found[key] for key in kept[: self.batch]}
 

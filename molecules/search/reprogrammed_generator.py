@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from molecules import chemistry
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem
 from molecules.search.latent import readable
 from molecules.search.proposals import PATIENCE, Proposals, ranks
 from molecules.spaces.base import Decoded, Memory
@@ -53,7 +53,7 @@ class ReprogrammedGenerator(Proposals):
     replay: best molecules shown again in a round, in random atom orders. memory_size: how many are remembered.
     """
 
-    slots: Annotated[int, Range(1, 1000)] = 8
+    slots: Annotated[int, Range(0, 1000)] = 8
     rate: Positive = 0.002
     epochs: Amount = 2
     replay: Amount = 24
@@ -63,8 +63,8 @@ class ReprogrammedGenerator(Proposals):
     def __post_init__(self) -> None:
         self.likelihood = Likelihood(self.space)
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
-        target = TargetInfo(problem.objective.name, "molecule", "regression", ("log_probability",))
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
+        target = TargetInfo(evaluator.objective.name, "molecule", "regression", ("log_probability",))
         self.program = ReprogrammedModel(self.likelihood, DecoderPrompt(self.slots), IdentityMapping(), target)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         population = readable(self.space, start)
@@ -74,15 +74,15 @@ class ReprogrammedGenerator(Proposals):
             parents = [population[i].smiles for i in ranks(len(population), self.parents, rng)]
             written = [self.rewrite(p, rng) for p in parents]
             drawn = self.space.decode(self.memory(written, self.samples), self.temperature, generator)
-            children = self.choose(problem, parents, drawn)
+            children = self.choose(evaluator, parents, drawn)
             idle = 0 if children else idle + 1
-            scored = problem.score(list(children), list(children.values()))
+            scored = evaluator.score(list(children), list(children.values()))
             everything = {s.smiles: s for s in [*population, *scored] if self.space.unreadable(s.smiles) is None}
             population = sorted(everything.values(), key=lambda s: s.rank, reverse=True)[: self.population]
             remembered |= {s.smiles: s for s in scored if s.feasible and s.smiles in everything}
             best = sorted(remembered.values(), key=lambda s: s.score, reverse=True)[: self.memory_size]
             remembered = {s.smiles: s for s in best}
-            self.learn(problem, written, drawn, best, rng)
+            self.learn(evaluator, written, drawn, best, rng)
 
     def memory(self, written: list[str], samples: int) -> Memory:
         """Behind the program."""
@@ -93,13 +93,13 @@ class ReprogrammedGenerator(Proposals):
         return memory.rows(np.repeat(np.arange(len(written)), samples))
 
     def learn(
-        self, problem: Problem, written: list[str], drawn: Decoded, best: list[Scored], rng: np.random.Generator
+        self, evaluator: Evaluator, written: list[str], drawn: Decoded, best: list[Scored], rng: np.random.Generator
     ) -> None:
         """One policy-gradient update from what was just written and from the best so far."""
         assert self.program is not None
         texts, rewards = [], []
         for row, child in enumerate(drawn.smiles):
-            reward = None if child is None else self.reward(problem, child)
+            reward = None if child is None else self.reward(evaluator, child)
             if child is not None and reward is not None:
                 texts.append(written[row // self.samples] + ARROW + child)
                 rewards.append(reward)
@@ -118,17 +118,17 @@ class ReprogrammedGenerator(Proposals):
             )
             fit(self.program, Pairs(texts, advantages), training, seed=int(rng.integers(2**31)))
 
-    def reward(self, problem: Problem, child: str) -> float | None:
+    def reward(self, evaluator: Evaluator, child: str) -> float | None:
         """Score of an allowed molecule, 0 or less of any other; None for one that was not paid for."""
         key = chemistry.canonical(child)
         if key is None:
             return 0.0
-        violation = float(problem.violations([key])[0])
+        violation = float(evaluator.violations([key])[0])
         if violation > 0:
             return -min(violation, 1.0)
-        if not problem.known(key):
+        if not evaluator.known(key):
             return None
-        [scored] = problem.score([key])
+        [scored] = evaluator.score([key])
         return 0.0 if math.isnan(scored.score) else scored.score
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from rdkit import Chem
 
 from molecules import chemistry
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from reprogram.ranges import Count, Range
 
 PATIENCE = 200  # rounds without a single new molecule before the search gives up
@@ -29,32 +30,32 @@ class Stoned(Search):
     batch: Count = 50
     edits: Annotated[int, Range(1, 1000)] = 3
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         import selfies
 
         alphabet = sorted(selfies.get_semantic_robust_alphabet())
         population = list(start)
         idle = 0
         while idle < PATIENCE:
-            children, parents = self._children(problem, population, alphabet, rng)
+            children, parents = self._children(evaluator, population, alphabet, rng)
             idle = 0 if children else idle + 1
             if children:
-                population += problem.score(children, parents)
+                population += evaluator.score(children, parents)
                 unique = {s.smiles: s for s in population}
                 population = sorted(unique.values(), key=lambda s: s.rank, reverse=True)[: self.population]
 
     def _children(
-        self, problem: Problem, population: list[Scored], alphabet: Sequence[str], rng: np.random.Generator
+        self, evaluator: Evaluator, population: list[Scored], alphabet: Sequence[str], rng: np.random.Generator
     ) -> tuple[list[str], list[str]]:
         made: dict[str, str] = {}
         for _ in range(20 * self.batch):
             parent = population[int(rng.integers(len(population)))]
             child = mutate(parent.smiles, 1 + int(rng.integers(self.edits)), alphabet, rng)
-            if child is not None and child not in made and not problem.known(child):
+            if child is not None and child not in made and not evaluator.known(child):
                 made[child] = parent.smiles
             if len(made) == self.batch:
                 break
-        allowed = problem.violations(list(made)) == 0
+        allowed = evaluator.violations(list(made)) == 0
         kept = [s for s, ok in zip(made, allowed) if ok]
         return kept, [made[s] for s in kept]
 

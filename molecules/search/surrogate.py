@@ -15,8 +15,9 @@ from typing import Annotated
 import numpy as np
 
 from molecules import chemistry
+from molecules.evaluator import Evaluator
 from molecules.objective import Scored
-from molecules.search.base import Problem, Search
+from molecules.search.base import Search
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, KINDS, GaussianProcess, Kernel, best_kernel
@@ -58,11 +59,11 @@ class Surrogate(Search):
     max_atoms: Count = 60
     max_rings: Amount = 8
 
-    def explore(self, problem: Problem, start: list[Scored], rng: np.random.Generator) -> None:
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         paid = -1
-        while len(problem.calls) > paid:  # a run that paid for nothing found nothing new
-            paid = len(problem.calls)
-            Run(self, problem, rng).go(start)
+        while len(evaluator.calls) > paid:  # a run that paid for nothing found nothing new
+            paid = len(evaluator.calls)
+            Run(self, evaluator, rng).go(start)
             if not self.restart:
                 return
 
@@ -70,8 +71,8 @@ class Surrogate(Search):
 class Run:
     """The state of one search: everything paid for with its features, the pool, the kernel."""
 
-    def __init__(self, options: Surrogate, problem: Problem, rng: np.random.Generator) -> None:
-        self.options, self.problem, self.rng = options, problem, rng
+    def __init__(self, options: Surrogate, evaluator: Evaluator, rng: np.random.Generator) -> None:
+        self.options, self.evaluator, self.rng = options, evaluator, rng
         self.random = Random(int(rng.integers(2**63)))
         self.breeder = Breeder(self.random, default_library(), options.max_atoms, options.max_rings)
         self.population = Population(options.population, self.random)
@@ -90,12 +91,12 @@ class Run:
     def go(self, start: list[Scored]) -> None:
         self.start = [s.smiles for s in start]
         self._learn(start)
-        idle, last = 0, len(self.paid) + (self.options.restart or self.problem.left)
+        idle, last = 0, len(self.paid) + (self.options.restart or self.evaluator.left)
         while idle < PATIENCE and len(self.paid) < last:
             batch = self._propose()
             idle = 0 if batch else idle + 1
             if batch:
-                paid = self.problem.score([c.smiles for c in batch], [c.parent for c in batch])
+                paid = self.evaluator.score([c.smiles for c in batch], [c.parent for c in batch])
                 if not self.flat:
                     bar = self.population.bar
                     self.breeder.reward([(c.edit, s.rank > bar) for c, s in zip(batch, paid)])
@@ -195,7 +196,7 @@ class Run:
             pool.update((c.smiles, c) for c in new)
         children = list(pool.values())
         payable = np.array([c.violation == 0 for c in children], dtype=bool)
-        chosen, kept = self._choose(means, spreads, payable, min(batch, max(self.problem.left, 1)))
+        chosen, kept = self._choose(means, spreads, payable, min(batch, max(self.evaluator.left, 1)))
         self.expected = means[chosen], spreads[chosen]
         self.pool, self.pool_features = [children[i] for i in kept], features.take(kept)
         return [children[i] for i in chosen]
@@ -241,12 +242,12 @@ class Run:
         made: dict[str, Child] = {}
         for _ in range(10 * count):
             child = make()
-            if child is None or child.smiles in made or child.smiles in pool or self.problem.known(child.smiles):
+            if child is None or child.smiles in made or child.smiles in pool or self.evaluator.known(child.smiles):
                 continue
             made[child.smiles] = child
             if len(made) == count:
                 break
-        return allowed(self.problem, made.values(), slack)
+        return allowed(self.evaluator, made.values(), slack)
 
     def _choose(
         self, means: np.ndarray, spreads: np.ndarray, payable: np.ndarray, count: int

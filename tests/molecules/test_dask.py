@@ -8,7 +8,7 @@ import time
 import pytest
 from hydra import compose, initialize_config_dir
 
-from molecules.tasks import design
+from molecules.tasks.design import run as design
 from molecules.workers import Workers
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rdkit import Chem
 
 from molecules.run_search import explore
-from molecules.tasks import design
+from molecules.tasks.design import run as design
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError, DataError
 
@@ -79,8 +79,8 @@ def test_the_run_folder_holds_what_was_promised(tmp_path):
     smiles = [row["smiles"] for row in table]
     assert len(set(smiles)) == 120 and smiles[0] == best["smiles"]
     assert all(Chem.CanonSmiles(s) == s for s in smiles)
-    allowed = [float(row["score"]) for row in table if row["allowed"] == "1"]
-    assert allowed == sorted(allowed, reverse=True) and len(allowed) == result["allowed"]
+    feasible = [float(row["score"]) for row in table if row["feasible"] == "1"]
+    assert feasible == sorted(feasible, reverse=True) and len(feasible) == result["feasible"]
     from rdkit.Chem.QED import qed
 
     assert all(float(r["qed (raw)"]) == pytest.approx(qed(Chem.MolFromSmiles(r["smiles"]))) for r in table[:20])
@@ -109,7 +109,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was_and_pays_nothing_twice(
     process.wait()
     kept = [json.loads(line)["smiles"] for line in (folder / "calls.jsonl").read_text().splitlines() if line[-1] == "}"]
     assert 0 < len(kept) < 200 and not (folder / "result.json").exists()
-    with pytest.raises(ConfigError, match="go on with resume=true"):
+    with pytest.raises(ConfigError, match="continue it with resume=true"):
         run(folder, *options)
     asked.write_text("")
     resumed = run(folder, *options, "resume=true")
@@ -131,13 +131,24 @@ def test_an_oracle_that_always_fails_stops_after_fifty_with_its_own_words(tmp_pa
     assert len((tmp_path / "asked.txt").read_text().split()) == 50
 
 
-def test_a_budget_of_zero_reads_the_input_and_scores_nothing(tmp_path, logged):
-    result = run(tmp_path / "run", *logged, *GIVEN, "budget=0", "constraints.mw=[170, 900]")
-    assert result["calls"] == 0 and result["best"] == [] and not (tmp_path / "asked.txt").exists()
-    assert any("2 of 3 start molecules" in n or "1 of 3 start molecules" in n for n in result["notes"])
-    assert any("nothing was scored" in n for n in result["notes"])
+def test_a_budget_of_zero_reads_the_input_scores_nothing_and_leaves_the_folder_free(tmp_path, logged, capsys):
+    options = [*logged, *GIVEN, "constraints.mw=[170, 900]"]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert design(config(folder, *options, "budget=0")) is None
+    told = " ".join(capsys.readouterr().err.split())
+    assert "of 3 start molecules do" in told and "3 start molecules and the constraints were read, nothing was scored" in told
+    assert not list(folder.iterdir()) and not (tmp_path / "asked.txt").exists()
+    assert run(folder, *options, "budget=5")["calls"] == 5
     with pytest.raises(ConfigError, match="budget"):
         run(tmp_path / "negative", *logged, *GIVEN, "budget=-1")
+
+
+@pytest.mark.parametrize("budget, which", [(1, "the only molecule"), (20, "each of the first 20 molecules")])
+def test_an_oracle_that_always_fails_ends_a_small_budget_in_its_own_words_too(tmp_path, logged, budget, which):
+    with pytest.raises(DataError, match=f"{which}.*no licence"):
+        run(tmp_path / "run", *logged, *GIVEN, f"budget={budget}", "+oracle.fail=true")
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_start_that_satisfies_everything_ends_the_run(tmp_path):
@@ -165,7 +176,7 @@ def test_an_oracle_is_needed(tmp_path):
 def test_many_starts_run_side_by_side_and_resume(tmp_path):
     options = [*QED, *GIVEN, "budget=60", "per_start=true", "stop_at=0.6", "constraints.similarity=0.3"]
     result = run(tmp_path, *options)
-    assert result["starts"] == {"molecules": 3, "with_allowed_molecule": 3, "failed": 0}
+    assert result["starts"] == {"molecules": 3, "with_feasible_molecule": 3, "failed": 0}
     assert result["reached"]["starts"] >= 1 and result["calls"] <= 180
     lines = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
     assert len(lines) == result["calls"] and {line["start"] for line in lines} == {1, 2, 3}
@@ -187,7 +198,7 @@ def test_a_reprogrammed_generator_leaves_its_program_behind(tmp_path):
 def test_a_locked_scaffold_grows_only_at_its_attachment_point(tmp_path):
     lock = "constraints.scaffold='*c1ccc(O)cc1'"
     result = run(tmp_path, *QED, "start=smiles", "start.smiles=['CC(=O)Nc1ccc(O)cc1']", "budget=40", lock)
-    assert result["allowed"] >= 5
+    assert result["feasible"] >= 5
     core = Chem.MolFromSmarts("c1[cH][cH]c([OH])[cH][cH]1")
     assert all(Chem.MolFromSmiles(b["smiles"]).HasSubstructMatch(core) for b in result["best"])
 

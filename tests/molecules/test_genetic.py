@@ -9,10 +9,11 @@ from rdkit import Chem
 
 from molecules import chemistry
 from molecules.constraints import Constraints, Plausible, Scaffold, Similar
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored
 from molecules.oracles.descriptor import Descriptor
+from molecules.oracles.function import Function
 from molecules.oracles.pmo import pmo
-from molecules.search.base import Problem
 from molecules.search.features import Features
 from molecules.search.fit_values import to_fit
 from molecules.search.gaussian_process import CANDIDATES, GaussianProcess, Kernel
@@ -94,27 +95,27 @@ def test_parents_are_drawn_by_log_rank():
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda s: type(s).__name__)
-def test_search_improves_and_replays(search):
-    def once(evaluate=None):
-        problem = Problem(Objective.of(pmo("albuterol_similarity")), 80, evaluate)
-        search.run(problem, PARENTS, np.random.default_rng(3))
-        return problem
+def test_search_improves_and_replays(search, tmp_path):
+    def once():
+        evaluator = Evaluator(Objective.of(pmo("albuterol_similarity")), 80, journal=tmp_path / "calls.jsonl")
+        search.run(evaluator, PARENTS, np.random.default_rng(3))
+        evaluator.close()
+        return evaluator
 
     first = once()
     assert len(first.calls) == 80 and len({s.smiles for s in first.calls}) == 80
     assert first.best(1)[0].score > max(s.score for s in first.calls[:5])
-    journal = {s.smiles: s for s in first.calls}
-    again = once(lambda smiles: [Scored.from_json(journal[s].to_json()) for s in smiles])
-    assert [s.smiles for s in again.calls] == [s.smiles for s in first.calls]
+    again = once()
+    assert again.replayed == 80 and again.calls == first.calls
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda s: type(s).__name__)
 def test_only_allowed_molecules_are_paid_for(search):
     start = "CCc1ccc(cc1)C(=O)NC"
     constraints = Constraints([Similar(start, 0.3), Plausible()])
-    problem = Problem(Objective.of(Descriptor("qed"), constraints), 40)
-    search.run(problem, [start], np.random.default_rng(0))
-    assert len(problem.calls) > 10 and all(s.violation == 0 for s in problem.calls)
+    evaluator = Evaluator(Objective.of(Descriptor("qed"), constraints), 40)
+    search.run(evaluator, [start], np.random.default_rng(0))
+    assert len(evaluator.calls) > 10 and all(s.violation == 0 for s in evaluator.calls)
 
 
 def test_near_misses_may_have_children_but_are_never_paid_for():
@@ -125,39 +126,39 @@ def test_near_misses_may_have_children_but_are_never_paid_for():
         Child(smiles, chemistry.parse(smiles), start, "cross")
         for smiles in (start, "CCc1ccc(cc1)C(=O)NCC", close, "CCO")
     ]
-    problem = Problem(Objective.of(Descriptor("qed"), Constraints([near])), 200)
-    kept = {c.smiles: c.violation for c in allowed(problem, children, SLACK)}
+    evaluator = Evaluator(Objective.of(Descriptor("qed"), Constraints([near])), 200)
+    kept = {c.smiles: c.violation for c in allowed(evaluator, children, SLACK)}
     assert kept[start] == 0 and kept[close] == pytest.approx(SLACK / 2) and "CCO" not in kept
-    SMALL.run(problem, [start], np.random.default_rng(0))
-    assert len(problem.calls) == 200 and all(s.violation == 0 for s in problem.calls)
+    SMALL.run(evaluator, [start], np.random.default_rng(0))
+    assert len(evaluator.calls) == 200 and all(s.violation == 0 for s in evaluator.calls)
 
 
 def test_restart_begins_anew_and_pays_for_nothing_twice():
     restarting = replace(SMALL, restart=20)
-    problem = Problem(Objective.of(Descriptor("qed")), 60)
-    restarting.run(problem, PARENTS, np.random.default_rng(0))
-    paid = [s.smiles for s in problem.calls]
+    evaluator = Evaluator(Objective.of(Descriptor("qed")), 60)
+    restarting.run(evaluator, PARENTS, np.random.default_rng(0))
+    paid = [s.smiles for s in evaluator.calls]
     assert len(set(paid)) == len(paid) == 60
     offspring = set(paid[5:25])
-    assert not offspring & {s.parent for s in problem.calls[25:45]}
+    assert not offspring & {s.parent for s in evaluator.calls[25:45]}
 
 
 def test_locked_scaffold_survives_the_search():
     lock = Scaffold("*c1ccc(cc1)C(=O)N*")
-    problem = Problem(Objective.of(Descriptor("qed"), Constraints([lock])), 40)
-    Genetic(batch=5).run(problem, ["CCc1ccc(cc1)C(=O)NC"], np.random.default_rng(0))
-    assert len(problem.calls) == 40
-    assert all(lock.violation(chemistry.parse(s.smiles)) == 0 for s in problem.calls)
+    evaluator = Evaluator(Objective.of(Descriptor("qed"), Constraints([lock])), 40)
+    Genetic(batch=5).run(evaluator, ["CCc1ccc(cc1)C(=O)NC"], np.random.default_rng(0))
+    assert len(evaluator.calls) == 40
+    assert all(lock.violation(chemistry.parse(s.smiles)) == 0 for s in evaluator.calls)
 
 
 def test_oracle_that_fails_everywhere_does_not_hang_the_search():
     def broken(smiles):
-        return [Scored(s, float("nan"), reason="broken") for s in smiles]
+        raise ValueError("broken")
 
     for search in SEARCHES:
-        problem = Problem(Objective.of(Descriptor("qed")), 30, broken)
-        search.run(problem, PARENTS, np.random.default_rng(0))
-        assert len(problem.calls) <= 30
+        evaluator = Evaluator(Objective.of(Function(broken)), 30)
+        search.run(evaluator, PARENTS, np.random.default_rng(0))
+        assert len(evaluator.calls) <= 30
 
 
 def test_gaussian_process_against_the_textbook():
@@ -198,18 +199,16 @@ def test_fit_values_turn_products_into_sums():
 
 
 def test_plateau_is_left_by_paying_for_new_structure():
-    from molecules.oracles.function import Function
-
     def fragment(smiles):  # 0 almost everywhere, as valsartan_smarts is
         return float("S" in smiles)
 
-    problem = Problem(Objective.of(Function(fragment)), 60)
-    SMALL.run(problem, ["CCO", "c1ccccc1CC(=O)O"], np.random.default_rng(0))
-    assert len({s.smiles for s in problem.calls}) == 60
-    assert problem.best(1)[0].score == 1.0
+    evaluator = Evaluator(Objective.of(Function(fragment)), 60)
+    SMALL.run(evaluator, ["CCO", "c1ccccc1CC(=O)O"], np.random.default_rng(0))
+    assert len({s.smiles for s in evaluator.calls}) == 60
+    assert evaluator.best(1)[0].score == 1.0
 
 
 def test_long_plateau_is_left_by_assembling_new_molecules():
-    problem = Problem(Objective.of(Descriptor("NumRadicalElectrons")), 130)  # 0 for every molecule
-    SMALL.run(problem, PARENTS, np.random.default_rng(0))
-    assert all(s.parent for s in problem.calls[5:100]) and not any(s.parent for s in problem.calls[100:])
+    evaluator = Evaluator(Objective.of(Descriptor("NumRadicalElectrons")), 130)  # 0 for every molecule
+    SMALL.run(evaluator, PARENTS, np.random.default_rng(0))
+    assert all(s.parent for s in evaluator.calls[5:100]) and not any(s.parent for s in evaluator.calls[100:])

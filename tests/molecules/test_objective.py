@@ -40,12 +40,12 @@ ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 class Table(Oracle):
     """Values from a table; NaN with a reason for the rest."""
 
-    def __init__(self, name, values, direction="max", spread=0.0):
-        self.name, self.values, self.direction, self.spread = name, values, direction, spread
+    def __init__(self, name, values, direction="max", std=0.0):
+        self.name, self.values, self.direction, self.std = name, values, direction, std
 
     def answers(self, smiles):
         missing = Answer(math.nan, "not in the table")
-        return [Answer(self.values[s], "", self.spread) if s in self.values else missing for s in smiles]
+        return [Answer(self.values[s], "", self.std) if s in self.values else missing for s in smiles]
 
 
 def test_aggregates_by_hand():
@@ -69,9 +69,9 @@ def test_failed_molecule_costs_itself_alone_with_its_reason():
     assert sorted(scored, key=lambda s: s.rank)[-1].smiles == "C"
 
 
-def test_caution_reads_an_uncertain_oracle_to_its_bad_side():
-    up = Term(Table("a", {"C": 0.5}, spread=0.1), caution=2)
-    down = Term(Table("b", {"C": 0.5}, direction="min", spread=0.1), caution=2)
+def test_a_confidence_bound_counts_an_uncertain_oracle_pessimistically():
+    up = Term(Table("a", {"C": 0.5}, std=0.1), confidence_bound=2)
+    down = Term(Table("b", {"C": 0.5}, direction="min", std=0.1), confidence_bound=2)
     scored = Objective([up, down], aggregate="arithmetic").score(["C"])[0]
     assert scored.parts["a"] == pytest.approx(0.3) and scored.parts["b"] == pytest.approx(0.7)
     assert scored.raw == {"a": 0.5, "b": 0.5}

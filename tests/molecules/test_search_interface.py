@@ -1,4 +1,4 @@
-"""The door between a search and what it pays for."""
+"""What a search sees of the evaluator."""
 
 import math
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from molecules.chemistry import canonical
-from molecules.objective import Objective, Scored
+from molecules.evaluator import DiversityFilter, Evaluator, TargetReached
+from molecules.objective import Objective
 from molecules.oracles.descriptor import Descriptor
-from molecules.search.base import DiversityFilter, Problem, TargetReached
 from molecules.search.stoned import Stoned
 from reprogram.errors import BudgetSpent, ConfigError
 
 START = ["CCO", "c1ccccc1CC(=O)O", "CC(=O)Nc1ccc(O)cc1"]
 
 
-def qed(budget: int, **options) -> Problem:
-    return Problem(Objective.of(Descriptor("qed")), budget, **options)
+def qed(budget: int, **options) -> Evaluator:
+    return Evaluator(Objective.of(Descriptor("qed")), budget, **options)
 
 
 def test_repeats_are_free_however_they_are_written():
@@ -59,17 +59,12 @@ def test_diversity_filter_hides_a_full_scaffold_from_the_search_only():
     assert all(s.score > 0 for s in problem.calls)
 
 
-def test_run_replays_from_answers():
-    first = qed(60)
+def test_a_run_repeats_from_its_journal(tmp_path):
+    first = qed(60, journal=tmp_path / "calls.jsonl")
     Stoned(batch=10).run(first, START, np.random.default_rng(0))
-    journal = {s.smiles: s for s in first.calls}
-    asked = []
-
-    def answers(smiles: list[str]) -> list[Scored]:
-        asked.extend(smiles)
-        return [Scored.from_json(journal[s].to_json()) for s in smiles]
-
-    again = qed(60, evaluate=answers)
+    first.close()
+    again = qed(60, journal=tmp_path / "calls.jsonl")
+    again.objective.terms[0].oracle.answers = lambda smiles: pytest.fail(f"{smiles} were evaluated again")
     Stoned(batch=10).run(again, START, np.random.default_rng(0))
-    assert [s.smiles for s in again.calls] == [s.smiles for s in first.calls] == asked
-    assert len(asked) == 60 and all(canonical(s) == s for s in asked)
+    assert again.calls == first.calls and len(again.calls) == again.replayed == 60
+    assert all(canonical(s.smiles) == s.smiles for s in again.calls)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from molecules.constraint_config import ConstraintConfig
+from molecules.constraints.config import ConstraintConfig
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored
 from molecules.oracles.base import Answer, Oracle
 from molecules.oracles.descriptor import Descriptor
-from molecules.search.base import Problem
 from molecules.search.latent import Latent, Mover, estimate, sphere
 from molecules.search.proposals import Proposals, random_smiles, ranks
 from molecules.search.reprogrammed_generator import Pairs, ReprogrammedGenerator, policy_loss, standardised
@@ -63,7 +63,7 @@ class Carbons(Oracle):
 
 
 def problem(budget=200, target=None, **limits):
-    return Problem(Objective.of(Carbons(), ConstraintConfig(**limits).constraints(["C" * 10])), budget, target=target)
+    return Evaluator(Objective.of(Carbons(), ConstraintConfig(**limits).constraints(["C" * 10])), budget, target=target)
 
 
 def test_the_estimate_of_a_linear_loss_is_its_gradient():
@@ -199,7 +199,7 @@ def annalog():
 @pytest.mark.parametrize("search", [Latent, Proposals, ReprogrammedGenerator])
 def test_on_the_real_model_each_improves_a_drug(search, annalog):
     objective = Objective.of(Descriptor("qed"), ConstraintConfig(similarity=0.3).constraints([START]))
-    p = Problem(objective, 40, target=0.75)
+    p = Evaluator(objective, 40, target=0.75)
     search(annalog).run(p, [START], np.random.default_rng(1))
     start = p.calls[0].score
     assert p.best(1)[0].feasible and p.best(1)[0].score > start + 0.05
@@ -207,7 +207,7 @@ def test_on_the_real_model_each_improves_a_drug(search, annalog):
 
 def test_a_program_is_kept_and_found_again(annalog, tmp_path):
     search = ReprogrammedGenerator(annalog, samples=4, batch=8)
-    p = Problem(Objective.of(Descriptor("qed")), 12)
+    p = Evaluator(Objective.of(Descriptor("qed")), 12)
     search.run(p, [START], np.random.default_rng(0))
     save_pretrained(search.program, tmp_path)
     again = from_pretrained(tmp_path, source=Likelihood(annalog))

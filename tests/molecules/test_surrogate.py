@@ -5,9 +5,9 @@ import pytest
 from rdkit import DataStructs
 
 from molecules import chemistry
+from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored
 from molecules.oracles.descriptor import Descriptor
-from molecules.search.base import Problem
 from molecules.search.features import Features
 from molecules.search.gaussian_process import GaussianProcess, Kernel
 from molecules.search.surrogate import Run, Surrogate
@@ -16,7 +16,7 @@ SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)NC", "c1ccncc1", "CCOC(=O)C", "OCC(O)
 
 
 def run():
-    return Run(Surrogate(), Problem(Objective.of(Descriptor("qed")), 10), np.random.default_rng(0))
+    return Run(Surrogate(), Evaluator(Objective.of(Descriptor("qed")), 10), np.random.default_rng(0))
 
 
 def paid(values):

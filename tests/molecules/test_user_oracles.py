@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import numpy as np
 import pytest
 
+from molecules import workers
+from molecules.evaluator import Evaluator
+from molecules.objective import Objective
 from molecules.oracles.command import Command
 from molecules.oracles.descriptor import SHORT, Descriptor
 from molecules.oracles.function import Function
@@ -17,7 +20,8 @@ from molecules.oracles.http import Http
 from molecules.oracles.penalized_logp import PenalizedLogP, RawPenalizedLogP
 from molecules.oracles.similarity import Similarity
 from molecules.oracles.substructure import Substructure
-from reprogram.errors import ConfigError, DataError
+from molecules.workers import Workers
+from reprogram.errors import BudgetSpent, ConfigError, DataError
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
@@ -80,6 +84,18 @@ def test_command_answers_plainly_and_in_the_form_of_reinvent(tmp_path):
     assert Command(plain, batch=2).score(["C", "CC", "CCC"]).tolist() == [1, 2, 3]
     nested = program(tmp_path, "print(json.dumps({'payload': {'dock': [len(s) for s in smiles]}}))")
     assert Command(nested, key="dock").score(["C", "CC"]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_a_command_is_started_once_a_batch_in_every_backend(tmp_path, backend, monkeypatch):
+    monkeypatch.setattr(workers, "WORTHWHILE", 0.0)
+    log = tmp_path / "starts.txt"
+    note = f"open({str(log)!r}, 'a').write(str(len(smiles)) + chr(10))\n"
+    words = program(tmp_path, note + "print(json.dumps({'score': [1.0] * len(smiles)}))")
+    objective = Objective.of(Command(words, batch=10))
+    with Evaluator(objective, 40, workers=Workers(backend, jobs=2)) as evaluator, pytest.raises(BudgetSpent):
+        evaluator.score(["C" * n for n in range(1, 42)])
+    assert log.read_text().split() == ["10"] * 4
 
 
 def test_command_that_crashes_on_one_molecule_costs_it_alone(tmp_path):

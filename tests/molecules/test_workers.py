@@ -81,6 +81,25 @@ def test_an_item_that_hangs_costs_itself_alone():
     assert time.monotonic() - began < 30
 
 
+def counts_its_batch(items):
+    return [len(items)] * len(items)
+
+
+def test_a_batch_is_never_split(pool):
+    """A program that starts once a batch of 4 is not started once a molecule."""
+    assert pool(counts_its_batch, list("abcdefgh"), 4) in ([4] * 8, [8] * 8)
+    assert pool.portion(100) >= 100
+
+
+def test_of_a_batch_that_ends_its_process_only_the_bad_item_is_lost(monkeypatch):
+    monkeypatch.setattr(module, "WORTHWHILE", 0.0)
+    pool = Workers("processes", jobs=2)
+    assert pool(lengths, ["a"]) == [1]
+    answers = pool(dies_on_bad, ITEMS, 3)
+    assert "worker process ended" in str(answers.pop(2))
+    assert answers == [1, 2, 4, 1, 2]
+
+
 def test_quick_work_starts_no_process():
     code = (
         "from molecules.workers import Workers; import sys;"
@@ -95,8 +114,8 @@ def test_quick_work_starts_no_process():
     [
         ({"backend": "proceses"}, "did you mean 'processes'"),
         ({"backend": "dask"}, "needs parallel.address"),
-        ({"jobs": 0}, "parallel.jobs is 0"),
-        ({"timeout": 0}, "parallel.timeout is 0"),
+        ({"jobs": 0}, "parallel.jobs=0 must be"),
+        ({"timeout": 0}, "parallel.timeout=0 must be"),
     ],
 )
 def test_mistakes_are_said(options, sentence):

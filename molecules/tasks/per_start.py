@@ -47,7 +47,7 @@ def run_all(run: Run, starts: Starts) -> float | None:
         for row in Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")(tasks):
             rows.append(row)
             best += row["best"] != []
-            bar.advance(note=f"{best} with an allowed molecule")
+            bar.advance(note=f"{best} with a feasible molecule")
     rows.sort(key=lambda row: row["number"])
     if all(row["error"] for row in rows):
         raise DataError(f"Every start failed; the first said: {rows[0]['error']}")
@@ -69,15 +69,15 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
         found = explore(serial, [smiles], folder / f"{number:05d}.jsonl", number=number)
     except ReprogramError as error:
         return row | {"error": str(error)}
-    allowed = sorted((s for s in found.calls if s.feasible), key=lambda s: (s.rank, -s.call), reverse=True)
-    scores = report.kept_scores(found.calls)
+    feasible = sorted((s for s in found.calls if s.feasible), key=lambda s: (s.rank, -s.call), reverse=True)
+    scores = report.feasible_scores(found.calls)
     stop_at = config["stop_at"]
     row |= {
         "calls": len(found.calls),
         "objective": found.objective.name,
         "begun_with": report.start_score(found),
-        "best": [report.entry(s) for s in allowed[:KEPT]],
-        "reached": stop_at is not None and bool(allowed) and allowed[0].score >= stop_at,
+        "best": [report.entry(s) for s in feasible[:KEPT]],
+        "reached": stop_at is not None and bool(feasible) and feasible[0].score >= stop_at,
         "auc": {f"auc_top{k}": auc_top(scores, k, found.budget) for k in (1, 10, 100)},
         "notes": found.notes,
         "oracle_seconds": found.cost["oracle_seconds"],
@@ -117,11 +117,11 @@ def write(run: Run, starts: Starts, rows: list[dict[str, Any]], seconds: float) 
         "calls": sum(row["calls"] for row in rows),
         **{key: float(np.mean([row["auc"][key] for row in done])) for key in ("auc_top1", "auc_top10", "auc_top100")},
         "best": [row["best"][0] | {"start": row["start"]} for row in rows if row["best"]][: report.IN_JSON],
-        "starts": {"molecules": len(rows), "with_allowed_molecule": len(best), "failed": len(rows) - len(done)},
+        "starts": {"molecules": len(rows), "with_feasible_molecule": len(best), "failed": len(rows) - len(done)},
         "notes": notes,
         "cost": {"seconds": seconds, "oracle_seconds": sum(row["oracle_seconds"] for row in done)},
     }
-    verdict = f"{len(best)} of {len(rows)} start molecules led to an allowed molecule."
+    verdict = f"{len(best)} of {len(rows)} start molecules led to a feasible molecule."
     if run.config["stop_at"] is not None:
         spent = [row["calls"] for row in rows if row["reached"]]
         median = float(np.median(spent)) if spent else None
@@ -150,7 +150,7 @@ def page(run: Run, rows: list[dict[str, Any]], data: dict[str, Any], verdict: st
     result.section("Notes", listing(data["notes"]))
     with_best = sorted((r for r in rows if r["best"]), key=lambda r: -r["best"][0]["score"])
     if with_best:
-        figure, chart = axes(x="best allowed score of a start", y="starts")
+        figure, chart = axes(x="best feasible score of a start", y="starts")
         chart.hist([r["best"][0]["score"] for r in with_best], bins=20, color=MARK)
         spent, calls = axes(x="oracle calls of a start", y="starts")
         calls.hist([r["calls"] for r in rows], bins=20, color=MARK)

@@ -3,7 +3,7 @@
 import pytest
 
 from molecules.chemistry import parse
-from molecules.constraint_config import ConstraintConfig
+from molecules.constraints.config import ConstraintConfig
 from reprogram.errors import ConfigError
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"

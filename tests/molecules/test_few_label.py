@@ -8,8 +8,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from molecules import closed_loop
 from molecules.oracles.predictor import KNOWN, Predictor
+from molecules.tasks import few_label
 from reprogram.artifact import save_pretrained
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError, DataError
@@ -50,26 +50,26 @@ def test_a_predictor_reads_canonical_smiles_whatever_it_is_given():
     assert math.isnan(oracle.score(["C1CC("])[0]) and oracle.answers(["x"])[0].reason
 
 
-def test_members_with_one_source_share_its_pass_and_their_spread_is_told():
+def test_members_with_one_source_share_its_pass_and_their_standard_deviation_is_reported():
     source = Counts()
     low, high = model(source), model(source)
     high.output.forward = lambda outputs: outputs[0].logits + 2.0
     [answer] = Predictor(models=[low, high], column="O").answers([ASPIRIN])
     assert source.passes == 1
-    assert answer.value == ASPIRIN.count("O") + 1.0 and answer.spread == 1.0
+    assert answer.value == ASPIRIN.count("O") + 1.0 and answer.std == 1.0
 
 
 def test_members_with_other_sources_are_asked_apart():
     [answer] = Predictor(models=[model(Counts()), model(Counts(scale=3.0))], column="O").answers(["OCO"])
-    assert answer.value == 4.0 and answer.spread == 2.0
+    assert answer.value == 4.0 and answer.std == 2.0
 
 
-def test_the_guard_names_what_is_outside(tmp_path):
-    oracle = Predictor(models=[model(Counts())], column="C", guard=0.5, known=[ASPIRIN])
+def test_the_applicability_threshold_names_what_is_outside(tmp_path):
+    oracle = Predictor(models=[model(Counts())], column="C", applicability_threshold=0.5, known=[ASPIRIN])
     inside, outside = oracle.answers([ASPIRIN, "FC(F)(F)C1CCNCC1"])
-    assert not inside.reason and math.isnan(outside.value) and "outside what the predictor knows" in outside.reason
+    assert not inside.reason and math.isnan(outside.value) and "outside the applicability domain" in outside.reason
     with pytest.raises(DataError, match="one SMILES a line"):
-        Predictor(models=[model(Counts())], guard=0.5)
+        Predictor(models=[model(Counts())], applicability_threshold=0.5)
 
 
 def test_a_class_is_its_probability_and_a_wrong_name_is_said():
@@ -86,7 +86,7 @@ def test_kept_programs_make_an_ensemble(tmp_path):
     source = Counts()
     folders = [str(save_pretrained(model(source), tmp_path / name)) for name in "ab"]
     (tmp_path / "a" / KNOWN).write_text(ASPIRIN + "\n")
-    oracle = Predictor(folders, models=[model(source)], column="C", guard=0.3)
+    oracle = Predictor(folders, models=[model(source)], column="C", applicability_threshold=0.3)
     assert len(oracle.models) == 3 and oracle.score([ASPIRIN])[0] == ASPIRIN.count("C")
 
 
@@ -97,13 +97,13 @@ def config(folder, *overrides):
 
 
 def loop(monkeypatch, folder, *overrides):
-    made = closed_loop.instantiate
+    made = few_label.instantiate
     monkeypatch.setattr(
-        closed_loop, "instantiate", lambda c, **k: Counts() if "minilm" in str(c.get("_target_")) else made(c, **k)
+        few_label, "instantiate", lambda c, **k: Counts() if "minilm" in str(c.get("_target_")) else made(c, **k)
     )
-    monkeypatch.setattr(closed_loop, "HELD_OUT", 30)
+    monkeypatch.setattr(few_label, "HELD_OUT", 30)
     folder.mkdir(exist_ok=True)
-    closed_loop.run(config(folder, "labels=24", "members=3", "budget=60", *overrides))
+    few_label.run(config(folder, "labels=24", "members=3", "budget=60", *overrides))
     return json.loads((folder / "result.json").read_text())
 
 
@@ -112,7 +112,7 @@ def test_the_loop_reports_predicted_against_real(monkeypatch, tmp_path):
     told = result["loop"]
     assert result["calls"] == 60 and told["held_out"]["molecules"] == 30
     assert told["gap"] == pytest.approx(told["predicted_mean"] - np.mean(told["real"]))
-    assert told["cautious_mean"] <= told["predicted_mean"]
+    assert told["lower_bound_mean"] <= told["predicted_mean"]
     assert all(entry["constraints"]["similarity"] == 0 for entry in result["best"])
     page = (tmp_path / "report.html").read_text()
     assert page.index("Predicted against real") < page.index("Score against calls")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from molecules.constraints import (
-    Alerts,
-    Constraint,
-    Constraints,
-    Forbid,
-    Keep,
-    Lipinski,
-    Plausible,
-    Scaffold,
-    Similar,
-    Window,
-)
+from molecules.constraints.alerts import Alerts
+from molecules.constraints.base import Constraint, Constraints
+from molecules.constraints.forbid import Forbid
+from molecules.constraints.keep import Keep
+from molecules.constraints.lipinski import Lipinski
+from molecules.constraints.plausible import Plausible
+from molecules.constraints.scaffold import Scaffold
+from molecules.constraints.similar import Similar
+from molecules.constraints.window import Window
+from reprogram import registry
 from reprogram.errors import ConfigError
 from reprogram.ranges import Checked, NotEmpty, Range, Share
 
@@ -31,7 +29,7 @@ class ConstraintConfig(Checked):
     scaffold: SMILES that must stay; with ``*`` it may grow only there. alerts: PAINS, BRENK, NIH.
     lipinski: how many of the four rules may be broken. sa: SA-score ceiling (1 easy, 10 hard).
     mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high].
-    plausible: nothing that a chemist would not draw.
+    plausible: nothing that a chemist would not draw. others: constraints of other packages by name, with their options.
     """
 
     group: ClassVar[str] = "constraints."
@@ -47,6 +45,7 @@ class ConstraintConfig(Checked):
     mw: Sequence[float | None] | None = None
     windows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     plausible: bool = False
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def constraints(self, starts: Sequence[str]) -> Constraints:
         """The constraints of a run from these start molecules; raises ConfigError where they contradict each other."""
@@ -63,14 +62,28 @@ class ConstraintConfig(Checked):
             items.append(Alerts(_listed(self.alerts)))
         if self.lipinski is not None:
             items.append(Lipinski(self.lipinski))
+        items += self._windows()
+        if self.plausible:
+            items.append(Plausible())
+        return Constraints(items + [_other(name, options) for name, options in self.others.items()])
+
+    def _windows(self) -> list[Constraint]:
+        items: list[Constraint] = []
         if self.sa is not None:
             items.append(Window("sa", None, self.sa))
         if self.mw is not None:
             items.append(Window("mw", *_window("mw", self.mw)))
-        items += [Window(name, *_window(f"windows.{name}", ends)) for name, ends in self.windows.items()]
-        if self.plausible:
-            items.append(Plausible())
-        return Constraints(items)
+        return items + [Window(name, *_window(f"windows.{name}", ends)) for name, ends in self.windows.items()]
+
+
+def _other(name: str, options: Mapping[str, Any]) -> Constraint:
+    """A constraint by its name in the registry."""
+    method = registry.find("molecules.constraints", name, Constraint)
+    try:
+        made: Constraint = method(**options)
+    except TypeError as error:
+        raise ConfigError(f"constraints.others.{name} does not take these options: {error}.") from error
+    return made
 
 
 def _listed(value: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The closed loop: few measured molecules -> reprogrammed predictor -> design under its guard -> predicted against real.
+"""The closed loop: few measured molecules -> reprogrammed predictor -> design where it applies -> predicted against real.
 
 With an RDKit property as the laboratory the real value of every designed molecule is known, and so is the gap; with a
 table of measurements (ESOL) only the prediction is.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,18 +15,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from scipy.stats import spearmanr
 
-from molecules import chemistry, report
-from molecules.constraint_config import ConstraintConfig
+from molecules import chemistry, recipe, report
+from molecules.constraints.config import ConstraintConfig
 from molecules.objective import Objective, Scored, Term
 from molecules.oracles.descriptor import descriptor
 from molecules.oracles.predictor import KNOWN, Predictor
-from molecules.run_search import Found
-from molecules.scoring import Scoring
-from molecules.search.base import DiversityFilter, Problem
+from molecules.run_search import Found, search
 from molecules.starts import zinc_file
 from molecules.targets import molecules_csv
-from molecules.tasks import hold_recipe
-from molecules.workers import Workers
 from reprogram.applicability.base import Applicability
 from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
@@ -54,8 +49,8 @@ OPTIONS: dict[str, Any] = {
     "table.value": NotEmpty | None,
     "labels": Annotated[int, Range(4, 10**7)],
     "members": Annotated[int, Range(2, 1000)],
-    "caution": NotNegative,
-    "guard": Share,
+    "confidence_bound": NotNegative,
+    "applicability_threshold": Share,
     "budget": Amount,
     "stop_at": float | None,
     "diversity.bucket": Count | None,
@@ -68,7 +63,7 @@ def run(config: DictConfig) -> float | None:
     context = start(config)
     target = measure(context)
     known = target.train.batch(np.arange(len(target.train)))
-    hold_recipe(context, known)
+    recipe.hold(context, known)
     models = learn(context, target)
     quality = judge_predictor(Predictor(models=list(models)), target)
     found = design(context, models, known)
@@ -151,31 +146,26 @@ def judge_predictor(predictor: Predictor, target: TargetTask) -> dict[str, Any]:
 
 
 def design(context: Run, models: list[ReprogrammedModel], known: list[str]) -> Found:
-    """Search by the predictor's cautious value, from the measured molecules, staying near them."""
+    """Search by the lower confidence bound of the predictor, from the measured molecules, staying near them."""
     settings = context.config
-    began = time.monotonic()
-    limits: ConstraintConfig = instantiate(settings["constraints"], _convert_="all")
-    limits.similarity = max(limits.similarity or 0.0, settings["guard"])
-    predictor = Predictor(models=list(models), guard=settings["guard"], known=known)
-    objective = Objective([Term(predictor, caution=settings["caution"])], limits.constraints(known), "arithmetic")
-    scoring = Scoring(objective, Workers("serial"), settings["budget"], context.dir / "calls.jsonl")
-    problem = Problem(
-        objective, settings["budget"], scoring, settings["stop_at"], DiversityFilter(**settings["diversity"])
+    options: ConstraintConfig = instantiate(settings["constraints"], _convert_="all")
+    options.similarity = max(options.similarity or 0.0, settings["applicability_threshold"])
+    predictor = Predictor(
+        models=list(models), applicability_threshold=settings["applicability_threshold"], known=known
     )
-    search = instantiate(settings["search"], _convert_="all")
-    with progress("designing", settings["budget"]) as scoring.bar:
-        search.run(problem, known, np.random.default_rng([context.seed, 9]))
-    scoring.close()
-    cost = {"seconds": time.monotonic() - began, "oracle_seconds": scoring.seconds}
-    return Found(objective, known, problem.calls, settings["budget"], search, [], cost)
+    term = Term(predictor, confidence_bound=settings["confidence_bound"])
+    objective = Objective([term], options.constraints(known), "arithmetic")
+    serial = settings | {"parallel": settings["parallel"] | {"backend": "serial"}}
+    with progress("designing", settings["budget"]) as bar:
+        return search(serial, objective, known, context.dir / "calls.jsonl", [context.seed, 9], bar)
 
 
 def compare(name: str | None, best: list[Scored], target: TargetTask) -> dict[str, Any]:
-    """What was promised against what is true, for the best designed molecules."""
+    """Predicted against real values of the best designed molecules."""
     measured = np.asarray(target.train.labels, dtype=float).reshape(-1)
     result: dict[str, Any] = {
         "predicted_mean": float(np.mean([next(iter(s.raw.values())) for s in best])) if best else None,
-        "cautious_mean": float(np.mean([s.score for s in best])) if best else None,
+        "lower_bound_mean": float(np.mean([s.score for s in best])) if best else None,
         "measured_mean": float(measured.mean()),
         "measured_best": float(measured.max()),
     }
@@ -198,7 +188,7 @@ def write(context: Run, found: Found, best: list[Scored], loop: dict[str, Any]) 
     )
     report.write_sdf(context.dir / "molecules.sdf", best[: report.IN_SDF], found.objective)
     grid = report.draw(context.dir / "molecules.png", best[: report.PICTURED])
-    verdict = say(context.config["property"], loop)
+    verdict = verdict_of(context.config["property"], loop)
     context.result.data |= report.summary(found, best, verdict) | {"loop": finite(loop)}
     page = report.page(found, best, verdict, grid)
     page.section("Predicted against real", *compared(context.config["property"], best[:JUDGED], loop))
@@ -208,9 +198,9 @@ def write(context: Run, found: Found, best: list[Scored], loop: dict[str, Any]) 
     console.print(f"{verdict}\nresults in {context.dir}", soft_wrap=True)
 
 
-def say(name: str | None, loop: dict[str, Any]) -> str:
+def verdict_of(name: str | None, loop: dict[str, Any]) -> str:
     if loop["predicted_mean"] is None:
-        return "No molecule under the predictor's guard was found."
+        return "No feasible molecule was found where the predictor applies."
     explained = loop["held_out"]["r2"]
     doubt = f"The predictor explains only {max(explained, 0):.0%} of held-out variance, so trust nothing below. "
     head = (
@@ -233,7 +223,7 @@ def compared(name: str | None, best: list[Scored], loop: dict[str, Any]) -> list
     blocks: list[Any] = [facts({f"held out: {k}".replace("_", " "): v for k, v in loop["held_out"].items()})]
     if "real" in loop and len(best) > 1:
         blocks.append(scatter(loop["real"], predicted, "predicted against real values", x="real", y="predicted"))
-    headers = ["SMILES", "predicted", "cautious", *(["real"] if "real" in loop else [])]
+    headers = ["SMILES", "predicted", "lower bound", *(["real"] if "real" in loop else [])]
     return [
         *blocks,
         table(headers, rows, caption=f"The best {len(best)}; nothing of the real values was used to find them."),

@@ -1,0 +1,70 @@
+"""What every feasible molecule must satisfy, apart from the score and free of charge.
+
+A constraint answers with a *violation*: 0 where it holds, growing with the distance to it, so that a search can return
+to the feasible region.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from molecules.chemistry import Mol
+from reprogram.errors import ConfigError
+
+
+class Required(NamedTuple):
+    """What a constraint requires in every molecule: in words, as a molecule where it is one, and as a SMARTS pattern."""
+
+    text: str
+    mol: Mol | None
+    pattern: str = ""
+
+
+class Constraint(ABC):
+    """One condition on a molecule. A new one is a file of this package, or an entry point of ``molecules.constraints``;
+    ``constraints.others.NAME={option: value}`` adds it to a run."""
+
+    name: str
+
+    @abstractmethod
+    def violation(self, mol: Mol) -> float:
+        """0 if the molecule satisfies it, more the further it is away."""
+
+    def required(self) -> list[Required]:
+        """Structures that every feasible molecule contains."""
+        return []
+
+    def conflict(self, required: Required) -> str:
+        """Why no feasible molecule can contain what another constraint requires; "" if it can."""
+        return ""
+
+
+@dataclass
+class Constraints:
+    """All of them together. ``check`` names a contradiction before the first molecule is evaluated."""
+
+    items: Sequence[Constraint] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = [item.name for item in self.items]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ConfigError(f"two constraints are named '{twice[0]}'; give one of them another name.")
+        self.check()
+
+    def violations(self, mol: Mol) -> dict[str, float]:
+        """Violation by name; all 0 for a feasible molecule."""
+        return {item.name: item.violation(mol) for item in self.items}
+
+    def total(self, mol: Mol) -> float:
+        return sum(item.violation(mol) for item in self.items)
+
+    def check(self) -> None:
+        """Raises ConfigError where one constraint requires what another one excludes."""
+        for required in (r for item in self.items for r in item.required()):
+            for item in self.items:
+                if why := item.conflict(required):
+                    raise ConfigError(f"constraints contradict each other: {why}.")
