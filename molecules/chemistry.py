@@ -25,13 +25,18 @@ Mol = Chem.Mol
 
 @lru_cache(maxsize=5_000)
 def parse(smiles: str) -> Mol | None:
-    """A sanitised molecule, or None. Cached: oracle, constraints and search read the same molecule. Do not edit it."""
+    """A sanitised molecule without atom map numbers, or None. Cached: oracle, constraints and search read the same
+    molecule. Do not edit it."""
     if not smiles or not isinstance(smiles, str):  # a table's NaN would end in Boost's TypeError
         return None
     try:
-        return Chem.MolFromSmiles(smiles)
+        mol = Chem.MolFromSmiles(smiles)
     except (ValueError, RuntimeError):
         return None
+    if mol is not None and ":" in smiles:  # a bond symbol, or atom maps: numbers of a reaction, no part of the molecule
+        for atom in mol.GetAtoms():
+            atom.SetAtomMapNum(0)
+    return mol
 
 
 def canonical(smiles: str) -> str | None:
@@ -96,6 +101,27 @@ def clean(smiles: str, stereo: bool = True) -> Cleaned | None:
         Chem.RemoveStereochemistry(mol)
     result = canonical(Chem.MolToSmiles(mol))
     return None if result is None else Cleaned(result, tuple(notes))
+
+
+TRANSITION_METALS = frozenset((*range(21, 31), *range(39, 49), *range(57, 81), *range(89, 113)))
+ORGANIC = frozenset((0, 1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53))  # atomic numbers that searches know; 0 is "*"
+
+
+def why_unusable(mol: Mol) -> str:
+    """Why :func:`clean` has no answer for a molecule that can be parsed: ``metal``, ``inorganic`` or ``charged``."""
+    if any(atom.GetAtomicNum() in TRANSITION_METALS for atom in mol.GetAtoms()):
+        return "metal"
+    return "inorganic" if _carbons(mol) == 0 else "charged"
+
+
+def is_organometallic(mol: Mol) -> bool:
+    """Does it hold a metal or another element outside organic chemistry?"""
+    return any(atom.GetAtomicNum() not in ORGANIC for atom in mol.GetAtoms())
+
+
+def attachment_points(mol: Mol) -> int:
+    """Number of atoms ``*``."""
+    return sum(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms())
 
 
 def _carbons(mol: Mol) -> int:
@@ -205,6 +231,7 @@ def scaffold(smiles: str) -> str:
 
 def keeps_scaffold(mol: Mol, locked: Mol) -> bool:
     """Does ``mol`` hold the locked scaffold with growth only where the scaffold has an attachment point ``*``?
+    Each ``*`` takes one substituent or none.
 
     ``locked`` is a query from :func:`locked_scaffold`. A scaffold without ``*`` may grow anywhere.
     """
@@ -219,9 +246,9 @@ def keeps_scaffold(mol: Mol, locked: Mol) -> bool:
 
 
 def _same_place(atom: Any, locked: Any) -> bool:
-    """The locked atom unchanged: its charge, and its neighbours unless it is an attachment point."""
+    """The locked atom unchanged: its charge, its neighbours, and at most one substituent for each ``*`` on it."""
     neighbours = [n.GetAtomicNum() for n in locked.GetNeighbors()]
-    same = 0 in neighbours or atom.GetDegree() == len(neighbours)
+    same = len(neighbours) - neighbours.count(0) <= atom.GetDegree() <= len(neighbours)
     return same and atom.GetFormalCharge() == locked.GetFormalCharge()
 
 

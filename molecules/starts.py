@@ -19,6 +19,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 
 from molecules import chemistry
+from molecules.counting import counted
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.ranges import Checked, Count, Length, NotEmpty
 from reprogram.result import write_atomically
@@ -39,8 +40,7 @@ class StartRow(NamedTuple):
 class Starts:
     """Canonical start molecules without repeats, in file order, and what was dropped or changed on the way.
 
-    notes: one sentence a kind. counts: rows by kind (``unreadable``, ``empty``, ``duplicate``, ``radical``,
-    ``inorganic``, ``salt``, ``neutralised``, ``macrocycle``).
+    notes: one sentence a kind. counts: rows by kind, the keys of ``SENTENCES``.
     """
 
     smiles: list[str]
@@ -136,48 +136,76 @@ def gather(rows: Iterable[StartRow], origin: str) -> Starts:
     total = 0
     for where, text in rows:
         total += 1
-        if text == "":
-            found["empty"].append(where)
-            continue
-        mol = chemistry.parse(text or "")
-        if text is None or mol is None:
-            found["unreadable"].append(where if text is None else f"{where} '{text[:60]}'")
-            continue
-        cleaned = chemistry.clean(text)
-        if cleaned is None:
-            found["inorganic"].append(f"{where} '{text[:60]}'")
-            continue
-        if chemistry.is_radical(mol):
-            found["radical"].append(f"{where} '{text[:60]}'")
-            continue
-        if cleaned.smiles in seen:
-            found["duplicate"].append(f"{where} (as {seen[cleaned.smiles]})")
-            continue
-        seen[cleaned.smiles] = where
-        for remark in cleaned.notes:
-            found["salt" if "parts" in remark else "neutralised"].append(where)
-        if chemistry.largest_ring(mol) > MACROCYCLE:
-            found["macrocycle"].append(where)
-    notes = [
-        f"{origin}: {SENTENCES[kind].format(n=len(found[kind]))}: {_named(found[kind])}." for kind in _kinds(found)
-    ]
+        smiles, dropped, remarks = _read(where, text)
+        if smiles is None:
+            found[dropped].append(where if text in ("", None) else f"{where} '{str(text)[:60]}'")
+        elif smiles in seen:
+            found["duplicate"].append(f"{where} (as {seen[smiles]})")
+        else:
+            seen[smiles] = where
+            for kind in remarks:
+                found[kind].append(where)
+    notes = [f"{origin}: {counted_sentence(kind, found[kind])}." for kind in _kinds(found)]
     if not total or len(found["empty"]) == total:
         raise DataError(f"{origin} holds no start molecule: it is empty.")
     if not seen:
-        raise DataError(f"{origin} holds no start molecule that can be used ({total} rows). " + " ".join(notes))
+        raise DataError(
+            f"{origin} holds no start molecule that can be used ({counted(total, 'row')}). " + " ".join(notes)
+        )
     return Starts(list(seen), notes, {kind: len(found[kind]) for kind in _kinds(found)})
+
+
+def _read(where: str, text: str | None) -> tuple[str | None, str, list[str]]:
+    """One row: its canonical SMILES, or None and why it is dropped; and the kinds of what was changed or is unusual."""
+    if text == "":
+        return None, "empty", []
+    mol = chemistry.parse(text or "")
+    if text is None or mol is None:
+        return None, "unreadable", []
+    cleaned = chemistry.clean(text)
+    if cleaned is None:
+        return None, chemistry.why_unusable(mol), []
+    if chemistry.is_radical(mol):
+        return None, "radical", []
+    kept = chemistry.parse(cleaned.smiles)
+    assert kept is not None
+    if chemistry.attachment_points(kept):
+        return None, "attachment", []
+    remarks = ["salt" if "parts" in note else "neutralised" for note in cleaned.notes]
+    remarks += ["mapped"] if re.search(r":\d+\]", text) else []
+    remarks += ["organometallic"] if chemistry.is_organometallic(kept) else []
+    remarks += ["macrocycle"] if chemistry.largest_ring(mol) > MACROCYCLE else []
+    return cleaned.smiles, "", remarks
 
 
 SENTENCES = {
     "unreadable": "{n} dropped that cannot be parsed",
     "inorganic": "{n} dropped without carbon",
+    "metal": "{n} dropped as metal complexes, which oracles and searches cannot read",
+    "charged": "{n} dropped that cannot be neutralised",
     "radical": "{n} dropped with unpaired electrons",
+    "attachment": "{n} dropped with open attachment points (*); constraints.scaffold takes them",
     "duplicate": "{n} dropped as repeats",
     "empty": "{n} empty lines",
     "salt": "{n} reduced to their largest part",
     "neutralised": "{n} neutralised",
+    "mapped": "{n} read without atom map numbers",
+    "organometallic": "{n} kept with a metal or another element that searches do not change",
     "macrocycle": "{n} kept with a ring of more than " + str(MACROCYCLE) + " atoms, which searches rarely change",
 }
+SINGULAR = {
+    "metal": "1 dropped as a metal complex, which oracles and searches cannot read",
+    "duplicate": "1 dropped as a repeat",
+    "empty": "1 empty line",
+    "salt": "1 reduced to its largest part",
+    "attachment": "1 dropped with an open attachment point (*); constraints.scaffold takes it",
+}
+
+
+def counted_sentence(kind: str, rows: list[str]) -> str:
+    """How many rows are of this kind, and which."""
+    sentence = SENTENCES[kind].format(n=len(rows))
+    return f"{SINGULAR.get(kind, sentence) if len(rows) == 1 else sentence}: {_named(rows)}"
 
 
 def _kinds(found: dict[str, list[str]]) -> list[str]:

@@ -140,6 +140,10 @@ def test_locked_scaffold_grows_only_at_its_attachment_points():
     assert lock.violation(chemistry.parse("c1ccc(cc1)C(=O)N")) == 0
     assert lock.violation(chemistry.parse("CCc1ccc(cc1C)C(=O)N")) == 1
     assert lock.violation(chemistry.parse("CCc1ccc(cc1)C(=O)NC")) == 1
+    amine = Scaffold("c1ccccc1N*")
+    assert amine.violation(chemistry.parse("c1ccccc1NC")) == 0 and amine.violation(chemistry.parse("c1ccccc1N")) == 0
+    assert amine.violation(chemistry.parse("c1ccccc1N(C)C")) == 1, "one attachment point takes one substituent"
+    assert Scaffold("c1ccccc1N(*)*").violation(chemistry.parse("c1ccccc1N(C)C")) == 0
     assert Scaffold("c1ccccc1").violation(chemistry.parse(ASPIRIN)) == 0
 
 

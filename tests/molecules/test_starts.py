@@ -1,5 +1,7 @@
 """Start files as they come: every bad row is counted and named, none ends the run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,6 +42,21 @@ def test_every_bad_line_of_a_smi_file_is_counted_and_named(tmp_path):
     text = "\n".join(starts.notes)
     for named in ("line 2 'not_a_molecule'", "line 8 '[Na+].[Cl-]'", "line 6 'C[CH2]'", "line 5 (as line 1)"):
         assert named in text
+
+
+def test_odd_molecules_are_kept_rightly_or_named(tmp_path):
+    starts = File(str(Path(__file__).parent / "odd_starts.smi")).read(RNG)
+    assert starts.counts == {
+        "unreadable": 1, "inorganic": 3, "metal": 2, "radical": 1, "attachment": 2, "salt": 2, "neutralised": 3, "mapped": 1,
+        "organometallic": 1,
+    }  # fmt: skip
+    text = "\n".join(starts.notes)
+    metal = next(note for note in starts.notes if "metal complexes" in note)
+    assert "[Pt]" in metal and "[Fe+2]" in metal, "cisplatin and ferrocene"
+    assert "line 2 '[N-]=[N+]=[N-]'" in text and "2 dropped with open attachment points (*)" in text
+    assert "1 read without atom map numbers: line 4." in text
+    assert "Cc1ccccc1" in starts.smiles and "[CH3:3]" not in "".join(starts.smiles)
+    assert "1 kept with a metal or another element" in text
 
 
 def test_csv_finds_its_column_and_names_the_nearest(tmp_path):
