@@ -17,8 +17,8 @@ import numpy as np
 from molecules.evaluator import Evaluator
 from molecules.objective import Scored
 from molecules.search.base import Search
-from molecules.search.library import default_library
-from molecules.search.operators import Breeder, Child
+from molecules.search.operators.library import default_library
+from molecules.search.operators.offspring import Child, Offspring
 from reprogram.ranges import Amount, Count, Range
 
 PATIENCE = 100  # rounds without a new molecule before the search gives up
@@ -26,9 +26,9 @@ PATIENCE = 100  # rounds without a new molecule before the search gives up
 
 @dataclass
 class Genetic(Search):
-    """Steady-state genetic algorithm over everything paid for.
+    """Steady-state genetic algorithm over everything that was evaluated.
 
-    population: parents come from this many of the best. batch: molecules paid for in a round.
+    population: parents come from this many of the best. batch: molecules evaluated in a round.
     max_atoms, max_rings: larger children are dropped (parents may be larger).
     """
 
@@ -39,22 +39,22 @@ class Genetic(Search):
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))
-        breeder = Breeder(random, default_library(), self.max_atoms, self.max_rings)
+        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings)
         population = Population(self.population, random)
         population.add(start)
         idle = 0
         while idle < PATIENCE:
-            children = breed(evaluator, breeder, population.draw, self.batch)
+            children = breed(evaluator, offspring, population.draw, self.batch)
             idle = 0 if children else idle + 1
             if children:
-                paid = evaluator.score([c.smiles for c in children], [c.parent for c in children])
+                scored = evaluator.score([c.smiles for c in children], [c.parent for c in children])
                 bar = population.bar
-                breeder.reward([(c.edit, s.rank > bar) for c, s in zip(children, paid)])
-                population.add(paid)
+                offspring.reward([(c.edit, s.rank > bar) for c, s in zip(children, scored)])
+                population.add(scored)
 
 
 class Population:
-    """The best molecules paid for, best first, and draws from them by log-uniform rank."""
+    """The best evaluated molecules, best first, and draws from them by log-uniform rank."""
 
     def __init__(self, size: int, random: Random) -> None:
         self.size, self.random = size, random
@@ -78,19 +78,19 @@ class Population:
         return self._ranked[min(rank, len(self._ranked) - 1)][2].smiles
 
 
-def breed(evaluator: Evaluator, breeder: Breeder, draw: Callable[[], str], count: int, tries: int = 30) -> list[Child]:
-    """Up to ``count`` new, allowed, unpaid children."""
+def breed(evaluator: Evaluator, offspring: Offspring, draw: Callable[[], str], count: int, tries: int = 30) -> list[Child]:
+    """Up to ``count`` new, feasible children."""
     made: dict[str, Child] = {}
     for _ in range(tries * count):
-        child = breeder.child(draw(), draw)
+        child = offspring.child(draw(), draw)
         if child is not None and child.smiles not in made and not evaluator.known(child.smiles):
             made[child.smiles] = child
         if len(made) == count:
             break
-    return allowed(evaluator, made.values())
+    return feasible(evaluator, made.values())
 
 
-def allowed(evaluator: Evaluator, children: Iterable[Child], slack: float = 0.0) -> list[Child]:
+def feasible(evaluator: Evaluator, children: Iterable[Child], slack: float = 0.0) -> list[Child]:
     """Those that miss the constraints by no more than ``slack``, each with how far it misses them."""
     constraints = evaluator.objective.constraints
     if not constraints.items:

@@ -14,13 +14,13 @@ from molecules.objective import Objective, Scored
 from molecules.oracles.descriptor import Descriptor
 from molecules.oracles.function import Function
 from molecules.oracles.pmo import pmo
-from molecules.search.features import Features
-from molecules.search.fit_values import to_fit
-from molecules.search.gaussian_process import CANDIDATES, GaussianProcess, Kernel
-from molecules.search.genetic import Genetic, Population, allowed
-from molecules.search.graph import finish, graph
-from molecules.search.library import Piece, default_library, pieces
-from molecules.search.operators import WEIGHTS, Breeder, Child
+from molecules.search.genetic import Genetic, Population, feasible
+from molecules.search.model.features import Features
+from molecules.search.model.fit_values import to_fit
+from molecules.search.model.tanimoto_gp import CANDIDATES, Kernel, TanimotoGP
+from molecules.search.operators.graph import finish, graph
+from molecules.search.operators.library import Piece, default_library, pieces
+from molecules.search.operators.offspring import WEIGHTS, Child, Offspring
 from molecules.search.stoned import Stoned
 from molecules.search.surrogate import SLACK, Surrogate
 
@@ -43,10 +43,10 @@ def test_graph_comes_back_as_the_same_molecule(smiles):
 
 def test_every_edit_makes_valid_molecules():
     random = Random(0)
-    breeder = Breeder(random, default_library(), 60, 8)
+    offspring = Offspring(random, default_library(), 60, 8)
     made: dict[str, int] = dict.fromkeys(WEIGHTS, 0)
     for _ in range(1500):
-        child = breeder.child(random.choice(PARENTS), lambda: random.choice(PARENTS))
+        child = offspring.child(random.choice(PARENTS), lambda: random.choice(PARENTS))
         if child is not None:
             mol = Chem.MolFromSmiles(child.smiles)
             assert mol is not None and "." not in child.smiles and not chemistry.is_radical(mol), child
@@ -55,11 +55,11 @@ def test_every_edit_makes_valid_molecules():
 
 
 def test_rewarded_edits_are_tried_more_often():
-    breeder = Breeder(Random(0), default_library(), 60, 8)
+    offspring = Offspring(Random(0), default_library(), 60, 8)
     for _ in range(50):
-        breeder.reward([("aromatise", True), ("cross", False)])
-    shares = np.diff([0.0, *breeder._cumulative])
-    assert shares[breeder.names.index("aromatise")] > 3 * 0.5 / sum(WEIGHTS.values())
+        offspring.reward([("aromatise", True), ("cross", False)])
+    shares = np.diff([0.0, *offspring._cumulative])
+    assert shares[offspring.names.index("aromatise")] > 3 * 0.5 / sum(WEIGHTS.values())
     assert shares.min() >= 0.1 / len(WEIGHTS) - 1e-9
 
 
@@ -76,8 +76,8 @@ def test_library_pieces_have_their_open_ends():
 
 
 def test_assembled_molecules_are_new_drug_sized_and_valid():
-    breeder = Breeder(Random(0), default_library(), 60, 8)
-    made = [child for _ in range(60) if (child := breeder.stranger())]
+    offspring = Offspring(Random(0), default_library(), 60, 8)
+    made = [child for _ in range(60) if (child := offspring.assemble())]
     assert len({c.smiles for c in made}) > 40 and all(c.parent == "" for c in made)
     for child in made:
         mol = chemistry.parse(child.smiles)
@@ -110,7 +110,7 @@ def test_search_improves_and_replays(search, tmp_path):
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda s: type(s).__name__)
-def test_only_allowed_molecules_are_paid_for(search):
+def test_only_feasible_molecules_are_evaluated(search):
     start = "CCc1ccc(cc1)C(=O)NC"
     constraints = Constraints([Similar(start, 0.3), Plausible()])
     evaluator = Evaluator(Objective.of(Descriptor("qed"), constraints), 40)
@@ -118,7 +118,7 @@ def test_only_allowed_molecules_are_paid_for(search):
     assert len(evaluator.calls) > 10 and all(s.violation == 0 for s in evaluator.calls)
 
 
-def test_near_misses_may_have_children_but_are_never_paid_for():
+def test_near_misses_may_have_children_but_are_never_evaluated():
     start = "CCc1ccc(cc1)C(=O)NC"
     close = "CCc1ccc(cc1)C(=O)N1CCOCC1"
     near = Similar(start, Similar(start, 0).similarity(chemistry.parse(close)) + SLACK / 2)
@@ -127,20 +127,20 @@ def test_near_misses_may_have_children_but_are_never_paid_for():
         for smiles in (start, "CCc1ccc(cc1)C(=O)NCC", close, "CCO")
     ]
     evaluator = Evaluator(Objective.of(Descriptor("qed"), Constraints([near])), 200)
-    kept = {c.smiles: c.violation for c in allowed(evaluator, children, SLACK)}
+    kept = {c.smiles: c.violation for c in feasible(evaluator, children, SLACK)}
     assert kept[start] == 0 and kept[close] == pytest.approx(SLACK / 2) and "CCO" not in kept
     SMALL.run(evaluator, [start], np.random.default_rng(0))
     assert len(evaluator.calls) == 200 and all(s.violation == 0 for s in evaluator.calls)
 
 
-def test_restart_begins_anew_and_pays_for_nothing_twice():
+def test_restart_evaluates_nothing_twice():
     restarting = replace(SMALL, restart=20)
     evaluator = Evaluator(Objective.of(Descriptor("qed")), 60)
     restarting.run(evaluator, PARENTS, np.random.default_rng(0))
-    paid = [s.smiles for s in evaluator.calls]
-    assert len(set(paid)) == len(paid) == 60
-    offspring = set(paid[5:25])
-    assert not offspring & {s.parent for s in evaluator.calls[25:45]}
+    evaluated = [s.smiles for s in evaluator.calls]
+    assert len(set(evaluated)) == len(evaluated) == 60
+    children = set(evaluated[5:25])
+    assert not children & {s.parent for s in evaluator.calls[25:45]}
 
 
 def test_locked_scaffold_survives_the_search():
@@ -165,8 +165,8 @@ def test_gaussian_process_against_the_textbook():
     mols = [chemistry.parse(s) for s in [*PARENTS, "CCO", "CCN", "c1ccccc1"]]
     features = Features.of(mols, ("ecfp4", "ap"))
     values = np.arange(len(mols), dtype=float)
-    model = GaussianProcess(Kernel("ecfp4", 0.6, 0.2, 0.1, 0.1)).fit(features, values)
-    mean, spread = model.predict(features)
+    model = TanimotoGP(Kernel("ecfp4", 0.6, 0.2, 0.1, 0.1)).fit(features, values)
+    mean, std = model.predict(features)
     rows = model._standard(features.descriptors)
     k = model._covariance(features, rows, {})
     y = (values - values.mean()) / values.std()
@@ -174,12 +174,12 @@ def test_gaussian_process_against_the_textbook():
     weights = np.linalg.solve(k + noise, y)
     assert np.allclose(mean, values.mean() + values.std() * k @ weights)
     variance = np.diag(k - k @ np.linalg.solve(k + noise, k)) * (y @ weights) / len(y)
-    assert np.allclose(spread, values.std() * np.sqrt(np.maximum(variance, 0)), atol=1e-4)
+    assert np.allclose(std, values.std() * np.sqrt(np.maximum(variance, 0)), atol=1e-4)
     assert np.allclose(np.diag(k), model._own(rows), atol=1e-6)
     known = {kind: chemistry.tanimoto(f, f) for kind, f in features.fingerprints.items()}
-    assert GaussianProcess(model.kernel).fit(features, values, known).evidence == pytest.approx(model.evidence)
+    assert TanimotoGP(model.kernel).fit(features, values, known).evidence == pytest.approx(model.evidence)
     assert all(
-        np.isfinite(GaussianProcess(c).fit(Features.of(mols, (*c.kinds(),)), values).evidence) for c in CANDIDATES
+        np.isfinite(TanimotoGP(c).fit(Features.of(mols, (*c.kinds(),)), values).evidence) for c in CANDIDATES
     )
 
 
@@ -198,7 +198,7 @@ def test_fit_values_turn_products_into_sums():
     assert to_fit(np.array([0.5, 0.5, 0.1]), np.array([0, 1, 0]))[1] < np.log(0.5)
 
 
-def test_plateau_is_left_by_paying_for_new_structure():
+def test_plateau_is_left_by_evaluating_new_structure():
     def fragment(smiles):  # 0 almost everywhere, as valsartan_smarts is
         return float("S" in smiles)
 

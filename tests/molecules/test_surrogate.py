@@ -5,71 +5,68 @@ import pytest
 from rdkit import DataStructs
 
 from molecules import chemistry
-from molecules.evaluator import Evaluator
-from molecules.objective import Objective, Scored
-from molecules.oracles.descriptor import Descriptor
-from molecules.search.features import Features
-from molecules.search.gaussian_process import GaussianProcess, Kernel
-from molecules.search.surrogate import Run, Surrogate
+from molecules.objective import Scored
+from molecules.search.model.acquisition import choose
+from molecules.search.model.features import Features
+from molecules.search.model.history import History, SurrogateModel
+from molecules.search.model.tanimoto_gp import Kernel, TanimotoGP
 
 SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)NC", "c1ccncc1", "CCOC(=O)C", "OCC(O)CO", "CC(C)Cc1ccccc1"]
 
 
-def run():
-    return Run(Surrogate(), Evaluator(Objective.of(Descriptor("qed")), 10), np.random.default_rng(0))
+def model():
+    return SurrogateModel((500, 200, 150), np.random.default_rng(0))
 
 
-def paid(values):
-    """Negative scores are fitted as they are."""
-    return [Scored("C", float(v), call=i + 1) for i, v in enumerate(values)]
-
-
-def calibrated(search, mean, spread, values):
-    batch = paid(values)
-    search.paid += batch
-    search.expected = np.asarray(mean, float), np.asarray(spread, float)
-    search._calibrate(batch)
-    return search.trust
+def calibrated(found, mean, std, values):
+    found.expected = np.asarray(mean, float), np.asarray(std, float)
+    found.calibrate(np.asarray(values, float), len(values))
+    return found.trust
 
 
 def test_trust_moves_by_three_tenths_of_the_median_error_in_its_own_deviations():
-    errors, spread = np.array([0.1, -0.2, 0.4, -0.8, 1.6]), np.array([2.0, 0.5, 1.0, 4.0, 0.25])
+    errors, std = np.array([0.1, -0.2, 0.4, -0.8, 1.6]), np.array([2.0, 0.5, 1.0, 4.0, 0.25])
     mean = np.full(5, -10.0)
-    found = calibrated(run(), mean, spread, mean + errors * spread)
+    found = calibrated(model(), mean, std, mean + errors * std)
     assert found == pytest.approx(0.7 * 1.0 + 0.3 * 0.4 / 0.674, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.3, 1.0, 1.3])
 def test_trust_comes_to_the_size_of_real_errors(size):
     """Errors that are ``size`` standard deviations large: 0.674 is the median of |N(0, 1)|."""
-    search, rng = run(), np.random.default_rng(0)
+    found, rng = model(), np.random.default_rng(0)
     for _ in range(25):
-        mean, spread = rng.normal(-10, 1, 200), rng.uniform(0.1, 3, 200)
-        trust = calibrated(search, mean, spread, mean + size * spread * rng.normal(size=200))
+        mean, std = rng.normal(-10, 1, 200), rng.uniform(0.1, 3, 200)
+        trust = calibrated(found, mean, std, mean + size * std * rng.normal(size=200))
     assert trust == pytest.approx(size, abs=0.06)
 
 
-def test_trust_has_limits_and_a_batch_that_was_cut_short_says_nothing():
-    search = run()
+def test_trust_has_limits_and_a_batch_that_was_cut_short_changes_nothing():
+    found = model()
     for _ in range(20):
-        calibrated(search, np.full(4, -10.0), np.ones(4), np.full(4, -99.0))
-    assert search.trust == 1.5
+        calibrated(found, np.full(4, -10.0), np.ones(4), np.full(4, -99.0))
+    assert found.trust == 1.5
     for _ in range(60):
-        calibrated(search, np.full(4, -99.0), np.ones(4), np.full(4, -99.0))
-    assert search.trust == 0.1
-    search.expected = np.zeros(3), np.ones(3)
-    search._calibrate(paid([-1.0, -2.0]))
-    assert search.trust == 0.1
+        calibrated(found, np.full(4, -99.0), np.ones(4), np.full(4, -99.0))
+    assert found.trust == 0.1
+    found.expected = np.zeros(3), np.ones(3)
+    found.calibrate(np.array([-1.0, -2.0]), 2)
+    assert found.trust == 0.1
 
 
-def test_a_surrogate_that_is_less_trusted_is_bolder_in_what_it_pays_for():
+def test_the_history_is_fitted_as_it_is_where_scores_are_negative():
+    history = History()
+    history.add([Scored("C" * (i + 1), float(v), call=i + 1) for i, v in enumerate([-3.0, -1.0, -2.0])])
+    assert history.values().tolist() == [-3.0, -1.0, -2.0] and not history.flat and len(history) == 3
+
+
+def test_a_surrogate_with_larger_errors_chooses_more_uncertain_candidates():
     """One candidate with a high mean, many uncertain ones: with small errors the mean decides."""
-    means, spreads = np.r_[1.0, np.zeros(9)], np.r_[0.01, np.full(9, 1.0)]
+    means, stds = np.r_[1.0, np.zeros(9)], np.r_[0.01, np.full(9, 1.0)]
     first = {}
     for trust in (0.1, 1.5):
-        search = run()
-        search.trust = trust
-        first[trust] = sum(search._choose(means, spreads, np.ones(10, bool), 1)[0][0] == 0 for _ in range(200))
+        rng = np.random.default_rng(0)
+        first[trust] = sum(choose(means, stds, np.ones(10, bool), 1, trust, False, rng)[0] == 0 for _ in range(200))
     assert first[0.1] == 200 and first[1.5] < 150
 
 
@@ -83,15 +80,15 @@ def test_tanimoto_is_rdkits():
 
 
 def test_a_gaussian_process_goes_through_its_points_and_knows_nothing_far_away():
-    """Small noise: the mean returns the values and little spread is left; at a stranger both go back to the prior."""
+    """Small noise: the mean returns the values and little uncertainty is left; far away both go back to the prior."""
     mols = [chemistry.parse(s) for s in SMILES]
     features = Features.of(mols, ("ecfp4",))
     values = np.linspace(90, 110, len(mols))
-    model = GaussianProcess(Kernel("ecfp4", 1.0, 0.0, 0.0, 0.0)).fit(features, values)
-    mean, spread = model.predict(features)
+    gp = TanimotoGP(Kernel("ecfp4", 1.0, 0.0, 0.0, 0.0)).fit(features, values)
+    mean, std = gp.predict(features)
     assert np.allclose(mean, values, atol=1.0) and mean.mean() == pytest.approx(100, abs=1)
-    stranger = Features.of([chemistry.parse("FC(F)(F)S(=O)(=O)[Si](Cl)(Br)I")], ("ecfp4",))
-    far, unsure = model.predict(stranger)
+    distant = Features.of([chemistry.parse("FC(F)(F)S(=O)(=O)[Si](Cl)(Br)I")], ("ecfp4",))
+    far, unsure = gp.predict(distant)
     assert far[0] == pytest.approx(values.mean(), abs=1.5)
-    assert unsure[0] > 3 * spread.max()
-    assert unsure[0] == pytest.approx(values.std() * np.sqrt(model._amplitude), rel=0.05)
+    assert unsure[0] > 3 * std.max()
+    assert unsure[0] == pytest.approx(values.std() * np.sqrt(gp._amplitude), rel=0.05)

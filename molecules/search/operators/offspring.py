@@ -1,4 +1,4 @@
-"""Offspring of paid molecules: which edit is tried how often, learned from what succeeded."""
+"""Offspring of evaluated molecules: how often each edit is tried is learned from what succeeded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rdkit import Chem
 
 from molecules.chemistry import Mol
-from molecules.search.edits import (
+from molecules.search.operators.edits import (
     EDITS,
     append_fragment,
     cross,
@@ -18,8 +18,8 @@ from molecules.search.edits import (
     replace_fragment,
     ring_system,
 )
-from molecules.search.graph import Graph, finish, graph
-from molecules.search.library import Library
+from molecules.search.operators.graph import Graph, finish, graph
+from molecules.search.operators.library import Library
 
 WEIGHTS = {
     "cross": 6.0,
@@ -53,7 +53,7 @@ class Child(NamedTuple):
     violation: float = 0.0
 
 
-class Breeder:
+class Offspring:
     """Makes children by random edits; :meth:`reward` shifts the edits' weights towards what worked."""
 
     def __init__(self, random: Random, library: Library, max_atoms: int, max_rings: int) -> None:
@@ -75,7 +75,7 @@ class Breeder:
         made = finish(edited, self.max_atoms, self.max_rings)
         return None if made is None or made[0] == parent else Child(made[0], made[1], parent, name)
 
-    def stranger(self) -> Child | None:
+    def assemble(self) -> Child | None:
         """A molecule without a parent, put together from the library's pieces. None if it did not work out."""
         edited = self.library.assemble(self.random)
         made = None if edited is None else finish(edited, self.max_atoms, self.max_rings)
@@ -107,7 +107,7 @@ class Breeder:
         return (replace_fragment if name == "replace_fragment" else append_fragment)(base, piece.graph, random)
 
     def reward(self, children: list[tuple[str, bool]]) -> None:
-        """Tell which edits' children (edit name, did it rank among the best?) were worth paying for."""
+        """Tell which edits' children (edit name, did it rank among the best?) succeeded."""
         for name in self.names:
             self._tried[name] = FORGET * self._tried[name] + (1 - FORGET)
             self._won[name] = FORGET * self._won[name] + 0.1 * (1 - FORGET)

@@ -1,6 +1,6 @@
 """Common pieces of drug-like molecules: substituents with one open end and ring systems with several.
 
-``fragments.tsv`` was counted on a random sample of ZINC-250k by ``python -m molecules.search.library FILE.smi``; no
+``fragments.tsv`` was counted on a random sample of ZINC-250k by ``python -m molecules.search.operators.library FILE.smi``; no
 score of any kind went into it.
 """
 
@@ -17,7 +17,7 @@ from random import Random
 from rdkit import Chem
 
 from molecules import chemistry
-from molecules.search.graph import Graph
+from molecules.search.operators.graph import Graph
 
 FILE = Path(__file__).with_name("fragments.tsv")
 LARGEST_FRAGMENT = 13  # heavy atoms

@@ -1,7 +1,7 @@
 """Exact Gaussian process over molecules: Tanimoto kernels on fingerprints, smooth kernels on descriptors.
 
 A weighted sum of four kernels; the weights and the fingerprint are chosen by marginal likelihood. Noise grows with the
-distance to the best value, so the fit is sharp where the search is and loose where it has left.
+distance to the best value, so the fit is close near the best molecules and loose elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from molecules.chemistry import tanimoto
-from molecules.search.features import Features
+from molecules.search.model.features import Features
 
 JITTER = 1e-3  # relative noise of the best points
 LOOSE = 0.01  # relative noise added per squared distance (in standard deviations) to the best
@@ -46,15 +46,15 @@ CANDIDATES = [Kernel(kind, *mix) for kind in KINDS for mix in MIXES] + [
 ]
 
 
-class GaussianProcess:
-    """``fit`` on features and values, ``predict`` mean and standard deviation."""
+class TanimotoGP:
+    """``fit`` on features and values, ``predict`` mean and standard deviation. scale: standard deviation of the values."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
     def fit(
         self, features: Features, values: np.ndarray, similarities: dict[str, np.ndarray] | None = None
-    ) -> GaussianProcess:
+    ) -> TanimotoGP:
         """features: N rows; values: float [N], finite; similarities: Tanimoto matrices [N, N] by fingerprint, if known.
 
         Keeps the log marginal likelihood in ``evidence``.
@@ -62,8 +62,8 @@ class GaussianProcess:
         self._features = features
         self._center, self._scale = features.descriptors.mean(0), features.descriptors.std(0) + 1e-9
         self._rows = self._standard(features.descriptors)
-        self.mean, self.spread = float(values.mean()), float(values.std()) or 1.0
-        y = (values - self.mean) / self.spread
+        self.mean, self.scale = float(values.mean()), float(values.std()) or 1.0
+        y = (values - self.mean) / self.scale
         covariance = self._covariance(features, self._rows, similarities or {})
         covariance[np.diag_indices_from(covariance)] += JITTER + LOOSE * (y.max() - y) ** 2
         self._factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
@@ -79,7 +79,7 @@ class GaussianProcess:
         mean = cross @ self._weights
         explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         variance = np.maximum(self._own(rows) - np.einsum("nm,nm->m", explained, explained), 1e-9)
-        return self.mean + self.spread * mean, self.spread * np.sqrt(self._amplitude * variance)
+        return self.mean + self.scale * mean, self.scale * np.sqrt(self._amplitude * variance)
 
     def _standard(self, descriptors: np.ndarray) -> np.ndarray:
         return np.clip((descriptors - self._center) / self._scale, -4, 4)
@@ -109,4 +109,4 @@ class GaussianProcess:
 def best_kernel(features: Features, values: np.ndarray, candidates: Sequence[Kernel] = CANDIDATES) -> Kernel:
     """The candidate with the highest marginal likelihood; ``features`` must hold all fingerprints."""
     similarities = {kind: tanimoto(rows, rows) for kind, rows in features.fingerprints.items()}
-    return max(candidates, key=lambda kernel: GaussianProcess(kernel).fit(features, values, similarities).evidence)
+    return max(candidates, key=lambda kernel: TanimotoGP(kernel).fit(features, values, similarities).evidence)

@@ -11,7 +11,7 @@ from random import Random
 
 from rdkit import Chem
 
-from molecules.search.graph import ORDER, SINGLE, Graph
+from molecules.search.operators.graph import ORDER, SINGLE, Graph
 
 VALENCE = {6: 4, 7: 3, 8: 2, 9: 1, 16: 2, 17: 1, 35: 1, 15: 3, 53: 1}
 ELEMENTS = [6, 7, 8, 9, 16, 17, 35]

@@ -1,0 +1,1 @@
+"""What a surrogate search learns from: features of molecules, the values to fit, and the Gaussian process."""

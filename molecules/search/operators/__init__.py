@@ -1,0 +1,1 @@
+"""Edits of molecular graphs, the library of pieces, and the choice among edits."""
