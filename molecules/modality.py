@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
 
 from reprogram.modalities.base import Candidate, Named
 from reprogram.modalities.text import Text
@@ -26,3 +29,27 @@ class Molecule(Text):
                 "Gaussian process, 3 randomized SMILES, and plain features", hybrid, process, source, tags=("preferred",)
             ),
         ]
+
+    def writers(self, input_column: str) -> Mapping[str, Any]:
+        return {".sdf": partial(write_sdf, input_column)}
+
+
+def write_sdf(smiles: str, path: Path, names: Sequence[str], rows: Iterator[dict[str, Any]]) -> None:
+    """One record a row, in order, the other columns as its properties; no atoms where column ``smiles`` cannot be read."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    from molecules.chemistry import parse
+
+    with path.open("w", encoding="utf-8") as file, Chem.SDWriter(file) as writer:
+        for row in rows:
+            text = str(row[smiles] or "")
+            found = parse(text) if text else None
+            mol = Chem.Mol() if found is None else Chem.Mol(found)
+            if mol.GetNumAtoms():
+                rdDepictor.Compute2DCoords(mol)
+            mol.SetProp("_Name", str(row["row"]))
+            for name, value in row.items():
+                if value not in (None, ""):
+                    mol.SetProp(name, str(value).replace("\n", " "))
+            writer.write(mol)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from reprogram import machine
+from reprogram import cluster, machine
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.ranges import Checked, NotEmpty, Range, Seconds
 
@@ -133,16 +133,9 @@ class Workers(Checked):
 
     def _cluster(self) -> int:
         """Connect to the scheduler (once) and count its threads."""
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise ConfigError("parallel.backend=dask needs Dask: pip install 'reprogram[cluster]'.") from error
         if self._client is None:
-            try:
-                self._client = Client(self.address, timeout=20, set_as_default=True)
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"No Dask scheduler answers at parallel.address={self.address} ({error}).") from error
-        return max(1, sum(self._client.nthreads().values()))
+            self._client = cluster.connect(self.address)
+        return cluster.threads(self._client)
 
     def close(self) -> None:
         if self._client is not None:

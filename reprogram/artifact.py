@@ -13,7 +13,8 @@ program.json::
      "target": {"name", "kind", "problem", "classes", "input_shape"},
      "input":  {"name", "config"}, "output": {"name", "config"},
      "metrics": {…}, "tensors": {"sha256", "bytes"},
-     "applicability": {"measure", "labelled", "threshold", "level"}}    # or absent: nothing is known of the examples
+     "applicability": {"measure", "labelled", "threshold", "level"},    # or absent: nothing is known of the examples
+     "conformal": {"examples", "scores": […]}}    # or absent: intervals and sets are unknown
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def save_pretrained(
         "metrics": finite(metrics or {}),
         "tensors": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
     } | ({"applicability": known.to_json()} if known is not None else {})
+    if model.conformal is not None:
+        description["conformal"] = model.conformal.to_json()
     try:
         write_atomically(folder / CARD_FILE, card if card is not None else model_card(description))
         write_atomically(folder / TENSOR_FILE, data)
@@ -103,6 +106,7 @@ def from_pretrained(
 def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
     from reprogram.applicability.base import PREFIX, Applicability
     from reprogram.model import ReprogrammedModel
+    from reprogram.prediction.conformal import Conformal
 
     description = _read_description(folder / JSON_FILE)
     target = _target(description["target"], folder)
@@ -142,6 +146,8 @@ def _load(folder: Path, source: SourceModel | None) -> ReprogrammedModel:
             )
     if "applicability" in description:
         model.applicability = Applicability.load(description["applicability"], beside, str(folder / JSON_FILE))
+    if "conformal" in description:
+        model.conformal = Conformal.load(description["conformal"], str(folder / JSON_FILE))
     return model
 
 

@@ -96,7 +96,8 @@ def check(config: DictConfig, only: str = "") -> None:
     only: look at this group alone. A number where text is wanted (``target.root=2024``) becomes text. ConfigError names
     the key, what was found and what is allowed.
     """
-    missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith(only))
+    needless = getattr(_task_module(config), "NOT_NEEDED", ())
+    missing = sorted(k for k in OmegaConf.missing_keys(config) if k.startswith(only) and k not in needless)
     if missing:
         raise ConfigError(f"{' and '.join(missing)} must be given, as in {missing[0]}=VALUE.")
     _check_groups(config, only)
@@ -109,12 +110,12 @@ def check(config: DictConfig, only: str = "") -> None:
 
 
 def task_options(config: DictConfig) -> dict[str, Any]:
-    """Options of the chosen task that no class takes, with their types: ``OPTIONS`` in the task's module."""
-    from hydra.utils import get_object
+    """Options of the chosen task that no class takes, with their types: ``OPTIONS`` in the task's module.
 
-    try:
-        module = sys.modules[get_object(config.task._target_).__module__]
-    except Exception:  # not importable here: running it says why
+    A task that does without an option of a group names it in ``NOT_NEEDED``.
+    """
+    module = _task_module(config)
+    if module is None:
         return {}
     known = dict(getattr(module, "OPTIONS", {}))
     for key in config.task:
@@ -123,6 +124,16 @@ def task_options(config: DictConfig) -> dict[str, Any]:
                 f"There is no option 'task.{key}'; {nearest(str(key), [k[5:] for k in known if k[:5] == 'task.'])}"
             )
     return known
+
+
+def _task_module(config: DictConfig) -> Any:
+    """None where it cannot be imported here: running it says why."""
+    from hydra.utils import get_object
+
+    try:
+        return sys.modules[get_object(config.task._target_).__module__]
+    except Exception:
+        return None
 
 
 def _check_groups(config: DictConfig, only: str) -> None:

@@ -32,10 +32,12 @@ from reprogram.typecheck import check_arguments
 
 if TYPE_CHECKING:
     from reprogram.applicability.base import Applicability
+    from reprogram.prediction.conformal import Conformal
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
 LARGEST_PIXEL = 16.0  # the noise of randomized smoothing leaves [0, 1] by a few; pixels up to 255 by far more
 STRINGS_AT_ONCE = 512  # a text source makes its own batches of about equal length out of these
+Inputs = Examples | Sequence[str] | Tensor
 
 
 class ReprogrammedModel(nn.Module):
@@ -63,6 +65,8 @@ class ReprogrammedModel(nn.Module):
         self.precision = torch.float32
         self.working_size: int | None = None
         self.applicability: Applicability | None = None  # what is kept of the labelled examples, to tell what is unlike them
+        self.conformal: Conformal | None = None  # how far it was from labels it had not seen, for intervals and sets
+        self.left_out: Tensor | None = None  # [N, T] logits of each training example without its label, where known exactly
 
     def outputs(self, batch: Any) -> list[SourceOutput]:
         """What the source answers, one :class:`SourceOutput` a view; gradients reach the input transformation."""
@@ -164,16 +168,41 @@ class ReprogrammedModel(nn.Module):
             return logits.softmax(1)
         return logits.sigmoid() if self.target.problem == "multilabel" else logits
 
-    def predict_proba(self, examples: Examples | Sequence[str] | Tensor, batch_size: int = READ_AT_ONCE) -> np.ndarray:
-        """[N, T] probabilities (regression: [N, 1] values) of examples, plain strings, or images [N, C, H, W]."""
-        return self.probabilities(self.logits(_unlabelled(examples), batch_size)).numpy()
+    def predict_proba(self, examples: Inputs, batch_size: int = READ_AT_ONCE, errors: str = "raise") -> np.ndarray:
+        """[N, T] probabilities (regression: [N, 1] values) of examples, plain strings, or images [N, C, H, W].
 
-    def predict(self, examples: Examples | Sequence[str] | Tensor, batch_size: int = READ_AT_ONCE) -> np.ndarray:
-        """Class indices [N] (multilabel: 0/1 [N, T]; regression: values [N])."""
-        values = self.predict_proba(examples, batch_size)
+        errors: ``nan`` also takes lists of paths and pictures, and answers NaN in the place of what cannot be read.
+        """
+        if errors == "raise":
+            return self.probabilities(self.logits(_unlabelled(examples), batch_size)).numpy()
+        from reprogram.prediction.frames import forgiving
+
+        return forgiving(self, examples, errors, batch_size)
+
+    def predict(self, examples: Inputs, batch_size: int = READ_AT_ONCE, errors: str = "raise") -> np.ndarray:
+        """Class indices [N] (multilabel: 0/1 [N, T]; regression: values [N]). errors: as for :meth:`predict_proba`; an
+        answer that is not there is NaN, so that all of them are floats."""
+        values = self.predict_proba(examples, batch_size, errors)
+        found = values[:, 0]
         if self.target.problem == "classification":
-            return values.argmax(1)
-        return (values > 0.5).astype(int) if self.target.problem == "multilabel" else values[:, 0]
+            found = np.nan_to_num(values).argmax(1)
+        elif self.target.problem == "multilabel":
+            found = (values > 0.5).astype(int)
+        bad = ~np.isfinite(values).all(1)
+        if bad.any():
+            found = found.astype(float)
+            found[bad] = np.nan
+        return found
+
+    def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
+        """``frame`` (pandas or polars) with the columns of ``predictions.csv`` behind its own: every row, in order.
+
+        column: of the strings, molecules, paths or pictures; None where only one can be meant. confidence: of intervals
+        and sets. A row that cannot be read has its reason in ``problem``. DataError where the column is not there.
+        """
+        from reprogram.prediction.frames import predict_table
+
+        return predict_table(self, frame, column, confidence)
 
     def program(self) -> dict[str, Tensor]:
         """The tensors that are trained and kept, by name (``input.…``, ``output.…``), on the CPU."""
@@ -216,6 +245,7 @@ class ReprogrammedModel(nn.Module):
             return
         again = ReprogrammedModel(self.source, *made, self.target)
         again.load_program(self.program())
+        self.left_out = self.output.left_out  # known to the fit alone
         for part, fresh in zip((self.input, self.output), made, strict=True):
             fresh.to(self.device).train(part.training)
             part.__dict__ = fresh.__dict__  # in place, because callers hold the parts
@@ -260,7 +290,7 @@ def _traced(batch: Tensor) -> bool:
     return batch.is_meta or type(batch) not in (Tensor, nn.Parameter) or watched
 
 
-def _unlabelled(inputs: Examples | Sequence[str] | Tensor) -> Examples:
+def _unlabelled(inputs: Inputs) -> Examples:
     """New inputs as examples whose labels nobody knows."""
     if isinstance(inputs, Examples):
         return inputs

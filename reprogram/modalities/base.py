@@ -69,3 +69,10 @@ class Modality(ABC):
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
         """Taps ``layer@pooling`` that closed-form outputs read of a source of this kind, first to last."""
         return tuple(f"{layer}@mean" for layer in spec.taps if layer != "head")
+
+    def writers(self, input_column: str) -> Mapping[str, Any]:
+        """Formats of ``task.out`` that only this kind of input has: suffix -> function of (path, column names, rows).
+
+        input_column: the column of the inputs in these rows. The default has none.
+        """
+        return {}

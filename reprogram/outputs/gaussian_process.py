@@ -269,8 +269,10 @@ class GaussianProcessMapping(OutputMapping):
                 worth = [e.clamp_min(1e-12) ** -8 for e in errors]
                 self.tree_share = (worth[1] / (worth[0] + worth[1])).nan_to_num(0.5).float()
             left_out = left_out + self.tree_share.double() * (outside - left_out)
+        self.left_out = left_out.float() if self._problem == "regression" else None
         if self._problem == "classification":
             self.sharp = inverse_temperature(left_out, targets, exclusive=True).float()
+            self.left_out = ((left_out - 0.5) * self.sharp).float()
         elif self._problem == "multilabel":
             for column in range(self._columns):
                 rows = known[:, column]

@@ -19,7 +19,9 @@ from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets.image_formats import readable_suffixes
 from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
 from reprogram.targets.tables import TableOptions, TableRow, TableRows, rows
+from reprogram.targets.tables.formats import ENDINGS, OWN_COLUMN
 from reprogram.targets.tables.table import looks_like_an_id
+from reprogram.targets.tables.text_files import suffix
 
 if TYPE_CHECKING:
     from reprogram.targets.strings import StringReader
@@ -168,10 +170,18 @@ def open_inputs(target: Mapping[str, Any]) -> Any:
         )
     ignored = ("_target_", "label_column")
     given = {k: v for k, v in target.items() if k not in ignored}
+    if given.get("input_column") == "???" and (column := own_column(str(given.get("path")))):
+        given["input_column"] = column
     for key, value in given.items():
         if value == "???":
             raise ConfigError(f"target.{key} must be given, as in target.{key}=VALUE.")
     return function.inputs(**given)
+
+
+def own_column(path: str) -> str | None:
+    """The column of the inputs in a file whose format names it (.smi, .sdf, .fasta)."""
+    kinds = {end: kind for kind, ends in ENDINGS.items() for end in ends}
+    return OWN_COLUMN.get(kinds.get(suffix(Path(path)), ""))
 
 
 def chunks(inputs: Inputs, size: int, skip: int = 0) -> Iterator[list[Input]]:

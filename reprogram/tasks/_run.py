@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from reprogram.applicability.base import Applicability
+from reprogram.artifact import from_pretrained
 from reprogram.backdoor.detection.survival import Survival
 from reprogram.errors import BudgetSpent, ConfigError
 from reprogram.evaluation.compare import Comparison
 from reprogram.evaluation.metrics import TITLES
 from reprogram.hooks import Hook, Run
-from reprogram.interfaces import TargetTask
+from reprogram.interfaces import SourceModel, SourceOutput, TargetTask, to_tensor_labels
+from reprogram.modalities import Candidate
 from reprogram.model import ReprogrammedModel
+from reprogram.prediction.conformal import Conformal
 from reprogram.progress import console
 from reprogram.report.blocks import interval
 from reprogram.result import Result
+from reprogram.selection.crossval import make_folds, out_of_fold
 from reprogram.training.loop import History, peak_memory_mb
 
 
@@ -45,6 +50,39 @@ def compare_with_labelled(
     context.result.data["applicability"] = near.summary()
     target.notes.extend(filter(None, [near.note()]))
     return near.columns()
+
+
+def keep_left_out(model: ReprogrammedModel, target: TargetTask, seed: int) -> None:
+    """What intervals and prediction sets need is kept with the program: its answers to training examples without their own
+    label, exact where the output knows them, else by 10-fold cross-validation of the output on one pass.
+
+    Nothing is kept of a program whose input was trained by steps: it has seen every label.
+    """
+    if target.info.problem == "multilabel" or model.input.trainable():
+        return
+    logits, labels = model.left_out, target.train.labels
+    if logits is None or len(logits) != len(labels):
+        try:
+            outputs = model.collect(target.train)
+        except BudgetSpent as error:
+            target.notes.append(f"Intervals and prediction sets of this program are unknown: {error}")
+            return
+        folds = make_folds(labels, target.info.classes, 10, 1, seed)
+        own = Candidate(model.output.name, (model.input.name, {}), (model.output.name, model.output.config()), ())
+        tensor = to_tensor_labels(labels)
+        here = [SourceOutput(*_on_cpu(o)) for o in outputs]
+        held = out_of_fold(own, here, tensor, folds.validation, model.source.spec, target.info)
+        logits = held.nan_to_num().sum(0)
+        logits[torch.isnan(held).all(0)] = float("nan")
+    known = torch.isfinite(logits).all(1)
+    values = torch.full_like(logits, float("nan"))
+    values[known] = model.probabilities(logits[known])
+    model.conformal = Conformal.of(values.cpu().numpy(), labels, target.info.problem)
+
+
+def _on_cpu(output: SourceOutput) -> tuple[torch.Tensor, torch.Tensor | None, dict[Any, torch.Tensor]]:
+    features = None if output.features is None else output.features.cpu()
+    return output.logits.cpu(), features, {tap: value.cpu() for tap, value in output.taps.items()}
 
 
 def show(context: Run, found: Comparison) -> None:
@@ -141,3 +179,21 @@ def whole_target(config: DictConfig) -> TargetTask:
         if key in wanted:
             OmegaConf.update(wanted, key, None)
     return instantiate(wanted)
+
+
+def load_kept(config: DictConfig, kept: dict[str, Any], device: str) -> ReprogrammedModel:
+    """The program of ``program=``, whose ``program.json`` is ``kept``."""
+    return from_pretrained(config.program, source=_source(config, kept), device=device)
+
+
+def _chosen_by_user(key: str) -> bool:
+    """Was a group or one of its options given on the command line?"""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(text.lstrip("+~").partition("=")[0].split(".")[0] == key for text in given)
+
+
+def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
+    """The source that the user names, or that the program cannot name itself; else None: the program's own."""
+    if kept["source"]["loader"] is None or _chosen_by_user("source"):
+        return instantiate(config.source)
+    return None

@@ -7,22 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reprogram.artifact import describe_program, from_pretrained
+from reprogram.artifact import describe_program
 from reprogram.errors import ConfigError
 from reprogram.evaluation.compare import Comparison, compare
 from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.metrics import TITLES
 from reprogram.evaluation.new_data import fitted
-from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.interfaces import TargetTask
 from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.sources.reading import reading_notes
-from reprogram.tasks._run import compare_with_labelled, describe, load_hooks, show, spent, start, whole_target
+from reprogram.tasks._run import (
+    compare_with_labelled,
+    describe,
+    load_hooks,
+    load_kept,
+    show,
+    spent,
+    start,
+    whole_target,
+)
 from reprogram.training.loop import History
 
 OPTIONS: dict[str, Any] = {"task.examples": Literal["test", "all"], "program": NotEmpty}
@@ -35,7 +43,7 @@ def run(config: DictConfig) -> None:
         raise ConfigError("task=evaluate needs a kept program: program=RUN_FOLDER/program, or a Hub id.")
     context = start(config)
     kept = describe_program(config.program)
-    model = from_pretrained(config.program, source=_source(config, kept), device=context.device)
+    model = load_kept(config, kept, context.device)
     target = fitted(whole_target(config), model.target, config.task.examples)
     target.notes.extend(reading_notes(model.source, model.input, target.test, "test", refuse=False))
     hooks = load_hooks(config)
@@ -55,19 +63,6 @@ def run(config: DictConfig) -> None:
     build(context, model, target, found).write(context.dir)
     context.result.write(context.dir)
     show(context, found)
-
-
-def _chosen_by_user(key: str) -> bool:
-    """Was a group or one of its options given on the command line?"""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return any(text.lstrip("+~").partition("=")[0].split(".")[0] == key for text in given)
-
-
-def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
-    """The source that the user names, or that the program cannot name itself; else None: the program's own."""
-    if kept["source"]["loader"] is None or _chosen_by_user("source"):
-        return instantiate(config.source)
-    return None
 
 
 def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program: str) -> str:

@@ -20,7 +20,7 @@ from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.robustness.factsheet import write as write_factsheet
 from reprogram.tasks._program import choose_program, load_sources, named_parts, train_named
-from reprogram.tasks._run import compare_with_labelled, describe, load_hooks, show, spent, start
+from reprogram.tasks._run import compare_with_labelled, describe, keep_left_out, load_hooks, show, spent, start
 from reprogram.training.distributed import processes
 from reprogram.training.loop import Training
 
@@ -53,6 +53,7 @@ def run(config: DictConfig) -> float | None:
             found.verdict += search_outcome(program.history.search)
             mapping = label_mapping(model, target)
             near = compare_with_labelled(model, target, context, learn=True)
+            keep_left_out(model, target, context.seed)
         describe(context.result, model, target, program.history)
         context.result.data |= found.to_json() | {"mapping": mapping}
         save_pretrained(model, context.dir / "program", found.metrics)

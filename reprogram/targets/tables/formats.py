@@ -17,6 +17,7 @@ from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets.tables.text_files import plain_lines
 
 ENDINGS = {"smi": (".smi", ".smiles", ".ism"), "sdf": (".sdf", ".sd"), "fasta": (".fasta", ".fa", ".faa", ".fna")}
+OWN_COLUMN = {"smi": "smiles", "sdf": "structure", "fasta": "sequence"}  # of the inputs, in files without a header line
 LARGEST_WORKBOOK = 2 << 30  # bytes unpacked; a workbook keeps its texts in memory
 LONGEST_BLOCK = 100_000  # lines of one record of an SDF or FASTA file
 PROPERTIES_FROM = 1000  # records of an SDF file that its columns are taken from
