@@ -35,7 +35,7 @@ def kept(text_models, tmp_path_factory):
         words = rng.permutation(["good", "the", "film"] if good else ["bad", "film", "a"])
         lines.append(f"{' '.join(words)} {'abcdefghij'[i % 10]},{'yes' if good else 'no'},{good + 0.01 * i:.3f}")
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
-    source = ["source=huggingface", f"source.name={text_models('bert')}", "source.kind=text"]
+    source = ["source=text", f"source.model={text_models('bert')}"]
     before, sys_argv = Path.cwd(), sys.argv
     try:
         for name, label in (("classes", "topic"), ("values", "value")):
@@ -44,7 +44,7 @@ def kept(text_models, tmp_path_factory):
             sys.argv = ["train.py", *source, *target, f"target.label_column={label}", *program, f"run_dir={folder / name}"]
             with pytest.raises(SystemExit) as exit:
                 cli.main()
-            assert exit.value.code == 0
+            assert exit.value.code == 0, "the program was not made"
     finally:
         os.chdir(before)
         sys.argv = sys_argv
