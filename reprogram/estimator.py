@@ -37,6 +37,8 @@ from reprogram.interfaces import Examples, InputTransformation, Method, OutputMa
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_strings
 from reprogram.model import ReprogrammedModel
+from reprogram.prediction.conformal import keep
+from reprogram.prediction.frames import column_of, in_chunks, with_columns
 from reprogram.registry import find
 
 PARTS: dict[str, tuple[str, type[Method]]] = {
@@ -106,6 +108,7 @@ class _Reprogrammed(BaseEstimator):
                 model.program(),
                 model.precision,
                 model.applicability,
+                model.conformal,
             )
         return state
 
@@ -137,9 +140,32 @@ class _Reprogrammed(BaseEstimator):
                 warnings.warn(note, UserWarning, stacklevel=3)
             if not measure_for(info.kind).reads_outputs:  # costs no further pass of the source
                 model.applicability = Applicability.of(model, examples)
+            keep(model, model.left_out, labels)
         except ReprogramError as error:
             raise ValueError(_sentence(error)) from error
         self.model_ = model
+
+    def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
+        """``frame`` (pandas or polars) with the columns of ``predictions.csv`` behind its own: every row, in order.
+
+        column: of the strings, molecules, paths or pictures; None where only one can be meant, and for a program that was
+        fitted on rows of features. A row that cannot be read has its reason in ``problem``.
+        """
+        check_is_fitted(self, "model_")
+        try:
+            if getattr(self, "fitted_on_", "") == "table":
+                names = getattr(self, "feature_names_in_", None)
+                x = given(frame if names is None else frame[list(names)])
+            else:
+                x = given(list(frame[column_of(frame, column)]))
+            found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors="nan")
+            return with_columns(frame, self._units(in_chunks(self.model_, found, confidence)))
+        except ReprogramError as error:
+            raise ValueError(_sentence(error)) from error
+
+    def _units(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Columns of answers in the units of the labels."""
+        return cells
 
     def _scores(self, X: Any, errors: str = "raise") -> np.ndarray:
         """[N, T]; NaN rows with ``errors="nan"``. ValueError in one sentence that names the first bad row otherwise."""
@@ -274,6 +300,11 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         """Values [N]; ``errors="nan"`` answers NaN for an input that cannot be read."""
         return self._scores(X, errors)[:, 0].astype(np.float64) * self.scale_ + self.middle_
 
+    def _units(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for name in ("prediction", "low", "high"):
+            cells[name] = [v * self.scale_ + self.middle_ if isinstance(v, float) else v for v in cells[name]]
+        return cells
+
 
 @dataclass
 class _Kept:
@@ -287,6 +318,7 @@ class _Kept:
     tensors: dict[str, Tensor]
     precision: torch.dtype
     applicability: Any = None
+    conformal: Any = None
 
     def model(self, name: Any, device: str) -> ReprogrammedModel:
         from reprogram.sources import load_source
@@ -301,6 +333,7 @@ class _Kept:
         model = ReprogrammedModel(source, before, behind, self.target)
         model.load_program(self.tensors)
         model.precision, model.applicability = self.precision, self.applicability
+        model.conformal = self.conformal
         return model.to(device).eval()
 
 

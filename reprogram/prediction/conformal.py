@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from reprogram.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from reprogram.model import ReprogrammedModel
 
 MOST = 500  # scores kept; of more, evenly spaced ones, each rounded up
 
@@ -64,6 +69,17 @@ class Conformal:
         if not numbers or len(scores) != min(count, MOST) or sorted(scores) != scores:
             raise ArtifactError(f"{where}: 'conformal.scores' must be {min(count, MOST)} ascending numbers from 0 on.")
         return cls(tuple(map(float, scores)), count)
+
+
+def keep(model: ReprogrammedModel, left_out: Tensor | None, labels: np.ndarray) -> None:
+    """Keep with the program how far these answers are from the labels. left_out [N, T]: its logits (values) for each
+    training example without its own label, NaN where that is not known; None where none are."""
+    if left_out is None or len(left_out) != len(labels):
+        return
+    known = torch.isfinite(left_out).all(1)
+    values = torch.full_like(left_out, float("nan"))
+    values[known] = model.probabilities(left_out[known])
+    model.conformal = Conformal.of(values.cpu().numpy(), labels, model.target.problem)
 
 
 def _ranks(count: int) -> np.ndarray:

@@ -21,7 +21,7 @@ OURS = "program:"  # before the name of a column that the user's table has alrea
 
 def predict_table(model: ReprogrammedModel, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
     """See :meth:`reprogram.model.ReprogrammedModel.predict_table`."""
-    items = list(frame[_column(frame, column)])
+    items = list(frame[column_of(frame, column)])
     found = read_items(model, items)
     return with_columns(frame, in_chunks(model, found, confidence))
 
@@ -78,7 +78,7 @@ def with_columns(frame: Any, cells: dict[str, list[Any]]) -> Any:
     return frame.with_columns([polars.Series(name, values, strict=False) for name, values in cells.items()])
 
 
-def _column(frame: Any, column: str | None) -> str:
+def column_of(frame: Any, column: str | None) -> str:
     """The column of the inputs. Raises DataError where it is not there, or where several can be meant."""
     if not hasattr(frame, "columns"):
         raise DataError(f"predict_table reads a pandas or polars frame, not {type(frame).__name__}.")

@@ -21,7 +21,7 @@ from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, SourceOutput, TargetTask, to_tensor_labels
 from reprogram.modalities import Candidate
 from reprogram.model import ReprogrammedModel
-from reprogram.prediction.conformal import Conformal
+from reprogram.prediction.conformal import keep
 from reprogram.progress import console
 from reprogram.report.blocks import interval
 from reprogram.result import Result
@@ -74,10 +74,7 @@ def keep_left_out(model: ReprogrammedModel, target: TargetTask, seed: int) -> No
         held = out_of_fold(own, here, tensor, folds.validation, model.source.spec, target.info)
         logits = held.nan_to_num().sum(0)
         logits[torch.isnan(held).all(0)] = float("nan")
-    known = torch.isfinite(logits).all(1)
-    values = torch.full_like(logits, float("nan"))
-    values[known] = model.probabilities(logits[known])
-    model.conformal = Conformal.of(values.cpu().numpy(), labels, target.info.problem)
+    keep(model, logits, labels)
 
 
 def _on_cpu(output: SourceOutput) -> tuple[torch.Tensor, torch.Tensor | None, dict[Any, torch.Tensor]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from reprogram.artifact import describe_program
 from reprogram.errors import ConfigError
@@ -21,6 +21,7 @@ from reprogram.ranges import NotEmpty
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.sources.reading import reading_notes
+from reprogram.targets.unlabelled import Input, open_inputs
 from reprogram.tasks._run import (
     compare_with_labelled,
     describe,
@@ -59,10 +60,18 @@ def run(config: DictConfig) -> None:
     for hook in hooks:
         hook.on_fit_end(context, model, target)
     context.result.data["cost"] |= spent(model, started)
-    write_predictions(context.dir, target, found.scores, near)
+    write_predictions(context.dir, target, found.scores, near, unread(config))
     build(context, model, target, found).write(context.dir)
     context.result.write(context.dir)
     show(context, found)
+
+
+def unread(config: DictConfig) -> list[Input]:
+    """Rows of the user's table that cannot be read, with the reason; nobody can say whether a split would have tested them."""
+    target: Any = OmegaConf.to_container(config.target, resolve=True)
+    if target.get("path") in (None, "???") or not hasattr(get_object(target["_target_"]), "inputs"):
+        return []
+    return [row for row in open_inputs(target | {"path": target.get("test_path") or target["path"]}) if row.problem]
 
 
 def verdict(found: Comparison, kept: dict[str, Any], target: TargetTask, program: str) -> str:
