@@ -61,6 +61,7 @@ def run(config: DictConfig) -> None:
     identity, total = _identity(config, inputs, kept)
     growing = Growing(context.dir, names, identity, context.resume)
     before = growing.counts.rows
+    began, busy = time.perf_counter(), time.process_time()
     try:
         with progress("predicting", total) as bar:
             bar.advance(before)
@@ -72,10 +73,12 @@ def run(config: DictConfig) -> None:
         ) from error
     finally:
         growing.close()
+    seconds, new = time.perf_counter() - began, growing.counts.rows - before
+    cost = {"predict_seconds": seconds, "predict_cpu_seconds": time.process_time() - busy, "new_rows": new}
     done = growing.finish()
     if config.task.out is not None:
         write_as(done, Path(config.task.out), _numbers(model, names), more)
-    _tell(config, context, model, inputs, growing, spent(model, started) | {"new_rows": growing.counts.rows - before})
+    _tell(config, context, model, inputs, growing, spent(model, started) | cost)
 
 
 @contextmanager
