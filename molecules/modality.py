@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,14 @@ class Molecule(Text):
 
     def writers(self, input_column: str) -> Mapping[str, Any]:
         return {".sdf": partial(write_sdf, input_column)}
+
+    def shown(self, item: Any, side: int = 224) -> str:
+        """The drawing, and the SMILES below it."""
+        from molecules.chemistry import draw_svg
+
+        svg = draw_svg(str(item), size=(side, round(side * 0.75)))
+        return f'{svg[svg.index("<svg") :]}<div class="text">{html.escape(str(item))}</div>'
+
 
 
 def write_sdf(smiles: str, path: Path, names: Sequence[str], rows: Iterator[dict[str, Any]]) -> None:

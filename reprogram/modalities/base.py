@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -76,3 +77,13 @@ class Modality(ABC):
         input_column: the column of the inputs in these rows. The default has none.
         """
         return {}
+    def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
+        """(the input that reads a pool of inputs without labels, how many of its views in a row show the same thing)."""
+        return (self.plain_input, {}), 1
+
+    def shown(self, item: Any, side: int = 224) -> str:
+        """Safe HTML in which a person recognises one input, about ``side`` pixels wide: here its text.
+
+        item: a string; for images pixels [C, H, W].
+        """
+        return f'<div class="text">{html.escape(str(item))}</div>'

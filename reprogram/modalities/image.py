@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ from reprogram.modalities.base import Candidate, Config, Modality, Named
 
 DEPTHS = ((5 / 16, "4"), (8 / 16, "4"), (11 / 16, "4"), (15 / 16, "2"), (1.0, "2"))  # of the layers, and their grids
 PROMPT_SIDE = 96  # pixels at which a trained prompt is tried
+HARD_PIXELS = 64  # smaller images are shown with hard pixels
 
 
 class Image(Modality):
@@ -37,6 +40,20 @@ class Image(Modality):
         if photographs is None:
             photographs = target.input_shape is not None and target.input_shape[0] == 3
         return _Listing(spec, target, photographs, source).all()
+
+    def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
+        return ("views", {"sizes": [_side(spec.size, 0.57)], "flip": photographs}), 2 if photographs else 1
+
+    def shown(self, item: Any, side: int = 224) -> str:
+        """A picture inside the page, whole and upright."""
+        picture = _picture(item)
+        small = max(picture.size) <= HARD_PIXELS
+        picture.thumbnail((side, side))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG" if small else "JPEG", quality=85)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        kind, how = ("png", ' class="hard"') if small else ("jpeg", "")
+        return f'<img{how} alt="" src="data:image/{kind};base64,{data}">'
 
 
 class _Listing:
@@ -110,6 +127,17 @@ class _Listing:
         shared = {"flip": flip} | ({"invert": True} if invert else {})
         atoms = tuple(("views", {"sizes": [size]} | shared) for size in sizes)
         return Candidate(name, ("views", {"sizes": list(sizes)} | shared), output, atoms, kind, self.source)
+
+
+def _picture(item: Any) -> Any:
+    """Pixels [C, H, W], uint8 or float in [0, 1], as a picture of 8 bits."""
+    import numpy as np
+    from PIL import Image as Pictures
+
+    pixels = np.asarray(item)
+    if pixels.dtype != np.uint8:
+        pixels = np.clip(np.rint(pixels.astype(float) * 255), 0, 255).astype(np.uint8)
+    return Pictures.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)[..., :3])
 
 
 def _side(full: int, share: float) -> int:

@@ -18,11 +18,8 @@ HEAP_SHRINK = 0.5  # covariance of classes over all layers; late layers want bal
 
 def pool_candidates(spec: SourceSpec, target: TargetInfo, photographs: bool, source: int = 0) -> list[Candidate]:
     """The blend on one view; ``preferred``: with few or chosen labels cross-validation cannot see it win."""
-    image = modality(spec.kind).pixels
-    side = max(32, round(spec.size * 0.57 / 32) * 32)  # 128 of 224
-    options: Config = {"sizes": [side], "flip": photographs} if image else {}
-    method = ("views" if image else modality(target.kind).plain_input, options)
-    blend = blend_config(spec, target, average=2 if image and photographs else 1)
+    method, average = modality(target.kind).pool_view(spec, photographs)
+    blend = blend_config(spec, target, average)
     return [Candidate("blend with the pool", method, blend, (method,), source=source, tags=("preferred",))]
 
 
