@@ -392,6 +392,7 @@ class TargetTask:
     notes: what was skipped or repaired on the way in, one plain sentence each.
     train_columns / test_columns: the user's own further columns of each example (ids, notes), carried to
         ``predictions.csv``: name -> [N].
+    pool: inputs without labels that programs may learn from, a :class:`reprogram.targets.pool.Pool`.
     """
 
     info: TargetInfo
@@ -403,6 +404,7 @@ class TargetTask:
     notes: list[str] = field(default_factory=list)
     train_columns: dict[str, Sequence[str]] = field(default_factory=dict)
     test_columns: dict[str, Sequence[str]] = field(default_factory=dict)
+    pool: Any = None
 
     def pictures(self, model: nn.Module) -> dict[str, bytes]:
         """Title -> PNG of what the reprogrammed model looks at in some test examples, for the report."""

@@ -1,13 +1,8 @@
-"""What a frozen source answers for a pool of inputs without labels, in one pass; and the labels that a person gave some."""
+"""What a frozen source answers for a pool of inputs without labels, in one pass."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,10 +16,6 @@ from reprogram.progress import progress
 from reprogram.sources.reading import reading_notes
 from reprogram.targets.base import StringExamples
 from reprogram.targets.pool import Pool
-from reprogram.targets.tables import Table, is_missing, read_labels, read_table
-
-INPUT, LABEL = "input", "label"  # columns of a list of labels
-UNCLEAR = "?"  # a person looked and could not tell
 
 
 def read_pool(
@@ -64,66 +55,3 @@ def _check_budget(model: ReprogrammedModel, pool: Pool) -> None:
             f"Reading {len(pool):,} inputs without labels needs {price:,} queries and {left:,.0f} are left in the budget, "
             "so none was asked; give a larger source.budget, or fewer inputs."
         )
-
-
-@dataclass
-class Labelled:
-    """Labels of inputs of a pool. places [n] of the pool, in file order; values [n] or [n, T]; problem and classes as a
-    target has them. unclear: places that nobody could tell."""
-
-    places: np.ndarray
-    values: np.ndarray
-    classes: tuple[str, ...]
-    problem: str
-    unclear: np.ndarray
-    texts: list[str]
-    notes: list[str] = field(default_factory=list)
-
-
-def read_list(path: str | Path) -> Table:
-    """A table with the columns ``input`` and ``label``. Raises DataError where it has none."""
-    table = read_table(path, key="labels", wanted=[INPUT, LABEL])
-    for name in (INPUT, LABEL):
-        table.column(name, "labels")
-    return table
-
-
-def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
-    """The labels of a list. place_of: an ``input`` -> its place in the pool, None where it has none.
-
-    Empty labels are no labels; an input with two different ones is left out of both, and named.
-    """
-    given: dict[int, tuple[str, int]] = {}
-    unclear, doubled, strangers = list[int](), dict[int, int](), list[int]()
-    for text, label, row in zip(table.columns[INPUT], table.columns[LABEL], table.rows, strict=True):
-        place = place_of(text)
-        if place is None:
-            strangers += [] if is_missing(label) else [row]
-        elif label.strip() == UNCLEAR:
-            unclear.append(place)
-        elif not is_missing(label):
-            if given.setdefault(place, (label.strip(), row))[0] != label.strip():
-                doubled[place] = row
-    notes = []
-    if strangers:
-        notes.append(f"{len(strangers)} labels of {table.path} are of inputs that the pool does not have: row {strangers[0]} is.")
-    if doubled:
-        row = next(iter(doubled.values()))
-        notes.append(f"{len(doubled)} inputs of {table.path} have two labels, such as that of row {row}: left out.")
-    kept = {place: told for place, told in given.items() if place not in doubled}
-    places, texts = np.array(list(kept), int), [text for text, _ in kept.values()]
-    if len({text.lower() for text in texts}) < 2:
-        return Labelled(places, np.zeros(len(places), int), tuple(dict.fromkeys(texts)), "classification", np.array(unclear, int), texts, notes)
-    small = Table(table.path, {LABEL: texts}, [row for _, row in kept.values()], options=table.options)
-    found = read_labels(small, [LABEL])
-    texts = [found.classes[int(v)] for v in found.values] if found.problem == "classification" else texts
-    return Labelled(places, found.values, found.classes, found.problem, np.array(unclear, int), texts, [*notes, *found.notes])
-
-
-def write_list(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    """CSV text of a list of labels."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -21,7 +21,8 @@ class Candidate:
 
     atoms: inputs of one pass or few, whose views in this order are the views of ``input``; candidates that share an atom
     share its passes. kind: ``program`` or ``baseline`` (what a user would run instead, expressed as a program). tags:
-    ``preferred`` (see :class:`reprogram.selection.rule.Rule`), ``trained``.
+    ``preferred`` (see :class:`reprogram.selection.rule.Rule`), ``trained``, ``pool`` (learns also from inputs without
+    labels).
     """
 
     name: str

@@ -42,6 +42,7 @@ class Blend(Ensemble):
             raise ConfigError(f"output.trust={self.trust} must be above 0")
         start = torch.tensor(self.prior or [1.0] * len(self.members))
         self.shares: Tensor = nn.Buffer(start / start.sum())
+        self._start = (start / start.sum()).double().numpy()  # every fit starts from here, also the second
 
     def config(self):
         return super().config() | {"trust": self.trust, "prior": list(self.prior)}
@@ -54,8 +55,7 @@ class Blend(Ensemble):
             raise ConfigError(f"output=blend cannot weigh {names[0]}: it has no left-out answers (try output=ensemble)")
         stacked = torch.stack([answer.cpu().double() for answer in answers])
         targets = one_hot(labels, stacked.shape[2], self.problem)
-        prior = self.shares.double().cpu().numpy() * self.trust
-        shares = mixture_shares(_likelihoods(stacked, targets, self.problem), prior)
+        shares = mixture_shares(_likelihoods(stacked, targets, self.problem), self._start * self.trust)
         self.shares = torch.from_numpy(shares).float().to(outputs[0].logits.device)
         self.left_out = self._mixed(stacked, torch.from_numpy(shares)).float()
 

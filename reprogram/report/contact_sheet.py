@@ -16,9 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reprogram.errors import DataError
-from reprogram.labels.reading import INPUT, LABEL, Labelled, write_list
 from reprogram.modalities import modality
 from reprogram.selection.label_round import Round
+from reprogram.targets.label_list import INPUT, LABEL, Labelled, write_list
 from reprogram.targets.pool import Pool
 
 COLUMNS = (INPUT, LABEL, "why", "guess", "probability", "stands_for")

@@ -34,6 +34,7 @@ from reprogram.selection.crossval import (
     squared_error,
 )
 from reprogram.selection.failures import FAILURES, failed
+from reprogram.selection.pool import PoolPasses
 from reprogram.selection.race import PromptTrial, forecast, prompted
 from reprogram.selection.rule import Rule
 from reprogram.sources.reading import reading_notes
@@ -69,7 +70,10 @@ class Auto(Checked):
 
 @dataclass
 class Choice:
-    """The refitted winner, what it is expected to reach on new data, and a row for everything tried or skipped."""
+    """The refitted winner, what it is expected to reach on new data, and a row for everything tried or skipped.
+
+    left_out: [N, T] what the winner says of each training example without its own label; NaN where nothing can.
+    """
 
     model: ReprogrammedModel
     candidate: Candidate
@@ -78,6 +82,7 @@ class Choice:
     notes: list[str] = field(default_factory=list)
     forecasts: list[PromptTrial] = field(default_factory=list)
     seconds: float = 0.0
+    left_out: np.ndarray | None = None
 
 
 def choose(sources: list[SourceModel], target: TargetTask, settings: Auto, run: Run) -> Choice:
@@ -99,6 +104,7 @@ class _Search:
         self.reading: dict[str, list[str]] = {}  # notes on what the source cannot read through an atom
         self.forecasts: list[PromptTrial] = []
         self.passes = PassCosts()
+        self.pool_passes = PoolPasses(sources, target)
         self.folder = context.dir / "checkpoint" / "auto"
         self.recipe = checkpoint.recipe_of(context.recipe, target.train.labels)
 
@@ -107,7 +113,8 @@ class _Search:
 
     def run(self) -> Choice:
         hints = {"photographs": self.settings.photographs}
-        listed = [
+        listed = self.pool_passes.candidates(self.settings.photographs)  # first: they are never short of time
+        listed += [
             candidate
             for index, source in enumerate(self.sources)
             for candidate in self.modality.candidates(source.spec, self.target.info, index, hints)
@@ -197,9 +204,10 @@ class _Search:
         started = time.monotonic()
         try:
             outputs = self.outputs(candidate)
+            observed = self.pool_passes.observed(candidate)
             read = time.monotonic()
             spec = self.sources[candidate.source].spec
-            logits = out_of_fold(candidate, outputs, self.labels, folds, spec, self.target.info)
+            logits = out_of_fold(candidate, outputs, self.labels, folds, spec, self.target.info, observed)
         except BudgetSpent as error:
             row |= {"status": "skipped", "why": str(error)}
             return
@@ -246,7 +254,8 @@ class _Search:
         """The mean of the best few programs of one source, as one more candidate; it costs no pass and no fit."""
         ranked = sorted(self.finalists(), key=lambda name: float(np.nanmean(self.errors(self.scored[name]))))
         by_name = {self.label(c): c for c in listed}
-        single = [by_name[name] for name in ranked if by_name[name].output[0] != "ensemble"]
+        single = [by_name[name] for name in ranked]
+        single = [c for c in single if c.output[0] != "ensemble" and "pool" not in c.tags]
         best = [candidate for candidate in single if candidate.source == single[0].source]
         members = best[: self.settings.ensemble]
         joined = join(members) if len(members) > 1 else None
@@ -345,20 +354,28 @@ class _Search:
         self.rows[winner]["status"] = "chosen"
         fewer = own_share(self.target.train.labels, self.validation[: len(self.scored[names[0]])])
         estimate = corrected(errors, predicted[:, seen], labels, metric, rule, self.context.seed, fewer=fewer)
+        self.left_out = np.where(seen[:, None], predicted[taken], np.nan)
         model = self.refit(candidate := by_name[winner])
         rows = [{"candidate": name} | row for name, row in self.rows.items()]
         self.notes += dict.fromkeys(n for key in candidate.keys() for n in self.reading.get(key, ()))  # noqa: SIM118
         seconds = time.monotonic() - self.started
-        return Choice(model, candidate, estimate, rows, self.notes, self.forecasts, seconds)
+        return Choice(model, candidate, estimate, rows, self.notes, self.forecasts, seconds, self.left_out)
 
     def refit(self, candidate: Candidate) -> ReprogrammedModel:
         """The winner on all labels."""
         source = self.sources[candidate.source]
         if "trained" in candidate.tags:
             return train_candidate(candidate, source, self.target, np.arange(len(self.labels)), self.context)
-        model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), self.target.info)
+        before, behind = make_input(candidate.input), self.pool_passes.observed(candidate)
+        before.build(source.spec, self.target.info)
+        if behind is None:
+            behind = make_output(candidate.output)
+            behind.build(source.spec, self.target.info)
+        model = ReprogrammedModel(source, before, behind, self.target.info, build=False)
         with full_precision(model.device):
             learn(model.output, self.outputs(candidate), self.labels, self.target.info.problem, self.context.seed)
+        if model.output.left_out is not None:  # exact, where folds are an estimate
+            self.left_out = model.probabilities(model.output.left_out.float().cpu()).numpy()
         model.settle()
         return model.eval()
 

@@ -85,14 +85,19 @@ def out_of_fold(
     folds: list[np.ndarray],
     spec: SourceSpec,
     target: TargetInfo,
+    observed: OutputMapping | None = None,
 ) -> Tensor:
-    """Logits [F, N, T] of each fold's held-out examples; NaN where a fold does not hold an example out."""
+    """Logits [F, N, T] of each fold's held-out examples; NaN where a fold does not hold an example out.
+
+    observed: the built output of a candidate that reads a pool, which it has observed once for all folds.
+    """
     found = torch.full((len(folds), len(labels), len(target.classes)), float("nan"))
     for index, mask in enumerate(folds):
         held = torch.from_numpy(np.flatnonzero(mask))
         kept = torch.from_numpy(np.flatnonzero(~mask))
-        output = make_output(candidate.output)
-        output.build(spec, target)
+        output = observed or make_output(candidate.output)
+        if observed is None:
+            output.build(spec, target)
         learn(output, pick(outputs, kept), labels[kept], target.problem)
         with torch.no_grad():
             found[index, held] = output(pick(outputs, held)).float().cpu()

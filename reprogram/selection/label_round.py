@@ -13,13 +13,14 @@ from reprogram.errors import DataError
 from reprogram.interfaces import OutputMapping, SourceModel, SourceOutput, SourceSpec, TargetInfo
 from reprogram.labels import choose
 from reprogram.labels.forecast import Evidence, Forecast, forecast
-from reprogram.labels.reading import Labelled, read_pool
+from reprogram.labels.reading import read_pool
 from reprogram.labels.suspects import Suspects, find_suspects
 from reprogram.model import pick
 from reprogram.outputs._graph import nearest
 from reprogram.outputs._pool import Reader
 from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.pool import pool_candidates
+from reprogram.targets.label_list import Labelled
 from reprogram.targets.pool import Pool
 
 SUSPECT_SHARE = 0.5  # of a round's labels at most are spent on looking again

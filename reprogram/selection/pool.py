@@ -2,15 +2,18 @@
 
 One blend for drawings and photographs alike: labels spread over all layers and over the late ones, classes as heaps in
 both, and the ridge that needs no pool; few labels leave the shares equal, many decide (:mod:`reprogram.outputs.blend`).
-To wire it: ``listed += pool_candidates(…)`` where a pool is given, and ``output.observe_pool(pool outputs)`` after build.
 """
 
 from __future__ import annotations
 
-from reprogram.interfaces import SourceSpec, TargetInfo
+from collections.abc import Sequence
+
+from reprogram.interfaces import OutputMapping, SourceModel, SourceSpec, TargetInfo, TargetTask
 from reprogram.labels.choose import late_layers
+from reprogram.labels.reading import read_pool
 from reprogram.modalities import modality
 from reprogram.modalities.base import Candidate, Config
+from reprogram.selection.candidates import make_input, make_output
 
 TRUST = 10.0  # labels that equal shares are worth
 HEAP_SHRINK = 0.5  # covariance of classes over all layers; late layers want balls
@@ -20,7 +23,7 @@ def pool_candidates(spec: SourceSpec, target: TargetInfo, photographs: bool, sou
     """The blend on one view; ``preferred``: with few or chosen labels cross-validation cannot see it win."""
     method, average = modality(target.kind).pool_view(spec, photographs)
     blend = blend_config(spec, target, average)
-    return [Candidate("blend with the pool", method, blend, (method,), source=source, tags=("preferred",))]
+    return [Candidate("blend with the pool", method, blend, (method,), source=source, tags=("preferred", "pool"))]
 
 
 def blend_config(spec: SourceSpec, target: TargetInfo, average: int = 1) -> tuple[str, Config]:
@@ -37,3 +40,39 @@ def blend_config(spec: SourceSpec, target: TargetInfo, average: int = 1) -> tupl
 
 def _member(name: str, config: Config, average: int) -> Config:
     return {"name": name, "config": config | ({"average": average} if average > 1 else {}), "views": []}
+
+
+class PoolPasses:
+    """Candidates that read the pool of a target: one pass a source and one look at the pool, however many fits follow."""
+
+    def __init__(self, sources: Sequence[SourceModel], target: TargetTask) -> None:
+        self.sources, self.target = sources, target
+        self._observed: dict[str, OutputMapping] = {}
+
+    def candidates(self, photographs: bool | None) -> list[Candidate]:
+        """Programs that read the pool; none without one."""
+        info = self.target.info
+        if self.target.pool is None:
+            return []
+        if photographs is None:
+            photographs = info.input_shape is not None and info.input_shape[0] == 3
+        specs = [source.spec for source in self.sources]
+        return [c for i, spec in enumerate(specs) for c in pool_candidates(spec, info, photographs, i)]
+
+    def observed(self, candidate: Candidate) -> OutputMapping | None:
+        """The candidate's output, built, with the pool before its eyes, to be fitted; None for one that reads no pool.
+
+        Raises BudgetSpent and DataError.
+        """
+        if "pool" not in candidate.tags:
+            return None
+        key = "|".join(candidate.keys())
+        if key not in self._observed:
+            source = self.sources[candidate.source]
+            output = make_output(candidate.output)
+            output.build(source.spec, self.target.info)
+            plain = getattr(source, "source", source)  # a cache is for what is read again
+            reader = make_input(candidate.input)
+            output.observe_pool(read_pool(plain, self.target.pool, self.target.info, reader, output.taps())[0])
+            self._observed[key] = output
+        return self._observed[key]

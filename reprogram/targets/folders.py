@@ -35,7 +35,12 @@ class Files:
         return self.rows(np.array([i for i, file in enumerate(self.files) if file in wanted], dtype=int))  # type: ignore[operator]
 
     def names(self, folder: Path) -> list[str]:
-        return [file.relative_to(folder).as_posix() for file in self.files]
+        return [below(file, folder) for file in self.files]
+
+
+def below(file: Path, folder: Path) -> str:
+    """A file as its path below a folder; in full where it lies elsewhere."""
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
 @dataclass

@@ -15,7 +15,7 @@ from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, Side, TestSize
 from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
-from reprogram.targets.folders import Files, FoundFolders, find
+from reprogram.targets.folders import Files, FoundFolders, below
 from reprogram.targets.images import (
     IN_MEMORY,
     MOST_BAD,
@@ -30,6 +30,7 @@ from reprogram.targets.images import (
     too_many,
     white_of,
 )
+from reprogram.targets.labelled_pictures import UNTESTED, find_parts, unlabelled_pictures
 from reprogram.targets.leaks import file_hash, merged, near_pairs, picture_hash
 from reprogram.targets.options import takes
 from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
@@ -46,6 +47,10 @@ class ImageOptions:
         least that no image of the set goes beyond.
     test_size, split_seed: what is held out where there is no test folder.
     allow_overlap: the same picture may be in the training and in the test folder.
+    labels_file: a list with the columns ``input`` (path below root) and ``label`` instead of folders; all of it is learned
+        from, and without ``test_root`` nothing is tested. test_root: a folder with one folder a class to test on.
+    unlabelled: a folder of pictures without labels that programs may learn from. transductive: the test pictures, without
+        their labels, too.
     """
 
     shots: Shots = 16
@@ -56,6 +61,10 @@ class ImageOptions:
     test_size: TestSize = 0.2
     split_seed: Seed = 0
     allow_overlap: bool = False
+    labels_file: str | None = None
+    test_root: str | None = None
+    unlabelled: str | None = None
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
@@ -84,19 +93,20 @@ def image_folder(root: str, **options: Any) -> TargetTask:
     """
     given = ImageOptions(**options)
     folder = Path(root).expanduser()
-    found = find(folder)
+    found = find_parts(folder, given.labels_file, given.test_root)
     reader = _Reader(folder, len(found.train.files) + len(found.test.files))
     shape, notes = _prepare(reader, found, given)
     classes = found.classes
     train, test, split = _parts(reader, found, given, notes)
     check_classes(train.labels, classes, f"target.root={root}")
     test_kept, test_examples = reader.decode(test, shape, "reading test images")
-    if not len(test_examples):
+    if not len(test_examples) and split["kind"] != UNTESTED:
         raise DataError(f"target.root={root} has no readable test image.")
     chosen, train_examples = _draw_readable(reader, train, shape, given, classes)
     notes += [*reader.notes(), *reader.leaks(given, bool(found.test.files))]
-    notes += [*fewer_than_asked(train.labels, given.shots, given.labels, classes), *_absent(classes, chosen, test_kept)]
+    notes += [*_fewer(train, given, classes), *_absent(classes, chosen, test_kept)]
     notes += reader.near(chosen, train_examples, test_kept, test_examples)
+    pool = unlabelled_pictures(given, shape, reader.white, test_kept, reader.tested, folder)
     return ImageTask(
         TargetInfo(folder.resolve().name, "image", "classification", classes, tuple(shape)),
         train_examples,
@@ -105,6 +115,7 @@ def image_folder(root: str, **options: Any) -> TargetTask:
         test_rows=test_kept.names(folder),
         split=split | {"test_size": len(test_examples)},
         notes=notes,
+        pool=pool,
     )
 
 
@@ -137,6 +148,9 @@ def _parts(reader: _Reader, found: FoundFolders, given: ImageOptions, notes: lis
         return found.train, found.test, {"kind": "folders"}
     check_classes(found.train.labels, found.classes, f"target.root={reader.folder}")
     files = reader.merge(found.train, found.classes, notes)
+    if given.labels_file is not None:
+        notes.append("No test set: what is expected of new pictures was found by cross-validation on the labels.")
+        return files, files.rows(np.empty(0, int)), {"kind": UNTESTED}
     train_rows, test_rows = hold_out(files.labels, given.test_size, given.split_seed)
     notes += what_the_split_did(files.labels, test_rows, found.classes)
     return files.rows(train_rows), files.rows(test_rows), {"kind": "stratified", "seed": given.split_seed}
@@ -237,7 +251,7 @@ class _Reader:
         if not self.left_out:
             return []
         file, other = next(iter(sorted(self.left_out.items())))
-        names = [path.relative_to(self.folder).as_posix() for path in (file, other)]
+        names = [below(path, self.folder) for path in (file, other)]
         count = len(self.left_out)
         if folders and not given.allow_overlap:
             raise DataError(_in_both(count, *names))
@@ -273,7 +287,7 @@ class _Reader:
         return [f"{len(self.bad)} of {counted(self.total, 'image')} cannot be read and {were} skipped: {self._named(self.bad)}."]
 
     def _named(self, bad: dict[Path, str], shown: int = 5) -> str:
-        names = [f"{file.relative_to(self.folder).as_posix()} ({reason})" for file, reason in sorted(bad.items())]
+        names = [f"{below(file, self.folder)} ({reason})" for file, reason in sorted(bad.items())]
         return "; ".join(names[:shown]) + (f"; and {len(names) - shown} more" if len(names) > shown else "")
 
 
@@ -289,8 +303,9 @@ def _draw_readable(
     reader: _Reader, files: Files, shape: Shape, given: ImageOptions, classes: tuple[str, ...]
 ) -> tuple[Files, Examples]:
     """Draw the few labels among files that can be decoded and are not tested on: others are left out, and drawn again."""
+    shots = None if given.labels_file is not None else given.shots
     while True:
-        chosen = files.rows(draw(files.labels, given.seed, given.shots, given.labels, classes))
+        chosen = files.rows(draw(files.labels, given.seed, shots, given.labels, classes))
         readable, examples = reader.decode(chosen, shape, "reading training images", train=True)
         same = reader.the_same(readable)
         reader.left_out |= same
@@ -298,16 +313,23 @@ def _draw_readable(
             return readable, examples
         unusable = set(reader.bad) | (set() if given.allow_overlap else set(reader.left_out))
         files = files.rows(np.array([i for i, file in enumerate(files.files) if file not in unusable], dtype=int))
-        if given.shots is None and given.labels is None:
+        if shots is None and given.labels is None:
             kept = np.array([i for i, file in enumerate(readable.files) if file not in unusable], dtype=int)
             return readable.rows(kept), examples.subset(kept)
         check_classes(files.labels, classes, f"target.root={reader.folder} without unreadable and tested images")
+
+
+def _fewer(train: Files, given: ImageOptions, classes: tuple[str, ...]) -> list[str]:
+    shots = given.shots if given.labels_file is None else None
+    return fewer_than_asked(train.labels, shots, given.labels, classes)
 
 
 def _absent(classes: Sequence[str], train: Files, test: Files) -> list[str]:
     """A class without examples keeps its column, and is told."""
     notes = []
     for files, which in ((train, "training"), (test, "test")):
+        if not len(files.files):
+            continue
         missing = [name for column, name in enumerate(classes) if column not in files.labels]
         if missing:
             notes.append(f"No {which} image of: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -20,8 +20,10 @@ from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.base import StringExamples, check_classes
 from reprogram.targets.censored import estimate_beyond
+from reprogram.targets.label_list import INPUT, LABEL, read_list
 from reprogram.targets.merging import merge
 from reprogram.targets.options import show
+from reprogram.targets.pool import Pool, gather, only
 from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
 from reprogram.targets.tables import Labels, Table, TableOptions, named, read_labels, read_table
 from reprogram.targets.unlabelled import StringInputs
@@ -86,6 +88,9 @@ class StringOptions(TableOptions):
     labels / shots: training labels in all, or a class; None for all. split: ``stratified`` or one of the reader's groups.
     test_path: a table of its own for testing instead of a split; strings that are in both are refused unless
     ``allow_overlap``. problem: ``auto``, ``classification``, ``multilabel``, ``regression``. name: in the report.
+    labels_file: a list with the columns ``input`` and ``label`` that is learned from instead of ``path``; without
+    ``test_path`` nothing is tested. unlabelled: a table with the same input column, of strings without labels that programs
+    may learn from. transductive: the test strings, without their labels, too.
     """
 
     labels: Shots = None
@@ -98,6 +103,9 @@ class StringOptions(TableOptions):
     split_seed: Seed = 0
     seed: Seed = 0
     name: str | None = None
+    labels_file: str | None = None
+    unlabelled: str | None = None
+    transductive: bool = False
 
 
 class StringTarget:
@@ -143,21 +151,28 @@ def string_task(
 ) -> StringTask:
     """Read, clean, split and draw. Raises ConfigError or DataError in one sentence."""
     names = [label_column] if isinstance(label_column, str) else list(label_column)
-    table = read_table(path, options=options, wanted=[input_column, *names])
-    train = _load(reader, table, input_column, names, options.problem)
+    if options.labels_file is None:
+        table = read_table(path, options=options, wanted=[input_column, *names])
+        train = _load(reader, table, input_column, names, options.problem)
+    else:
+        table = read_list(options.labels_file, "target.labels_file", options)
+        train = _load(reader, table, INPUT, [LABEL], options.problem)
     notes, split = list(train.notes), options.split
-    if options.test_path is None:
+    if options.labels_file is not None and options.test_path is None:
+        rows, held_out, test, split = np.arange(len(train.strings)), np.empty(0, int), train, "none"
+        notes.append("No test set: what is expected of new inputs was found by cross-validation on the labels.")
+    elif options.test_path is None:
         rows, held_out = _split(reader, train, options)
         test = train
         notes += what_the_split_did(train.labels.values, held_out, train.labels.classes)
     else:
         other = read_table(options.test_path, options=options, wanted=[input_column, *names], key="target.test_path")
-        test = _load(reader, other, input_column, names, known=train.labels)
+        test = _load(reader, other, input_column, names, known=_known_as(names, train.labels))
         notes += test.notes
         rows, held_out = np.arange(len(train.strings)), np.arange(len(test.strings))
         _refuse_overlap(train, test, path, options, notes)
         split = "test_path"
-    held_out = _measured(test, held_out, notes)
+    held_out = _measured(test, held_out, notes) if len(held_out) else held_out
     values = train.labels.values
     chosen = draw(values[rows], options.seed, options.shots, options.labels, train.labels.classes)
     notes += fewer_than_asked(values[rows], options.shots, options.labels, train.labels.classes)
@@ -166,9 +181,38 @@ def string_task(
         check_classes(values[picked], train.labels.classes, f"{path} after the split")
     info = TargetInfo(options.name or table.path.stem, reader.kind, train.labels.problem, train.labels.classes)
     described = {"how": split, "seed": options.split_seed, "test_size": len(held_out)}
-    return _task(
+    task = _task(
         reader, info, (train, picked), (test, held_out), described | {"available_for_training": len(rows)}, notes
     )
+    task.pool = _pool(reader, input_column, options, task)
+    return task
+
+
+def _known_as(names: list[str], labels: Labels) -> Labels:
+    """Training labels of a list as what test labels are read by: several values keep the names of their own columns."""
+    return replace(labels, classes=tuple(names)) if labels.problem != "classification" else labels
+
+
+def _pool(reader: Reader, input_column: str, options: StringOptions, task: StringTask) -> Pool | None:
+    """The strings without labels; those that are tested on are among them only where the user says so."""
+    tested = task.test.batch(range(len(task.test)))
+    if options.transductive and not tested:
+        raise ConfigError("target.transductive=true reads the test inputs without their labels, and there are none.")
+    if options.unlabelled is None and not options.transductive:
+        return None
+    pool = Pool(reader.kind, [], [], [], 0)
+    if options.unlabelled is not None:
+        pool = gather(StringInputs.of(reader, options.unlabelled, input_column, options, "target.unlabelled"))
+    forbidden = set(tested)
+    kept = [i for i, text in enumerate(pool.contents) if text not in forbidden]
+    pool.tested, pool.transductive = (0 if options.transductive else len(pool) - len(kept)), options.transductive
+    only(pool, kept)
+    if options.transductive:
+        pool.contents, pool.rows = [*pool.contents, *tested], [*pool.rows, *task.test_rows]
+        pool.written, pool.total = [*pool.written, *tested], pool.total + len(tested)
+    if not len(pool):
+        raise DataError(f"target.unlabelled={options.unlabelled} has no input but those that are tested on.")
+    return pool
 
 
 def _task(

@@ -60,9 +60,11 @@ class StringInputs:
     columns: list[str]
 
     @classmethod
-    def of(cls, reader: StringReader, path: str, input_column: str, options: TableOptions) -> StringInputs:
-        """Raises DataError where the file or the column is not there."""
-        found = rows(path, options, wanted=[input_column])
+    def of(
+        cls, reader: StringReader, path: str, input_column: str, options: TableOptions, option: str = "target.path"
+    ) -> StringInputs:
+        """Raises DataError where the file or the column is not there. option: what names the file."""
+        found = rows(path, options, [input_column], option)
         for key, name in (("input_column", input_column), ("id_column", options.id_column)):
             if name is not None and name not in found.header:
                 raise DataError(f"target.{key}={name}: {found.path} has no such column; {nearest(name, found.header)}.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 from markupsafe import Markup
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from reprogram.errors import ConfigError
 from reprogram.evaluation.features import CachedSource
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
+from reprogram.labels.reading import read_pool
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.report import blocks
@@ -24,11 +26,13 @@ from reprogram.training.loop import History, Training
 
 @dataclass
 class FoundProgram:
-    """A trained program. validation: its cross-validated value, which a sweep may optimise (never a test value)."""
+    """A trained program. validation: its cross-validated value, which a sweep may optimise (never a test value).
+    left_out: [N, T] what it says of each training example without its own label, where that is known."""
 
     model: ReprogrammedModel
     history: History = field(default_factory=History)
     validation: float | None = None
+    left_out: np.ndarray | None = None
 
 
 def named_parts(config: DictConfig) -> bool:
@@ -49,6 +53,9 @@ def train_named(
     before = make_input((plain, {})) if config.get("input") is None else instantiate(config.input)
     behind = make_output(("ridge_taps", {})) if config.get("output") is None else instantiate(config.output)
     model = ReprogrammedModel(source, before, behind, target.info).to(run.device)
+    if behind.reads_pool and target.pool is not None:
+        reader = type(before)(**before.config())
+        behind.observe_pool(read_pool(source, target.pool, target.info, reader, behind.taps())[0])
     history = training.fit(model, target.train, run, hooks)
     target.notes.extend(history.notes)
     return FoundProgram(model, history, _last_value(history))
@@ -82,7 +89,7 @@ def choose_program(
     run.sections["How the program was chosen"] = report(found, metric)
     target.notes.extend(found.notes)
     history = History(seconds=found.seconds, examples=0, ended="chosen by cross-validation on the training labels")
-    return FoundProgram(found.model, history, found.estimate.value)
+    return FoundProgram(found.model, history, found.estimate.value, found.left_out)
 
 
 def report(found: Choice, metric: str) -> list[Markup]:

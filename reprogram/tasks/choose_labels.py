@@ -16,7 +16,6 @@ from reprogram.errors import DataError
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, TargetInfo
 from reprogram.labels.forecast import Span
-from reprogram.labels.reading import Labelled, labels_of, read_list
 from reprogram.progress import console
 from reprogram.ranges import Count, NotEmpty, Side
 from reprogram.report import blocks
@@ -25,6 +24,7 @@ from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.result import write_atomically
 from reprogram.selection.label_round import Read, choose_round, read, told
+from reprogram.targets.label_list import Labelled, labels_of, read_list
 from reprogram.targets.pool import Pool, gather, key
 from reprogram.targets.tables import Table
 from reprogram.targets.unlabelled import open_inputs

@@ -19,6 +19,7 @@ from reprogram.ledger import EVALUATION
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.robustness.factsheet import write as write_factsheet
+from reprogram.tasks._labels import labels_to_check, transductive, untested
 from reprogram.tasks._program import choose_program, load_sources, named_parts, train_named
 from reprogram.tasks._run import compare_with_labelled, describe, keep_left_out, load_hooks, show, spent, start
 from reprogram.training.distributed import processes
@@ -47,10 +48,16 @@ def run(config: DictConfig) -> float | None:
         raise ConfigError(f"The source {model.source.name} changed during training; it must stay frozen.")
     if not processes().main:
         return None
+    if target.pool is not None:
+        target.notes.extend(target.pool.told())
+    context.sections |= labels_to_check(context, target, program.left_out)
+    if not len(target.test):
+        untested(context, model, target, program.history, started)
+        return program.validation
     with model.source.counted_as(EVALUATION):
         with shared_answers(model):
             found = compare(model, target, training, config.task.baselines, context.seed)
-            found.verdict += search_outcome(program.history.search)
+            found.verdict = transductive(target) + found.verdict + search_outcome(program.history.search)
             mapping = label_mapping(model, target)
             near = compare_with_labelled(model, target, context, learn=True)
             keep_left_out(model, target, context.seed)

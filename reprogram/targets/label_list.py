@@ -1,0 +1,84 @@
+"""A list of inputs with the labels that a person gave: ``to_label.csv``, filled in."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprogram.targets.tables import Table, TableOptions, is_missing, read_labels, read_table
+
+INPUT, LABEL = "input", "label"  # columns of a list of labels
+UNCLEAR = "?"  # a person looked and could not tell
+
+
+@dataclass
+class Labelled:
+    """Labels of inputs of a pool. places [n] of the pool, in file order; values [n] or [n, T]; problem and classes as a
+    target has them. unclear: places that nobody could tell."""
+
+    places: np.ndarray
+    values: np.ndarray
+    classes: tuple[str, ...]
+    problem: str
+    unclear: np.ndarray
+    texts: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_list(path: str | Path, key: str = "labels", options: TableOptions | None = None) -> Table:
+    """A table with the columns ``input`` and ``label``. Raises DataError where it has none."""
+    table = read_table(path, key=key, options=options, wanted=[INPUT, LABEL])
+    for name in (INPUT, LABEL):
+        table.column(name, key)
+    return table
+
+
+def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
+    """The labels of a list. place_of: an ``input`` -> its place in the pool, None where it has none.
+
+    Empty labels are no labels; an input with two different ones is left out of both, and named.
+    """
+    given: dict[int, tuple[str, int]] = {}
+    unclear, doubled, strangers = list[int](), dict[int, int](), list[int]()
+    for text, label, row in zip(table.columns[INPUT], table.columns[LABEL], table.rows, strict=True):
+        place = place_of(text)
+        if place is None:
+            strangers += [] if is_missing(label) else [row]
+        elif label.strip() == UNCLEAR:
+            unclear.append(place)
+        elif not is_missing(label) and given.setdefault(place, (label.strip(), row))[0] != label.strip():
+            doubled[place] = row
+    notes = []
+    if strangers:
+        notes.append(
+            f"{len(strangers)} labels of {table.path} are of inputs that are not there, such as that of row {strangers[0]}."
+        )
+    if doubled:
+        row = next(iter(doubled.values()))
+        notes.append(f"{len(doubled)} inputs of {table.path} have two labels, such as that of row {row}: left out.")
+    kept = {place: told for place, told in given.items() if place not in doubled}
+    places, texts = np.array(list(kept), int), [text for text, _ in kept.values()]
+    doubt = np.array(unclear, int)
+    if len({text.lower() for text in texts}) < 2:
+        only = tuple(dict.fromkeys(texts))
+        return Labelled(places, np.zeros(len(places), int), only, "classification", doubt, texts, notes)
+    rows = [row for _, row in kept.values()]
+    found = read_labels(Table(table.path, {LABEL: texts}, rows, options=table.options), [LABEL])
+    if found.problem == "classification":
+        texts = [found.classes[int(value)] for value in found.values]
+    return Labelled(places, found.values, found.classes, found.problem, doubt, texts, [*notes, *found.notes])
+
+
+def write_list(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
+    """CSV text of a list of labels."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
