@@ -119,9 +119,12 @@ class _Reprogrammed(BaseEstimator):
         if kept is not None:
             self.model_ = kept.model(self.source, self.device)
 
-    def _train(self, X: GivenInputs, labels: np.ndarray, problem: str, classes: Sequence[str]) -> None:
+    def _train(
+        self, X: GivenInputs, labels: np.ndarray, problem: str, classes: Sequence[str], unlabelled: Any = None
+    ) -> None:
+        from reprogram.selection.pool import choose_with_pool
         from reprogram.sources import load_source
-        from reprogram.training.loop import Training, fit
+        from reprogram.training.loop import History, Training, fit
 
         self.__dict__.pop("problems_", None)
         try:
@@ -134,8 +137,14 @@ class _Reprogrammed(BaseEstimator):
             shape = tuple(examples.batch([0]).shape[1:]) if modality(source.spec.kind).pixels else None
             info = TargetInfo("arrays", before.reads or source.spec.kind, problem, tuple(classes), shape)
             model = ReprogrammedModel(source, before, _fresh("output", self.output), info).to(self.device)
-            training = copy.deepcopy(self.training) if self.training is not None else Training()
-            self.history_ = fit(model, examples, training, int(self.random_state or 0))
+            pool = None if unlabelled is None else self._pool(unlabelled, source.spec.kind, before, shape)
+            chosen = None if pool is None else choose_with_pool(model, examples, pool, int(self.random_state or 0))
+            self.reads_pool_ = chosen is not None
+            if chosen is None:
+                training = copy.deepcopy(self.training) if self.training is not None else Training()
+                self.history_ = fit(model, examples, training, int(self.random_state or 0))
+            else:
+                model, self.history_ = chosen, History(ended="closed form, with inputs without labels")
             for note in self.history_.notes:
                 warnings.warn(note, UserWarning, stacklevel=3)
             if not measure_for(info.kind).reads_outputs:  # costs no further pass of the source
@@ -209,6 +218,21 @@ class _Reprogrammed(BaseEstimator):
                 raise
             return read_images(GivenInputs("items", list(x.values)), shape)  # one by one: which of them is it?
 
+    def _pool(
+        self, X: Any, kind: str, before: InputTransformation, shape: tuple[int, ...] | None
+    ) -> Examples:
+        """Inputs without labels; those that cannot be read are left out."""
+        x = given(X, colour=shape is not None and shape[0] == 3)
+        if not modality(kind).pixels:
+            found = read_strings(x, before)
+        elif x.form == "table":
+            found = self._read_table(x, fitting=False, errors="nan")
+        else:
+            found = read_images(x, shape)
+        if not len(found.rows):
+            raise DataError("unlabelled has no input that can be read")
+        return _examples(found, np.zeros(len(found.rows)))
+
     def _read_table(self, x: GivenInputs, fitting: bool, errors: str) -> ReadInputs:
         finite = errors != "nan"
         rows = validate_data(self, x.values, reset=fitting, dtype=np.float64, ensure_all_finite=finite)
@@ -251,8 +275,12 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
     with ``errors="nan"`` could not read.
     """
 
-    def fit(self, X: Any, y: Any) -> ReprogrammedClassifier:
-        """X: see the module; y: labels of any kind [N]. ValueError in one sentence for what cannot be learned from."""
+    def fit(self, X: Any, y: Any, unlabelled: Any = None) -> ReprogrammedClassifier:
+        """X: see the module; y: labels of any kind [N]. ValueError in one sentence for what cannot be learned from.
+
+        unlabelled: further inputs like X whose labels nobody knows. A blend that learns from them too is compared with
+        ``output`` by cross-validation on the labels, and kept where it does no worse (``reads_pool_``).
+        """
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         X, y = _together(self, X, y)
@@ -260,7 +288,7 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class only ({self.classes_[0]}); at least two classes are needed.")
-        self._train(X, labels.astype(np.int64), "classification", [str(c) for c in self.classes_])
+        self._train(X, labels.astype(np.int64), "classification", [str(c) for c in self.classes_], unlabelled)
         return self
 
     def predict_proba(self, X: Any, errors: str = "raise") -> np.ndarray:
@@ -284,8 +312,8 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
 class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
     """As :class:`ReprogrammedClassifier`, for one value an example (output mappings that can: ``ridge_taps``, …)."""
 
-    def fit(self, X: Any, y: Any) -> ReprogrammedRegressor:
-        """X: see the module; y: numbers [N]. Training sees them centred and scaled."""
+    def fit(self, X: Any, y: Any, unlabelled: Any = None) -> ReprogrammedRegressor:
+        """X: see the module; y: numbers [N]. Training sees them centred and scaled. unlabelled: as for the classifier."""
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         X, y = _together(self, X, y)
@@ -293,7 +321,7 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         if not np.isfinite(y).all():
             raise ValueError("Input y contains NaN or infinity.")
         self.middle_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
-        self._train(X, ((y - self.middle_) / self.scale_).astype(np.float32)[:, None], "regression", ["y"])
+        self._train(X, ((y - self.middle_) / self.scale_).astype(np.float32)[:, None], "regression", ["y"], unlabelled)
         return self
 
     def predict(self, X: Any, errors: str = "raise") -> np.ndarray:

@@ -158,5 +158,5 @@ def _usual_distance(points: Tensor) -> float:
     if len(points) < 2:
         return 0.0
     sample = points[thinned(len(points), 1000)]
-    squares, _ = nearest(sample, points, min(NEIGHBOURS + 1, len(points)))
+    squares, _ = nearest(sample, points, min(NEIGHBOURS + 1, max(2, len(points) // 4), len(points)))
     return float(squares[:, 1:].sqrt().mean(1).median())

@@ -8,14 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reprogram.interfaces import OutputMapping, SourceModel, SourceSpec, TargetInfo, TargetTask
+import numpy as np
+import torch
+
+from reprogram.evaluation.features import source_outputs
+from reprogram.interfaces import (
+    Examples,
+    OutputMapping,
+    SourceModel,
+    SourceSpec,
+    TargetInfo,
+    TargetTask,
+    to_tensor_labels,
+)
 from reprogram.labels.choose import late_layers
 from reprogram.labels.reading import read_pool
 from reprogram.modalities import modality
-from reprogram.modalities.base import Candidate, Config
+from reprogram.modalities.base import Candidate, Config, Named
+from reprogram.model import ReprogrammedModel
 from reprogram.selection.candidates import make_input, make_output
+from reprogram.selection.crossval import make_folds, out_of_fold, probabilities, squared_error
+from reprogram.selection.rule import Rule
 
 TRUST = 10.0  # labels that equal shares are worth
+FOLDS = 10
 HEAP_SHRINK = 0.5  # covariance of classes over all layers; late layers want balls
 
 
@@ -76,3 +92,31 @@ class PoolPasses:
             output.observe_pool(read_pool(plain, self.target.pool, self.target.info, reader, output.taps())[0])
             self._observed[key] = output
         return self._observed[key]
+
+
+def choose_with_pool(model: ReprogrammedModel, train: Examples, pool: Examples, seed: int) -> ReprogrammedModel | None:
+    """The blend on the model's own input, fitted; None where the model's own output is clearly better by cross-validation.
+
+    model: built, untrained. pool: inputs without labels. Labels that cannot be cross-validated leave the blend.
+    """
+    source, info, labels = model.source, model.target, to_tensor_labels(train.labels)
+    own: Named = (model.output.name, model.output.config())
+    blend = make_output(blend_config(source.spec, info))
+    blend.build(source.spec, info)
+    taps = tuple(dict.fromkeys((*model.output.taps(), *blend.taps())))
+    learned = source_outputs(source, train, info, model.input, taps)
+    blend.observe_pool(source_outputs(source, pool, info, model.input, taps))
+    folds = make_folds(train.labels, info.classes, FOLDS, 1, seed).validation
+    if folds:
+        errors = []
+        for output, observed in ((own, None), (("blend", {}), blend)):
+            candidate = Candidate("", ("none", {}), output, ())
+            logits = out_of_fold(candidate, learned, labels, folds, source.spec, info, observed)
+            seen = ~torch.isnan(logits[..., 0]).all(0)
+            errors.append(squared_error(probabilities(logits, labels, info), labels, info)[seen].numpy())
+        if Rule((1, 1), (False, True))(np.stack(errors)) == 0:
+            return None
+    blend.fit(learned, labels)
+    found = ReprogrammedModel(source, model.input, blend, info, build=False)
+    found.settle()
+    return found.eval()

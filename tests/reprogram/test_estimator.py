@@ -1,5 +1,7 @@
 """scikit-learn's own checks of our estimators, and the tools that people use them with."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -433,3 +435,18 @@ def test_every_image_model_of_transformers_can_be_pickled_after_it_was_used(tmp_
     again = pickle.loads(pickle.dumps(source))
     assert torch.equal(again(pixels, taps).taps[taps[0]], want.taps[taps[0]])
     assert torch.equal(source(pixels, taps).logits, want.logits), "pickling took the original's hooks away"
+
+
+def test_inputs_without_labels_are_learned_from(tiny):
+    """Three labels, sixty pictures without: the blend is kept unless it is clearly worse, and answers one by one."""
+    pool, truth = images(60, seed=1)
+    few, labels = images(6, seed=2)
+    found = classifier(tiny).fit(few, labels, unlabelled=pool)
+    assert found.reads_pool_ and found.model_.output.name == "blend"
+    assert (found.predict(pool) == truth).mean() > 0.9
+    one_by_one = [found.predict_proba(pool[i : i + 1])[0] for i in range(3)]
+    assert np.allclose(one_by_one, found.predict_proba(pool)[:3], atol=1e-4)
+    again = pickle.loads(pickle.dumps(found))
+    assert np.allclose(again.predict_proba(pool), found.predict_proba(pool), atol=1e-5)
+    with pytest.raises(ValueError, match="unlabelled"):
+        classifier(tiny).fit(few, labels, unlabelled=[])
