@@ -16,12 +16,14 @@ from reprogram.modalities import modality
 from reprogram.ranges import Count, Positive
 from reprogram.robustness.checks.attack import AttackCheck
 from reprogram.robustness.checks.base import Check, Scope
+from reprogram.robustness.checks.flipped_labels import FlippedLabels
 from reprogram.robustness.checks.inheritance import BareSource
 from reprogram.robustness.checks.strengthening import StrengtheningCheck, strengthened, trained_plainly
 from reprogram.robustness.checks.text_attack import CleanStrings
 from reprogram.robustness.evaluated_model import gather, still
 from reprogram.robustness.evaluation import evaluate, run
 from reprogram.robustness.plan import DEPTHS, Settings
+from reprogram.robustness.relearn import Relearner
 from reprogram.robustness.result_cache import ResultCache
 from reprogram.robustness.text_attacks.base import EvaluatedStrings
 from reprogram.threat import Threat
@@ -73,6 +75,8 @@ class RobustnessHook(Hook):
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
         for check in target.checks():
             check.on_fit_end(run, model, target)
+        for flipped in (c for c in self.settings.checks.values() if isinstance(c, FlippedLabels)):
+            flipped.relearner = Relearner(model, target)  # type: ignore[misc]  # of this one
         kind = modality(target.info.kind)
         if target.info.problem != "classification" or kind.changes is None:
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])

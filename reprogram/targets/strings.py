@@ -193,7 +193,7 @@ def _known_as(names: list[str], labels: Labels) -> Labels:
     return replace(labels, classes=tuple(names)) if labels.problem != "classification" else labels
 
 
-def _pool(reader: Reader, input_column: str, options: StringOptions, task: StringTask) -> Pool | None:
+def _pool(reader: StringReader, input_column: str, options: StringOptions, task: StringTask) -> Pool | None:
     """The strings without labels; those that are tested on are among them only where the user says so."""
     tested = task.test.batch(range(len(task.test)))
     if options.transductive and not tested:

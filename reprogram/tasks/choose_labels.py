@@ -110,9 +110,10 @@ def describe(
 def verdict(files: LabelFiles) -> str:
     """What to do next, and what to expect of it."""
     chosen, labels = files.chosen, len(files.labelled.places)
-    told = [f"{len(chosen.chosen)} of {files.pool.total:,} inputs are worth labelling next"]
+    told = [f"Label these {len(chosen.chosen)} of {files.pool.total:,} inputs next"]
     if chosen.check:
-        told.append(f"{len(chosen.check)} labels should be looked at again first")
+        one = len(chosen.check) == 1
+        told.append(f"{'1 label' if one else f'{len(chosen.check)} labels'} should be looked at again first")
     text = "; ".join(told) + "."
     if chosen.forecast is None:
         return text

@@ -32,6 +32,7 @@ LEFT: dict[str, float] = {  # of the accuracy of a small digit reader at linf .1
 OTHERS = {
     "clever": "estimate",
     "corruptions": "estimate",
+    "flipped_labels": "estimate",
     "inheritance": "estimate",
     "linear_bounds": "certificate",
     "semantic": "attack",
