@@ -1,3 +1,5 @@
+"""``python train.py``: the same as the console script ``reprogram``."""
+
 from reprogram.cli import main
 
 main()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from reprogram.errors import BudgetSpent, DataError
-from reprogram.evaluation.features import Reading
+from reprogram.evaluation.features import SourceAnswers
 from reprogram.interfaces import InputTransformation, SourceModel, SourceOutput, Tap, TargetInfo
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel, concatenate
@@ -26,7 +26,7 @@ def read_pool(
     ``input`` is unbuilt. Raises BudgetSpent, before anything is asked, where the budget of a query-only source cannot pay
     for the whole pool; DataError where nothing can be read.
     """
-    model = ReprogrammedModel(source, input, Reading(tuple(taps)), info, build=False)
+    model = ReprogrammedModel(source, input, SourceAnswers(tuple(taps)), info, build=False)
     input.build(source.spec, info)
     model.to(next(iter(source.parameters()), torch.zeros(0)).device).eval()
     if not modality(pool.kind).pixels:

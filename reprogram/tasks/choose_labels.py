@@ -157,6 +157,7 @@ def page(context: Run, files: LabelFiles, cards: list[Card]) -> Page:
 
 
 def shown(cards: list[Card]) -> Markup:
+    """Inputs as figures with their captions."""
     figures = [
         Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(Markup(card.html), card.caption())
         for card in cards
