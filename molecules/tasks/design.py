@@ -33,7 +33,8 @@ def run(config: DictConfig) -> float | None:
     context = start(config)
     starts: Starts = instantiate(config.start, _convert_="all").read(np.random.default_rng([config.seed, 0]))
     if config.budget == 0:
-        return check(context, starts)
+        check(context, starts)
+        return None
     recipe.hold(context, starts.smiles)
     if config.per_start:
         return per_start.run_all(context, starts)

@@ -6,7 +6,7 @@ A source that fails on every row has failed itself, and its error is raised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -184,8 +184,9 @@ def _near(model: ReprogrammedModel, near: list[Nearest], count: int) -> dict[str
     cells: dict[str, list[Any]] = {name: [] for name in _near_names(model)}
     for part in near:
         similarity, row, outside = part.columns().values()
-        for name, values in zip(cells, (map(float, similarity), map(int, row), outside), strict=True):
-            cells[name] += values
+        typed: tuple[Iterable[Any], ...] = (map(float, similarity), map(int, row), outside)
+        for name, values in zip(cells, typed, strict=True):
+            cells[name] += list(values)
     return cells
 
 

@@ -17,7 +17,7 @@ from reprogram.labels.reading import read_pool
 from reprogram.labels.suspects import Suspects, find_suspects
 from reprogram.model import pick
 from reprogram.outputs._graph import nearest
-from reprogram.outputs._pool import Reader
+from reprogram.outputs._pool import PoolReader
 from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.pool import pool_candidates
 from reprogram.targets.label_list import Labelled
@@ -64,7 +64,7 @@ def read(source: SourceModel, pool: Pool, info: TargetInfo, photographs: bool | 
     output = make_output(candidate.output)
     output.build(source.spec, info)
     layers = choose.choosing_layers(source.spec, photographs)
-    taps = dict.fromkeys([*output.taps(), *Reader(source.spec, info, layers, True, 1).taps()])
+    taps = dict.fromkeys([*output.taps(), *PoolReader(source.spec, info, layers, True, 1).taps()])
     outputs, places = read_pool(source, pool, info, make_input(candidate.input), tuple(taps))
     points = choose.space(outputs, source.spec, info, layers)
     return Read(places, points.cpu(), outputs, source.spec, info, photographs)

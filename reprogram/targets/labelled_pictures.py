@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reprogram.errors import ConfigError, DataError
-from reprogram.targets.folders import Files, Found, find, look_into
+from reprogram.targets.folders import Files, FoundFolders, find, look_into
 from reprogram.targets.images import Shape, White
 from reprogram.targets.label_list import labels_of, read_list
 from reprogram.targets.pool import Pool, gather
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNTESTED = "none"  # the kind of a split that tests nothing
 
 
-def find_parts(root: Path, labels_file: str | None, test_root: str | None) -> Found:
+def find_parts(root: Path, labels_file: str | None, test_root: str | None) -> FoundFolders:
     """Training and test files: by folders, or by a list, and a test folder of its own. Raises DataError."""
     found = find(root) if labels_file is None else _listed(root, Path(labels_file).expanduser())
     if test_root is not None:
@@ -29,7 +29,7 @@ def find_parts(root: Path, labels_file: str | None, test_root: str | None) -> Fo
     return found
 
 
-def _listed(root: Path, labels_file: Path) -> Found:
+def _listed(root: Path, labels_file: Path) -> FoundFolders:
     if not root.is_dir():
         raise DataError(f"target.root={root} is no folder; it must be the one that target.labels_file={labels_file} is about.")
     table = read_list(labels_file, "target.labels_file")
@@ -48,10 +48,10 @@ def _listed(root: Path, labels_file: Path) -> Found:
         has = f"only the class '{labelled.classes[0]}'" if labelled.classes else f"no label of a picture in {root}"
         raise DataError(f"target.labels_file={labels_file} has {has}; at least two classes are needed to learn from.")
     train = Files([files[int(place)] for place in labelled.places], labelled.values)
-    return Found(train, Files([], np.empty(0, np.int64)), labelled.classes, labelled.notes)
+    return FoundFolders(train, Files([], np.empty(0, np.int64)), labelled.classes, labelled.notes)
 
 
-def _test_on(found: Found, root: Path) -> None:
+def _test_on(found: FoundFolders, root: Path) -> None:
     """The test files of a folder with one folder a class; classes that nobody labelled come after the others."""
     if not root.is_dir():
         raise DataError(f"target.test_root={root} is no folder; it must have one folder a class.")

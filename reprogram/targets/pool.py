@@ -80,7 +80,7 @@ class Pool:
             assert self.shape is not None
             return read_image(item, self.shape, self.white)
 
-        found, bad = read_each(read, places, "decoding")
+        found, bad = read_each(read, list(places), "decoding")
         self.unread |= {self.rows[int(places[i])]: why for i, why in bad.items()}
         good = [i for i in range(len(places)) if i not in bad]
         if self.forbidden:

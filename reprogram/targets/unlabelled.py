@@ -43,9 +43,13 @@ class Input(NamedTuple):
 class Inputs(Protocol):
     """Can be iterated any number of times, in the same order. columns: names of the user's own columns."""
 
-    kind: str
     columns: list[str]
-    notes: list[str]
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def notes(self) -> list[str]: ...
 
     def __iter__(self) -> Iterator[Input]: ...
 

@@ -92,5 +92,5 @@ def _row(name: str, about: str, right: torch.Tensor, more: dict[str, Any]) -> Ro
     """Mean over the draws; the interval is that of the test examples, which all draws share."""
     value, n = float(right.float().mean()), right.shape[1]
     interval = wilson(round(value * n), n)
-    ends = {"low": min(interval["low"], value), "high": max(interval["high"], value)}
-    return Row(name, "estimate", about, value, n=n, more=dict(more), **ends)
+    low, high = (interval[end] if interval[end] is not None else value for end in ("low", "high"))
+    return Row(name, "estimate", about, value, min(low or 0.0, value), max(high or 0.0, value), n, more=dict(more))
