@@ -20,7 +20,7 @@ from reprogram.report import blocks
 from reprogram.report.page import Page
 from reprogram.report.report import program as program_blocks
 from reprogram.report.reproduce import reproduce
-from reprogram.tasks._run import describe, spent
+from reprogram.tasks._run import describe, keep_left_out, spent
 from reprogram.training.loop import History
 
 SHOWN = 12  # labels to check on the page
@@ -35,6 +35,14 @@ def transductive(target: TargetTask) -> str:
         f"Transductive: the program has seen the {len(target.test):,} test inputs without their labels, so the figures hold "
         "for these inputs and not for new ones. "
     )
+
+
+def left_out_of(model: ReprogrammedModel, chosen: np.ndarray | None) -> np.ndarray | None:
+    """[N, T] what a program says of each training example without its own label: as it was chosen by, else as its output
+    knows it; None where nobody knows."""
+    if chosen is not None or model.left_out is None:
+        return chosen
+    return model.probabilities(model.left_out.float().cpu()).numpy()
 
 
 def labels_to_check(context: Run, target: TargetTask, left_out: np.ndarray | None) -> dict[str, list[Any]]:
@@ -101,6 +109,7 @@ def untested(context: Run, model: ReprogrammedModel, target: TargetTask, history
     if auto is None:
         raise ConfigError("Without a test set the program is chosen by cross-validation: leave input= and output= out.")
     expected = auto["forecast"]
+    keep_left_out(model, target, context.seed)
     data |= {"metrics": {}, "baselines": {}, "robustness": {"rows": []}, "verdict": expectation(target, expected)}
     save_pretrained(model, context.dir / "program", {})
     data["cost"] |= spent(model, started)

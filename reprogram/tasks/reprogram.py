@@ -19,7 +19,7 @@ from reprogram.ledger import EVALUATION
 from reprogram.report.predictions import write_predictions
 from reprogram.report.report import build
 from reprogram.robustness.factsheet import write as write_factsheet
-from reprogram.tasks._labels import labels_to_check, transductive, untested
+from reprogram.tasks._labels import labels_to_check, left_out_of, transductive, untested
 from reprogram.tasks._program import choose_program, load_sources, named_parts, train_named
 from reprogram.tasks._run import compare_with_labelled, describe, keep_left_out, load_hooks, show, spent, start
 from reprogram.training.distributed import processes
@@ -50,7 +50,7 @@ def run(config: DictConfig) -> float | None:
         return None
     if target.pool is not None:
         target.notes.extend(target.pool.told())
-    context.sections |= labels_to_check(context, target, program.left_out)
+    context.sections |= labels_to_check(context, target, left_out_of(model, program.left_out))
     if not len(target.test):
         untested(context, model, target, program.history, started)
         return program.validation

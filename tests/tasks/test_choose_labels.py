@@ -169,3 +169,24 @@ def test_what_nobody_could_tell_is_not_asked_again(typed, source, pool, tmp_path
     assert code == 0, stderr
     assert unclear not in [r["input"] for r in listed(tmp_path / "two" / "to_label.csv") if r["why"] != "unclear"]
     assert any("row 3" in note for note in json.loads((tmp_path / "two" / "result.json").read_text())["notes"])
+
+
+def test_a_report_shows_the_labels_to_check_and_what_it_was_let_see(typed, source, pool, tmp_path):
+    """A named program and a list with a wrong label; the test pictures are in the pool because the user says so."""
+    truth = [p.relative_to(pool).as_posix() for p in sorted(pool.rglob("*.png")) if p.name[0] in "rgb" and p.name != "broken.png"]
+    lines = [f"{name},{Path(name).name[0]}" for name in truth[:30]]
+    wrong = truth[0]
+    lines[0] = f"{wrong},{'g' if Path(wrong).name[0] != 'g' else 'r'}"
+    (tmp_path / "list.csv").write_text("\n".join(["input,label", *lines]) + "\n")
+    for name in truth[31:]:
+        (tmp_path / "test" / Path(name).name[0]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(pool / name, tmp_path / "test" / Path(name).name[0])
+    target = ["target=image_folder", f"target.root={pool}", "target.labels_file=list.csv", "target.test_root=test"]
+    few = ["task.baselines=[]", "device=cpu", "input=none", "input.size=32", "target.transductive=true"]
+    code, stderr = typed(*target, *source, *few, "output=ridge_taps")
+    assert code == 0, stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["verdict"].startswith("Transductive: the program has seen the")
+    assert wrong in [row["row"] for row in result["labels_to_check"]["rows"]]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Labels to check" in page and f"{wrong}: labelled" in page
