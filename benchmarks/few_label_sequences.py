@@ -26,7 +26,7 @@ from few_label_sequences_table import write_table
 from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
 from molecules.featurisers import ECFP4, Descriptors
-from molecules.inputs.smiles import spell
+from molecules.inputs.smiles import randomized_smiles
 from molecules.targets import b3db, molecules_csv
 from reprogram.evaluation.simple_models import fit_predict
 from reprogram.featurisers import Composition, KMers
@@ -115,7 +115,7 @@ class Features:
     def add_spellings(self, count: int) -> None:
         """``spelling 1`` …: the same molecules in random spellings."""
         for i in range(1, count):
-            strings = [spell(s, count)[i] for s in self.data.strings]
+            strings = [randomized_smiles(s, count)[i] for s in self.data.strings]
             name = f"{self.data.info.name}-spelling{i}"
             self.views[f"spelling {i}"] = kept(self.folder, name, strings, partial(read_taps, self.source))
 

@@ -1,4 +1,4 @@
-"""How fast a search gets good: the PMO benchmark's area under the curve of the mean of the k best so far."""
+"""How fast a search improves: the PMO benchmark's area under the curve of the mean of the k best so far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def top_mean(scores: Sequence[float] | np.ndarray, k: int) -> float:
-    """Mean of the k best; NaN (no score, or not allowed) is left out; 0 where nothing is left."""
+    """Mean of the k best; NaN (no score, or infeasible) is left out; 0 where nothing is left."""
     values = np.asarray(scores, dtype=float)
     values = values[~np.isnan(values)]
     if not len(values):

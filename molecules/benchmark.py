@@ -37,7 +37,7 @@ def zinc_start(count: int, seed: int) -> list[str]:
 def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = False) -> dict[str, Any]:
     """One cell of the PMO table: AUC top-10 over 10,000 calls of which ``calls`` are spent, and what it cost.
 
-    plausible: only molecules that pass the plausibility filter may be paid for.
+    plausible: only molecules that pass the plausibility filter are evaluated.
     """
     constraints = Constraints([Plausible()] if plausible else [])
     evaluator = Evaluator(Objective.of(pmo(task), constraints), calls)
@@ -69,7 +69,7 @@ def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = 
 
 @dataclass
 class Improved:
-    """What became of one start molecule: the best allowed molecule, the calls spent, and how much was gained."""
+    """What became of one start molecule: the best feasible molecule, the calls spent, and how much was gained."""
 
     start: str
     best: Scored | None
@@ -85,7 +85,7 @@ def improve(
     evaluator = Evaluator(Objective.of(oracle, Constraints([Similar(start, delta)])), budget, target=target)
     began = time.process_time()
     search.run(evaluator, [start], np.random.default_rng(seed))
-    allowed = [s for s in evaluator.best(1) if s.feasible]
+    found = [s for s in evaluator.best(1) if s.feasible]
     own = evaluator.calls[0].score if evaluator.calls else float("nan")
-    gain = allowed[0].score - own if allowed else 0.0
-    return Improved(start, allowed[0] if allowed else None, len(evaluator.calls), gain, time.process_time() - began)
+    gain = found[0].score - own if found else 0.0
+    return Improved(start, found[0] if found else None, len(evaluator.calls), gain, time.process_time() - began)

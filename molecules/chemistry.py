@@ -45,6 +45,12 @@ def canonical(smiles: str) -> str | None:
     return Chem.MolToSmiles(mol) if mol is not None and mol.GetNumAtoms() else None
 
 
+def random_smiles(mol: Mol, rng: np.random.Generator) -> str:
+    """A randomized SMILES: the molecule written in a random atom order."""
+    order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
+    return Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
+
+
 def from_block(block: str) -> str | None:
     """Canonical SMILES of a mol block (V2000 or V3000, as in an SDF file), or None if RDKit cannot read it."""
     try:
@@ -72,35 +78,35 @@ def _smarts(pattern: str) -> Mol | None:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A start molecule as the search will see it, and what was done to it (``notes``, one plain phrase each)."""
+    """A molecule as the search reads it, and what was changed: ``salt`` (its largest part is left), ``neutralised``."""
 
     smiles: str
-    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def clean(smiles: str, stereo: bool = True) -> Cleaned | None:
-    """Largest organic fragment, neutralised, canonical; None if it cannot be parsed or holds no carbon.
+    """Largest organic fragment, neutralised, canonical; None if it cannot be parsed or holds no carbon (:func:`why_unusable`).
 
     stereo: False drops stereo marks (what a search on graphs does to its start molecules).
     """
     mol = parse(smiles)
     if mol is None or mol.GetNumAtoms() == 0:
         return None
-    notes = []
+    changes = []
     pieces = Chem.GetMolFrags(mol, asMols=True)
     if len(pieces) > 1:
         mol = max(pieces, key=lambda p: (_carbons(p) > 0, p.GetNumHeavyAtoms(), Chem.MolToSmiles(p)))
-        notes.append(f"kept the largest of {len(pieces)} parts")
+        changes.append("salt")
     if _carbons(mol) == 0:
         return None
     mol, changed = neutralise(mol)
     if changed:
-        notes.append("neutralised")
+        changes.append("neutralised")
     if not stereo:
         mol = Chem.Mol(mol)
         Chem.RemoveStereochemistry(mol)
     result = canonical(Chem.MolToSmiles(mol))
-    return None if result is None else Cleaned(result, tuple(notes))
+    return None if result is None else Cleaned(result, tuple(changes))
 
 
 TRANSITION_METALS = frozenset((*range(21, 31), *range(39, 49), *range(57, 81), *range(89, 113)))

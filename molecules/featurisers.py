@@ -14,7 +14,7 @@ from reprogram.errors import DataError
 from reprogram.interfaces import Featuriser
 
 SCALES = Path(__file__).with_name("descriptor_scales.json")
-FARTHEST = 10.0  # spreads; a descriptor that explodes on an odd molecule must not decide alone
+FARTHEST = 10.0  # standard deviations; an extreme descriptor of an odd molecule must not decide alone
 
 
 def _parsed(batch: Sequence[str]) -> list:
@@ -26,7 +26,7 @@ def _parsed(batch: Sequence[str]) -> list:
 
 
 class ECFP4(Featuriser):
-    """Folded Morgan bits of radius 2: [B, bits] of 0 and 1 (Rogers & Hahn 2010). ``counts``: bits say how often, too."""
+    """Folded Morgan bits of radius 2: [B, bits] of 0 and 1 (Rogers & Hahn 2010). ``counts``: bits count occurrences, too."""
 
     models = ("forest", "logistic")
 
@@ -38,25 +38,25 @@ class ECFP4(Featuriser):
 
 
 class Descriptors(Featuriser):
-    """RDKit's two-dimensional descriptors: [B, 215], in spreads around the mean of ordinary molecules.
+    """RDKit's two-dimensional descriptors: [B, 215], in standard deviations around the mean of ordinary molecules.
 
-    Signed logarithm, what cannot be computed as 0. Means and spreads are those of 1,667 molecules of the NCI file that
-    comes with RDKit (``python -m molecules.featurisers`` computes them again): sixteen labelled molecules are too few to
-    tell the scale of a descriptor. Ipc and AvgIpc are left out: they take four times as long as all others together.
+    Signed logarithm, what cannot be computed as 0. Means and standard deviations are those of 1,667 molecules of the NCI file
+    that comes with RDKit (``python -m molecules.featurisers`` computes them again): sixteen labelled molecules are too few to
+    estimate the scale of a descriptor. Ipc and AvgIpc are left out: they take four times as long as all others together.
     """
 
     models = ("scaled_logistic", "forest")
 
     def __call__(self, batch: Sequence[str]) -> np.ndarray:
         _parsed(batch)
-        centre, spread = _scales()
+        centre, std = _scales()
         raw = np.stack([_descriptors(smiles) for smiles in batch])
-        return np.clip((raw - centre) / spread, -FARTHEST, FARTHEST).astype(np.float32)
+        return np.clip((raw - centre) / std, -FARTHEST, FARTHEST).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
 def _scales() -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of each descriptor, in the file's order; a descriptor that RDKit no longer has is an error."""
+    """Mean and standard deviation of each descriptor, in the file's order; a descriptor that RDKit no longer has is an error."""
     scales = np.array(list(json.loads(SCALES.read_text()).values()))
     return scales[:, 0], scales[:, 1]
 
@@ -81,7 +81,7 @@ def _signed_log(values: Sequence[float]) -> np.ndarray:
 
 
 def reference_scales(every: int = 3) -> dict[str, list[float]]:
-    """{descriptor: [mean, spread]} of the signed logarithms over RDKit's NCI molecules."""
+    """{descriptor: [mean, std]} of the signed logarithms over RDKit's NCI molecules."""
     from rdkit import RDConfig
     from rdkit.Chem.Descriptors import descList
 
@@ -89,8 +89,8 @@ def reference_scales(every: int = 3) -> dict[str, list[float]]:
     lines = (Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi").read_text().splitlines()[::every]
     mols = [mol for mol in (parse(line.split()[0]) for line in lines) if mol is not None]
     table = np.stack([_signed_log([function(mol) for function in functions.values()]) for mol in mols])
-    spread = np.maximum(table.std(0), 0.1)  # in units of log(1 + value); rare groups must not explode
-    return {n: [round(float(m), 5), round(float(s), 5)] for n, m, s in zip(functions, table.mean(0), spread)}
+    std = np.maximum(table.std(0), 0.1)  # in units of log(1 + value); rare groups must not get extreme values
+    return {n: [round(float(m), 5), round(float(s), 5)] for n, m, s in zip(functions, table.mean(0), std)}
 
 
 if __name__ == "__main__":

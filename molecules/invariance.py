@@ -1,7 +1,7 @@
 """Does the answer depend on how a molecule is written? A robustness hook for targets of SMILES.
 
 The same molecule is written with random atom orders, and in equivalent forms (kekulised, explicit hydrogens, atom
-maps: the families of AMORE). A model of molecules should not notice; a model that reads strings often does.
+maps: the families of AMORE). A model of molecules should give the same answer; a model that reads strings often does not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 from rdkit import Chem
 from torch import Tensor
 
-from molecules.chemistry import canonical, parse
+from molecules.chemistry import canonical, parse, random_smiles
+from molecules.counting import counted
 from reprogram.hooks import Hook, Run
 from reprogram.progress import progress
 from reprogram.robustness.findings import Flag, Row, share_row
@@ -34,8 +35,7 @@ def random_forms(smiles: str, count: int, seed: int = 0) -> list[str]:
         return []
     rng, found = np.random.default_rng(seed), []
     for _ in range(count):
-        order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
-        found.append(Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False))
+        found.append(random_smiles(mol, rng))
     return list(dict.fromkeys(found))
 
 
@@ -57,29 +57,25 @@ def equivalent_forms(smiles: str) -> dict[str, str]:
 
 
 def same_molecule(first: str, second: str) -> bool:
-    """Both read back as one canonical SMILES, atom maps aside."""
+    """Both read back as one canonical SMILES; atom maps do not count."""
 
     def plain(smiles: str) -> str | None:
         mol = parse(smiles)
-        if mol is None:
-            return None
-        for atom in mol.GetAtoms():
-            atom.SetAtomMapNum(0)
-        return canonical(Chem.MolToSmiles(Chem.RemoveHs(mol)))
+        return None if mol is None else canonical(Chem.MolToSmiles(Chem.RemoveHs(mol)))
 
     return plain(first) is not None and plain(first) == plain(second)
 
 
 @dataclass
 class Invariance:
-    """answers, written: [N] whether every way of writing keeps the answer, spread [N] of the leading probability.
+    """answers, written: [N] whether every way of writing keeps the answer; std: [N], of the leading probability.
 
     worst: [N] right in every way of writing. flips: [N] share of ways with another answer. forms: name -> [N] kept.
     """
 
     worst: Tensor
     flips: Tensor
-    spread: Tensor
+    std: Tensor
     forms: dict[str, Tensor]
     skipped: int
     queries: int
@@ -88,11 +84,11 @@ class Invariance:
 def invariance(
     model: Model, smiles: Sequence[str], labels: Tensor, count: int = 20, seed: int = 0, advance: Any = None
 ) -> Invariance:
-    """``model``: SMILES -> logits [B, T] (one column: regression, whose spread is the standard deviation of values).
+    """``model``: SMILES -> logits [B, T] (one column: regression, whose std is that of the values).
 
     Unreadable molecules are skipped and counted.
     """
-    worst, flips, spread, skipped, queries = [], [], [], 0, 0
+    worst, flips, std, skipped, queries = [], [], [], 0, 0
     forms: dict[str, list[bool]] = {}
     for row, (text, label) in enumerate(zip(smiles, labels, strict=True)):
         ways = random_forms(text, count, seed + row)
@@ -107,22 +103,22 @@ def invariance(
         queries += len(logits)
         here, drawn = logits[:1], logits[: len(ways) + 1]
         if logits.shape[1] == 1:
-            spread.append(float(drawn.std()))
+            std.append(float(drawn.std()))
             continue
         answers = logits.argmax(1)
         flips.append(float((answers[1 : len(ways) + 1] != answers[0]).float().mean()))
-        spread.append(float(drawn.softmax(1)[:, int(here.argmax())].std()))
+        std.append(float(drawn.softmax(1)[:, int(here.argmax())].std()))
         worst.append(bool((answers[: len(ways) + 1] == label).all()))
         for name, answer in zip(others, answers[len(ways) + 1 :], strict=True):
             forms.setdefault(name, []).append(bool(answer == answers[0]))
     kept = {name: torch.tensor(values) for name, values in forms.items()}
-    return Invariance(torch.tensor(worst), torch.tensor(flips), torch.tensor(spread), kept, skipped, queries)
+    return Invariance(torch.tensor(worst), torch.tensor(flips), torch.tensor(std), kept, skipped, queries)
 
 
 def rows(found: Invariance, count: int) -> list[Row]:
-    """Rows of the report: worst of k, flip rate, spread, equivalent forms."""
-    threat, more = f"{count} random SMILES of the same molecule", {"queries": found.queries}
-    skipped = Flag("skipped", f"{found.skipped} molecules cannot be read and were skipped")
+    """Rows of the report: worst of k, flip rate, standard deviation, equivalent forms."""
+    threat, more = f"{count} randomized SMILES of the same molecule", {"queries": found.queries}
+    skipped = Flag("skipped", f"{counted(found.skipped, 'molecule')} cannot be read, skipped")
     flags = [skipped] if found.skipped else []
     table = []
     if len(found.worst):
@@ -131,15 +127,15 @@ def rows(found: Invariance, count: int) -> list[Row]:
         if flip.value is not None and flip.value > 0.05:
             flip.flags = [*flags, Flag("written_form", "the answer depends on how the molecule is written")]
         table.append(flip)
-    if len(found.spread):
-        table.append(Row("smiles_spread", "estimate", threat, float(found.spread.mean()), n=len(found.spread)))
+    if len(found.std):
+        table.append(Row("smiles_std", "estimate", threat, float(found.std.mean()), n=len(found.std)))
     for name, kept in found.forms.items():
         table.append(share_row(f"smiles_{name}", "attack", "an equivalent form keeps the answer", kept))
     return table
 
 
 class InvarianceHook(Hook):
-    """molecules: test molecules looked at. count: random SMILES of each."""
+    """molecules: test molecules looked at. count: randomized SMILES of each."""
 
     def __init__(self, molecules: int = 50, count: int = 20) -> None:
         self.molecules, self.count = molecules, count

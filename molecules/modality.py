@@ -13,7 +13,7 @@ from reprogram.modalities.text import Text
 
 
 class Molecule(Text):
-    """Layers of a language model averaged over randomized SMILES; fingerprints and descriptors stand beside."""
+    """Layers of a language model averaged over randomized SMILES; fingerprints and descriptors are side features."""
 
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule

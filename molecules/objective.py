@@ -1,6 +1,6 @@
-"""What a design run maximises: oracles, transforms, an aggregate; and what it must keep: constraints.
+"""What a design run maximises: oracles, transforms, an aggregate; and under which constraints.
 
-Raw and transformed values stand side by side in every :class:`Scored`, and both can be recomputed from the SMILES.
+Every :class:`Scored` holds raw and transformed values, and both can be recomputed from the SMILES.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Scored:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sort key, larger is better: allowed molecules first and by score, the others by how far they are away."""
+        """Sort key, larger is better: feasible molecules first and by score, the others by their violation."""
         return (-self.violation, -math.inf if math.isnan(self.score) else self.score)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _hinge(term: Term, value: float) -> float:
 
 
 def pareto(values: np.ndarray) -> np.ndarray:
-    """Which rows of [N, K] values (larger is better) no other row dominates: bool [N]; equal rows stand together."""
+    """Which rows of [N, K] values (larger is better) no other row dominates: bool [N]; of equal rows all or none."""
     import moocore
 
     return np.asarray(moocore.is_nondominated(values, maximise=True, keep_weakly=True), dtype=bool)

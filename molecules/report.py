@@ -66,7 +66,7 @@ def feasible_scores(calls: Sequence[Scored]) -> list[float]:
 
 
 def summary(found: Found, feasible: list[Scored], verdict: str) -> dict[str, Any]:
-    """The promised keys of a design run's ``result.json`` and what stands beside them."""
+    """The promised keys of a design run's ``result.json`` and further figures."""
     scores = feasible_scores(found.calls)
     return {
         "objective": found.objective.name,
@@ -118,14 +118,14 @@ def front(objective: Objective, feasible: Sequence[Scored]) -> dict[str, Any] | 
 
 def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> None:
     """Every evaluated molecule once, best first; columns say ``(raw)`` for what an oracle answered."""
-    terms, limits = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
+    terms, constraints = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in limits)]
+    header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
     writer.writerow(["smiles", "score", "feasible", *header, "call", "parent", "reason"])
     for s in scored:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
-        values += [s.constraints.get(c) for c in limits]
+        values += [s.constraints.get(c) for c in constraints]
         row = [s.score, *values]
         cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in row]
         writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], s.call, s.parent, s.reason])

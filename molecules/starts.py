@@ -1,7 +1,7 @@
-"""Where a design run begins: the user's molecules, or ZINC molecules at random.
+"""The start molecules of a design run: the user's, or ZINC molecules at random.
 
-What cannot be used is dropped, what had to be changed is changed, and both are counted and named; a bad row never ends
-a run, a file without a single usable molecule does.
+Unusable molecules are dropped and some are changed; both are counted and named. A bad row never ends a run, a file
+without a single usable molecule does.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _read(where: str, text: str | None) -> tuple[str | None, str, list[str]]:
     assert kept is not None
     if chemistry.attachment_points(kept):
         return None, "attachment", []
-    remarks = ["salt" if "parts" in note else "neutralised" for note in cleaned.notes]
+    remarks = list(cleaned.changes)
     remarks += ["mapped"] if re.search(r":\d+\]", text) else []
     remarks += ["organometallic"] if chemistry.is_organometallic(kept) else []
     remarks += ["macrocycle"] if chemistry.largest_ring(mol) > MACROCYCLE else []

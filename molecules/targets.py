@@ -1,8 +1,8 @@
-"""Tables of molecules as targets: SMILES checked and canonicalised, salts and duplicates said, scaffold split.
+"""Tables of molecules as targets: SMILES checked and canonicalised, salts and duplicates reported, scaffold split.
 
 Every molecule is read as RDKit's canonical SMILES. The classes of public tables often come from sources that write
-molecules differently, and a language model reads handwriting: on BBBP as published it looks ten points better than on
-canonical SMILES of the same molecules. The strings as written are kept beside (``task.written``) to measure that.
+molecules differently, and a language model learns the way of writing: on BBBP as published it looks ten points better
+than on canonical SMILES of the same molecules. The strings as written are kept (``task.written``) to measure that.
 """
 
 from __future__ import annotations

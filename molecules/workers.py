@@ -1,4 +1,4 @@
-"""Molecules scored side by side: in processes of this machine, or on a Dask cluster, through joblib."""
+"""Molecules scored in parallel: in processes of this machine, or on a Dask cluster, through joblib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A molecule for a language model: canonical SMILES, randomized SMILES of it, and its own features beside."""
+"""A molecule for a language model: canonical SMILES, randomized SMILES of it, and its own features as side features."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from molecules.chemistry import parse
+from molecules.chemistry import parse, random_smiles
 from molecules.featurisers import ECFP4, Descriptors
-from reprogram.errors import ConfigError, DataError
+from reprogram.errors import DataError
 from reprogram.inputs.text import Text, spaced
-from reprogram.interfaces import Featuriser, SourceSpec, Tap, TargetInfo
+from reprogram.interfaces import Featuriser, Tap
 from reprogram.ranges import Range
 
 MOST_VIEWS = 64
@@ -29,10 +29,10 @@ class Smiles(Text):
     2017, arXiv 1703.07076; Arús-Pous et al. 2019); let the output mapping average them (``output.average``). The randomized
     SMILES depend on the molecule alone, so that a program answers the same every time. features: ``ecfp4``,
     ``ecfp4_counts`` and ``descriptors`` make the program a hybrid. canonical: False reads
-    the first view as it is written, to measure what handwriting tells (row ``as_written`` of the report).
+    the first view as it is written, to measure what the way of writing reveals (row ``as_written`` of the report).
     """
 
-    views: Annotated[int, Range(1, 1000)] = 1
+    views: Annotated[int, Range(1, MOST_VIEWS)] = 1
     canonical: bool = True
 
     known: ClassVar[dict[str, Featuriser]] = {
@@ -55,27 +55,22 @@ class Smiles(Text):
             raise DataError(f"'{text}' is not a SMILES that RDKit can parse")
         return text
 
-    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
-        super().build(spec, target)
-        if not 1 <= self.views <= MOST_VIEWS:
-            raise ConfigError(f"input.views={self.views} must be between 1 and {MOST_VIEWS}.")
-
     def work(self) -> float:
         return super().work() * self.views
 
     def forward(self, batch: Sequence[str]) -> list[list[str]]:
-        written = [spell(smiles, self.views) for smiles in batch]
+        written = [randomized_smiles(smiles, self.views) for smiles in batch]
         if not self.canonical:
             written = [(smiles, *others[1:]) for smiles, others in zip(batch, written)]
         kinds = self.tokens.split("+")
         return [[spaced(row[i], kind) for row in written] for kind in kinds for i in range(self.views)]
 
     def side_features(self, batch: Sequence[str]) -> dict[Tap, Tensor]:
-        return super().side_features([spell(smiles, 1)[0] for smiles in batch])
+        return super().side_features([randomized_smiles(smiles, 1)[0] for smiles in batch])
 
 
 @lru_cache(maxsize=20_000)
-def spell(smiles: str, count: int) -> tuple[str, ...]:
+def randomized_smiles(smiles: str, count: int) -> tuple[str, ...]:
     """The canonical SMILES and ``count`` - 1 random ones, the same however the molecule is written."""
     from rdkit import Chem
 
@@ -87,6 +82,5 @@ def spell(smiles: str, count: int) -> tuple[str, ...]:
     rng = np.random.default_rng(zlib.crc32(canonical.encode()))
     others = []
     for _ in range(count - 1):
-        order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
-        others.append(Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False))
+        others.append(random_smiles(mol, rng))
     return (canonical, *others)

@@ -31,7 +31,7 @@ from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.ranges import Count, NotNegative, Positive, Range
 
 METHODS = ("adam", "gd", "sign")
-EMPTY_RESTARTS = 20  # in a row that pay for nothing new before a start is given up
+EMPTY_RESTARTS = 20  # in a row that evaluate nothing new before a start is given up
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Latent(Search):
         radius = self.beta * math.sqrt(d)
         idle = 0
         while idle < EMPTY_RESTARTS:
-            paid = len(evaluator.calls)
+            before = len(evaluator.calls)
             z, mover = torch.zeros(d), Mover(self.method, self.rate, self.iterations)
             for _ in range(self.iterations):
                 directions = sphere(self.directions, d, generator)
@@ -85,10 +85,10 @@ class Latent(Search):
                 losses = self.losses(evaluator, start, self.space.decode(shifted).smiles)
                 z = mover(z, estimate(losses, directions, radius)).clamp(-self.clamp, self.clamp)
                 yield True
-            idle = idle + 1 if len(evaluator.calls) == paid else 0
+            idle = idle + 1 if len(evaluator.calls) == before else 0
 
     def losses(self, evaluator: Evaluator, start: Scored, written: Sequence[str | None]) -> Tensor:
-        """[N] losses of decoded strings; new molecules among them are paid for.
+        """[N] losses of decoded strings; new molecules among them are evaluated.
 
         As in the paper's code, an invalid string has the start's score less ``invalid`` and similarity 0.
         """

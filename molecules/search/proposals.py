@@ -1,7 +1,7 @@
 """Analogues sampled from a frozen decoder as the mutations of an evolutionary search.
 
-The frozen model says which changes a medicinal chemist would make; selection says which of them to follow. Each parent
-is written in a random atom order before it is read, which makes its analogues more diverse.
+The frozen model proposes changes that a medicinal chemist would make; the scores select among them. Each parent is read as
+a randomized SMILES, which makes its analogues more diverse.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from rdkit import Chem
 
 from molecules import chemistry
 from molecules.evaluator import Evaluator
@@ -21,14 +20,14 @@ from molecules.search.latent import readable
 from molecules.spaces.base import Decoded, Memory, Space
 from reprogram.ranges import Count, Range
 
-PATIENCE = 10  # rounds without a new allowed molecule before the search gives up
+PATIENCE = 10  # rounds without a new feasible molecule before the search gives up
 
 
 @dataclass
 class Proposals(Search):
     """population: best molecules that may be parents. parents / samples: of a round, and analogues of each.
 
-    temperature: of sampling. batch: most molecules paid for in a round, the likeliest analogues first.
+    temperature: of sampling. batch: most molecules evaluated in a round, the likeliest analogues first.
     """
 
     space: Space
@@ -54,14 +53,14 @@ class Proposals(Search):
                 population = sorted(fresh.values(), key=lambda s: s.rank, reverse=True)[: self.population]
 
     def choose(self, evaluator: Evaluator, parents: list[str], drawn: Decoded) -> dict[str, str]:
-        """New allowed molecules -> the parent of each; likeliest first, at most a batch."""
+        """New feasible molecules -> the parent of each; likeliest first, at most a batch."""
         found: dict[str, str] = {}
         for row in drawn.log_probability.argsort(descending=True).tolist():
             key = chemistry.canonical(drawn.smiles[row] or "")
             if key is not None and key not in found and not evaluator.known(key):
                 found[key] = parents[row // self.samples]
-        allowed = evaluator.violations(list(found)) == 0
-        kept = [key for key, ok in zip(found, allowed) if ok and whole(key)]
+        inside = evaluator.violations(list(found)) == 0
+        kept = [key for key, ok in zip(found, inside) if ok and whole(key)]
         return {key: found[key] for key in kept[: self.batch]}
 
     def memory(self, written: list[str], samples: Annotated[int, Range(1, 10_000)]) -> Memory:
@@ -70,22 +69,15 @@ class Proposals(Search):
 
     def rewrite(self, smiles: str, rng: np.random.Generator) -> str:
         """In a random atom order, where the space can still read that."""
-        written = random_smiles(smiles, rng)
+        mol = chemistry.parse(smiles)
+        assert mol is not None  # it was evaluated
+        written = chemistry.random_smiles(mol, rng)
         return written if self.space.unreadable(written) is None else smiles
 
 
 def ranks(size: int, count: int, rng: np.random.Generator) -> list[int]:
     """``count`` ranks below ``size``, log-uniform: the best are drawn most often."""
     return [int(size ** rng.random()) - 1 for _ in range(count)]
-
-
-def random_smiles(smiles: str, rng: np.random.Generator) -> str:
-    """The molecule written in a random atom order."""
-    mol = chemistry.parse(smiles)
-    if mol is None:
-        return smiles
-    order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
-    return Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
 
 
 def whole(smiles: str) -> bool:

@@ -47,7 +47,7 @@ class Pairs(Examples):
 
 @dataclass
 class ReprogrammedGenerator(Proposals):
-    """As ``proposals``, but the decoder writes behind a program that learns after every round.
+    """As ``proposals``, but a program in front of the decoder learns after every round.
 
     slots: length of the soft prompt. rate: learning rate. epochs: passes over a round's examples.
     replay: best molecules shown again in a round, in random atom orders. memory_size: how many are remembered.
@@ -119,7 +119,7 @@ class ReprogrammedGenerator(Proposals):
             fit(self.program, Pairs(texts, advantages), training, seed=int(rng.integers(2**31)))
 
     def reward(self, evaluator: Evaluator, child: str) -> float | None:
-        """Score of an allowed molecule, 0 or less of any other; None for one that was not paid for."""
+        """Score of a feasible molecule, 0 or less of any other; None for one that was not evaluated."""
         key = chemistry.canonical(child)
         if key is None:
             return 0.0
@@ -140,5 +140,5 @@ def policy_loss(model: ReprogrammedModel, pairs: list[str], advantages: Tensor) 
 def standardised(rewards: Sequence[float]) -> list[float]:
     """(reward - mean) / standard deviation, all 0 where they are equal."""
     values = np.asarray(rewards, dtype=float)
-    spread = values.std() if len(values) else 0.0
-    return ((values - values.mean()) / spread).tolist() if spread > 1e-9 else [0.0] * len(values)
+    std = values.std() if len(values) else 0.0
+    return ((values - values.mean()) / std).tolist() if std > 1e-9 else [0.0] * len(values)

@@ -22,7 +22,7 @@ PATIENCE = 200  # rounds without a single new molecule before the search gives u
 class Stoned(Search):
     """Each round edits random SELFIES of the best molecules found.
 
-    population: how many of the best are parents. batch: molecules paid for in a round.
+    population: how many of the best are parents. batch: molecules evaluated in a round.
     edits: largest number of token edits (replace, insert, delete) made at once.
     """
 
@@ -55,22 +55,20 @@ class Stoned(Search):
                 made[child] = parent.smiles
             if len(made) == self.batch:
                 break
-        allowed = evaluator.violations(list(made)) == 0
-        kept = [s for s, ok in zip(made, allowed) if ok]
+        inside = evaluator.violations(list(made)) == 0
+        kept = [s for s, ok in zip(made, inside) if ok]
         return kept, [made[s] for s in kept]
 
 
-def mutate(smiles: str, edits: Annotated[int, Range(1, 1000)], alphabet: Sequence[str], rng: np.random.Generator) -> str | None:
+def mutate(smiles: str, edits: int, alphabet: Sequence[str], rng: np.random.Generator) -> str | None:
     """A random SELFIES of the molecule with ``edits`` random token edits, as canonical SMILES; None if it is empty."""
     import selfies
 
     mol = chemistry.parse(smiles)
     if mol is None:
         return None
-    order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]
-    text = Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
     try:
-        tokens = list(selfies.split_selfies(selfies.encoder(text)))
+        tokens = list(selfies.split_selfies(selfies.encoder(chemistry.random_smiles(mol, rng))))
     except selfies.EncoderError:
         return None
     for _ in range(edits):

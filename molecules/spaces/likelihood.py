@@ -1,4 +1,4 @@
-"""A frozen encoder-decoder as a source that a program can stand in front of: how likely is this analogue?"""
+"""A frozen encoder-decoder as a source for a program: how likely is this analogue?"""
 
 from __future__ import annotations
 

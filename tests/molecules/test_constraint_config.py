@@ -1,9 +1,13 @@
 """Constraints as options: each adds one, mistakes are said in one sentence before anything is paid for."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
 from molecules.chemistry import parse
+from molecules.constraints import Constraint
 from molecules.constraints.config import ConstraintConfig
+from reprogram import registry
 from reprogram.errors import ConfigError
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
@@ -28,6 +32,38 @@ def test_each_option_adds_its_constraint():
 def test_similarity_counts_the_nearest_of_several_starts():
     limits = ConstraintConfig(similarity=0.9).constraints(["CCO", ASPIRIN])
     assert limits.total(parse(ASPIRIN)) == 0 and limits.total(parse("CCO")) == 0 and limits.total(parse("CCN")) > 0
+
+
+class Halogens(Constraint):
+    """At most so many halogens, as another package would bring it."""
+
+    name = "halogens"
+
+    def __init__(self, most=0):
+        self.most = most
+
+    def violation(self, mol):
+        return float(max(sum(a.GetAtomicNum() in (9, 17, 35, 53) for a in mol.GetAtoms()) - self.most, 0))
+
+    def conflict(self, required):
+        halogens = 0 if required.mol is None else self.violation(required.mol)
+        return f"{required.text} must stay and holds too many halogens" if halogens else ""
+
+
+def test_a_constraint_of_another_package_is_found_by_its_entry_point(monkeypatch):
+    point = EntryPoint("halogens", f"{__name__}:Halogens", "molecules.constraints")
+    declared = registry._declared
+    monkeypatch.setattr(
+        registry, "_declared", lambda group: {"halogens": point} if group == "molecules.constraints" else declared(group)
+    )
+    found = ConstraintConfig(others={"halogens": {"most": 1}}).constraints([ASPIRIN])
+    assert found.total(parse("CCl")) == 0 and found.total(parse("ClCCl")) == 1
+    with pytest.raises(ConfigError, match="scaffold ClCCl must stay and holds too many halogens"):
+        ConstraintConfig(scaffold="ClCCl", others={"halogens": {"most": 1}}).constraints([ASPIRIN])
+    with pytest.raises(ConfigError, match=r"others\.halogens does not take these options"):
+        ConstraintConfig(others={"halogens": {"least": 1}}).constraints([ASPIRIN])
+    with pytest.raises(ConfigError, match="did you mean 'halogens'"):
+        ConstraintConfig(others={"halogen": {}}).constraints([ASPIRIN])
 
 
 @pytest.mark.parametrize(

@@ -35,18 +35,18 @@ def reads_handwriting(texts):
 def test_a_model_of_molecules_does_not_flip_and_a_reader_of_strings_does():
     labels = counts_oxygen(SMILES).argmax(1)
     still = invariance(counts_oxygen, SMILES, labels, count=10)
-    assert still.flips.sum() == 0 and still.worst.all() and float(still.spread.max()) == pytest.approx(0, abs=1e-5)
+    assert still.flips.sum() == 0 and still.worst.all() and float(still.std.max()) == pytest.approx(0, abs=1e-5)
     told = invariance(reads_handwriting, SMILES, reads_handwriting(SMILES).argmax(1), count=10)
     assert told.flips.mean() > 0.05 and not told.worst.all()
     table = {row.check: row for row in rows(told, 10)}
     assert "how the molecule is written" in table["smiles_flip_rate"].flags[0].text
-    assert table["smiles_worst_case"].kind == "attack" and table["smiles_spread"].kind == "estimate"
+    assert table["smiles_worst_case"].kind == "attack" and table["smiles_std"].kind == "estimate"
 
 
 def test_unreadable_molecules_are_skipped_and_counted():
     found = invariance(counts_oxygen, ["CCO", "not a molecule"], torch.tensor([0, 0]), count=3)
     assert found.skipped == 1 and len(found.flips) == 1
-    assert "1 molecules cannot be read" in rows(found, 3)[0].flags[0].text
+    assert "1 molecule cannot be read" in rows(found, 3)[0].flags[0].text
 
 
 def test_the_hook_looks_at_molecule_targets_only(empty_run):

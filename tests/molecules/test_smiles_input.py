@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rdkit import Chem
 
 from molecules.chemistry import canonical
-from molecules.inputs.smiles import Smiles, spell
+from molecules.inputs.smiles import Smiles, randomized_smiles
 from reprogram.artifact import from_pretrained, save_pretrained
 from reprogram.errors import ConfigError, DataError
 from reprogram.interfaces import Tap, TargetInfo
@@ -48,11 +48,11 @@ def encoder(tmp_path_factory):
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(MOLECULES), st.integers(2, 5))
 def test_spellings_are_the_same_molecule_and_the_canonical_one_is_first(smiles, count):
-    written = spell(smiles, count)
+    written = randomized_smiles(smiles, count)
     assert written[0] == canonical(smiles) and {canonical(s) for s in written} == {written[0]}
     mol = Chem.MolFromSmiles(smiles)
     other = Chem.MolToSmiles(mol, doRandom=True)
-    assert spell(other, count) == written
+    assert randomized_smiles(other, count) == written
 
 
 def test_views_and_features(encoder):
@@ -90,7 +90,7 @@ def test_methods_of_the_domain_package_are_found_by_name():
 
 def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
     model = ReprogrammedModel(
-        encoder, Smiles(features=("ecfp4",), views=2), RidgeTaps(average=2), TARGET
+        encoder, Smiles("characters", ("ecfp4",), views=2), RidgeTaps(average=2), TARGET
     )  # fmt: skip
     fit(model, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
     save_pretrained(model, tmp_path / "program")
@@ -99,7 +99,7 @@ def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
         assert torch.equal(again(["OC(C)=O", "CCO"]), model(["CC(O)=O", "OCC"]))
         scored = again.predict_proba(["OC(C)=O", "CCO"])  # new molecules from Python, as they come
         assert scored.shape == (2, 2) and again.predict(["CCO"]).shape == (1,)
-        plain = ReprogrammedModel(encoder, Smiles(), RidgeTaps(), TARGET)
+        plain = ReprogrammedModel(encoder, Smiles("characters"), RidgeTaps(), TARGET)
         fit(plain, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
         assert model.output.weight.shape[0] == plain.output.weight.shape[0] + 2048  # it reads the fingerprint beside
 
