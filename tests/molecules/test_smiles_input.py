@@ -90,7 +90,7 @@ def test_methods_of_the_domain_package_are_found_by_name():
 
 def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
     model = ReprogrammedModel(
-        encoder, Smiles("characters", ("ecfp4",), views=2), RidgeTaps(average=2), TARGET
+        encoder, Smiles(features=("ecfp4",), views=2), RidgeTaps(average=2), TARGET
     )  # fmt: skip
     fit(model, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
     save_pretrained(model, tmp_path / "program")
@@ -99,7 +99,7 @@ def test_hybrid_program_is_kept_and_scores_any_spelling(encoder, tmp_path):
         assert torch.equal(again(["OC(C)=O", "CCO"]), model(["CC(O)=O", "OCC"]))
         scored = again.predict_proba(["OC(C)=O", "CCO"])  # new molecules from Python, as they come
         assert scored.shape == (2, 2) and again.predict(["CCO"]).shape == (1,)
-        plain = ReprogrammedModel(encoder, Smiles("characters"), RidgeTaps(), TARGET)
+        plain = ReprogrammedModel(encoder, Smiles(), RidgeTaps(), TARGET)
         fit(plain, StringExamples(MOLECULES, torch.tensor([0, 1, 0, 1, 0, 1]).numpy()))
         assert model.output.weight.shape[0] == plain.output.weight.shape[0] + 2048  # it reads the fingerprint beside
 
