@@ -26,7 +26,7 @@ class Ensemble(OutputMapping):
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         if not self.members:
-            raise ConfigError("output=ensemble needs members: a list of {name, config, views}.")
+            raise ConfigError(f"output={self.name} needs members: a list of {{name, config, views}}.")
         self.problem = target.problem
         self.parts: Any = nn.ModuleList()
         self.views = [[int(v) for v in member.get("views", ())] for member in self.members]

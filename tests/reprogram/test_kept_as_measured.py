@@ -31,6 +31,7 @@ MEMBERS = [
 ]
 OPTIONS = {  # of methods whose defaults are not enough here
     "ensemble": {"members": MEMBERS},
+    "blend": {"members": [{"name": name, "config": {}, "views": []} for name in ("ridge_taps", "diffusion")]},
     "gaussian_process": {"trees": 5},
     "many_to_one": {"each": 1},
     "top_k": {"k": 3},
