@@ -162,7 +162,7 @@ def test_a_picture_in_two_classes_is_left_out(fill, tmp_path):
     root = fill("a", "b")
     (tmp_path / "b" / "same.png").write_bytes((tmp_path / "a" / "04.png").read_bytes())
     task = image_folder(root, shots=None)
-    assert "1 pictures are in several classes: all left out (a/04.png and b/same.png)." in task.notes
+    assert "1 picture is in several classes: all left out (a/04.png and b/same.png)." in task.notes
     assert not {"a/04.png", "b/same.png"} & {*task.train_rows, *task.test_rows}
 
 
