@@ -67,7 +67,7 @@ def test_scaffold_split_keeps_scaffolds_apart(table):
 def test_the_same_molecule_in_train_and_test_is_refused_however_it_is_written(table):
     train = table([f"{s},{i % 2}" for i, s in enumerate(SMILES)])
     test = table(["C(O)C,0", "CCCCCC,1"], "test.csv")
-    with pytest.raises(DataError, match="1 examples are in both"):
+    with pytest.raises(DataError, match="1 example is in both"):
         molecules_csv(train, "smiles", "y", test_path=test)
 
 

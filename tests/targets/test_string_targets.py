@@ -136,7 +136,7 @@ def test_missing_and_binary_files_are_named(tmp_path):
 
 def test_the_same_string_in_train_and_test_is_refused(table):
     train, test = table(rows(*two_classes())), table(rows("text 3,good", "new,bad"), "test.csv")
-    with pytest.raises(DataError, match=r"1 examples are in both .* row 5 and row 2"):
+    with pytest.raises(DataError, match=r"1 example is in both .* row 5 and row 2"):
         csv(train, "text", "label", test_path=test)
     task = csv(train, "text", "label", test_path=test, allow_overlap=True)
     assert len(task.train) == 20 and len(task.test) == 2 and "allow_overlap" in " ".join(task.notes)

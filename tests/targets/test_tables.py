@@ -212,7 +212,7 @@ def test_the_same_molecule_with_values_far_apart_is_named():
 def test_values_near_each_other_are_averaged_and_said(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("text,y\n" + "".join(f"t{i},{i}.25\n" for i in range(40)) + "t3,3.5\n")
-    assert "1 inputs have several values, at most 0.25 apart: averaged" in " ".join(csv(str(path), "text", "y").notes)
+    assert "1 input has several values, at most 0.25 apart: averaged" in " ".join(csv(str(path), "text", "y").notes)
 
 
 def test_ids_and_notes_reach_the_predictions(tmp_path):
