@@ -205,7 +205,7 @@ def test_the_same_molecule_with_values_far_apart_is_named():
     task, _ = notes_of("conflicts.csv", "log_solubility", conflicts="first")
     known = dict(zip([*task.train_rows, *task.test_rows], [*task.train.labels[:, 0], *task.test.labels[:, 0]]))
     assert known[2] == pytest.approx(0.61)
-    with pytest.raises(DataError, match=r"rows 2 \(0.61\) and 42 \(8.61\).*mend them"):
+    with pytest.raises(DataError, match=r"rows 2 \(0.61\) and 42 \(8.61\).*correct them"):
         notes_of("conflicts.csv", "log_solubility", conflicts="error")
 
 
