@@ -119,7 +119,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was_and_pays_nothing_twice(
     assert (folder / "molecules.csv").read_bytes() == (tmp_path / "whole" / "molecules.csv").read_bytes()
     assert {k: v for k, v in resumed.items() if k != "cost"} == {k: v for k, v in whole.items() if k != "cost"}
     assert resumed["cost"]["calls_from_journal"] == len(kept)
-    with pytest.raises(ConfigError, match="goes on with the same run, but seed was 0 and is 1"):
+    with pytest.raises(ConfigError, match="continues the same run, but seed was 0 and is 1"):
         run(folder, *options, "resume=true", "seed=1")
     more = run(folder, *options, "resume=true", "budget=230")
     assert more["calls"] == 230 and len(asked.read_text().split()) == 230 - len(kept)
