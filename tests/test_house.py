@@ -42,6 +42,7 @@ CHECKS_OF_BATCHES = {  # file: why it may ask a batch what it is
 
 SAME_NAME = {  # one name for one thing that two rooms see: classes that may share it
     "Text": "a kind of inputs, and the input transformation that reads it as it stands",
+    "History": "what one training, or one search, has measured so far",
     "Run": "one run of a command, and one run of a search",
 }
 

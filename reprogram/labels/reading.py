@@ -11,6 +11,7 @@ from reprogram.errors import BudgetSpent, DataError
 from reprogram.evaluation.features import SourceAnswers
 from reprogram.interfaces import InputTransformation, SourceModel, SourceOutput, Tap, TargetInfo
 from reprogram.modalities import modality
+from reprogram.modalities.batches import to_device
 from reprogram.model import ReprogrammedModel, concatenate
 from reprogram.progress import progress
 from reprogram.sources.reading import reading_notes
@@ -36,7 +37,7 @@ def read_pool(
     places, parts = list[np.ndarray](), list[list[SourceOutput]]()
     with torch.no_grad(), progress("reading inputs without labels", len(pool)) as bar:
         for found, batch in pool.batches():
-            batch = batch.to(model.device) if isinstance(batch, torch.Tensor) else batch
+            batch = to_device(batch, model.device)
             parts.append([output.detach() for output in model.outputs(batch)])
             places.append(found)
             bar.advance(len(found))

@@ -10,6 +10,7 @@ import numpy as np
 from reprogram.errors import DataError, nearest
 from reprogram.estimator_inputs import ReadInputs, given, read_images, read_strings
 from reprogram.interfaces import Examples
+from reprogram.modalities import modality
 from reprogram.prediction.answers import AT_ONCE, answers, read
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def in_chunks(model: ReprogrammedModel, found: ReadInputs, confidence: float) ->
 def read_items(model: ReprogrammedModel, items: Any) -> ReadInputs:
     """Strings, molecules, paths, pictures or arrays as the program reads them; what cannot be read has its reason."""
     x = given(items)
-    if model.source.spec.kind == "text" or model.target.input_shape is None:
+    if modality(model.source.spec.kind).batch == "strings" or model.target.input_shape is None:
         found = read_strings(x, model.input)
         blank = [place for place, text in enumerate(found.inputs) if isinstance(text, str) and not text.strip()]
         for place in blank:

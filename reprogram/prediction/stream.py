@@ -44,6 +44,7 @@ class Counts:
     answers: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Counts) -> None:
+        """Counts of further rows."""
         self.rows, self.problems = self.rows + other.rows, self.problems + other.problems
         self.outside, self.known = self.outside + other.outside, self.known + other.known
         self.first = (self.first + other.first)[:SHOWN]

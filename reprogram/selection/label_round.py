@@ -27,7 +27,7 @@ SUSPECT_SHARE = 0.5  # of a round's labels at most are spent on looking again
 
 
 @dataclass
-class Read:
+class RoundRead:
     """A pool as the source sees it. places [n]: those of the pool that could be read, in order; points [n, p]: the space
     that like inputs are near in; outputs of the view that the blend reads."""
 
@@ -56,7 +56,7 @@ class Round:
     notes: list[str] = field(default_factory=list)
 
 
-def read(source: SourceModel, pool: Pool, info: TargetInfo, photographs: bool | None = None) -> Read:
+def read(source: SourceModel, pool: Pool, info: TargetInfo, photographs: bool | None = None) -> RoundRead:
     """One pass over the pool, which serves the space to choose in and the program that judges."""
     if photographs is None:
         photographs = info.input_shape is not None and info.input_shape[0] == 3
@@ -67,10 +67,10 @@ def read(source: SourceModel, pool: Pool, info: TargetInfo, photographs: bool | 
     taps = dict.fromkeys([*output.taps(), *PoolReader(source.spec, info, layers, True, 1).taps()])
     outputs, places = read_pool(source, pool, info, make_input(candidate.input), tuple(taps))
     points = choose.space(outputs, source.spec, info, layers)
-    return Read(places, points.cpu(), outputs, source.spec, info, photographs)
+    return RoundRead(places, points.cpu(), outputs, source.spec, info, photographs)
 
 
-def choose_round(found: Read, labelled: Labelled, budget: int, seed: int = 0) -> Round:
+def choose_round(found: RoundRead, labelled: Labelled, budget: int, seed: int = 0) -> Round:
     """The next ``budget`` labels: doubtful labels to look at again first, then new ones."""
     at = {int(place): i for i, place in enumerate(found.places)}
     kept = np.array([i for i, place in enumerate(labelled.places) if int(place) in at], int)
@@ -94,7 +94,7 @@ def choose_round(found: Read, labelled: Labelled, budget: int, seed: int = 0) ->
     return result
 
 
-def _judge(found: Read, labelled: Labelled, kept: np.ndarray, rows: np.ndarray, into: Round, most: int) -> np.ndarray:
+def _judge(found: RoundRead, labelled: Labelled, kept: np.ndarray, rows: np.ndarray, into: Round, most: int) -> np.ndarray:
     """Doubt [n] of every input by a program that reads the pool; suspects, guesses and the forecast go into the round."""
     info = TargetInfo(found.info.name, found.info.kind, "classification", labelled.classes, found.info.input_shape)
     values = labelled.values[kept]
@@ -118,7 +118,7 @@ def _judge(found: Read, labelled: Labelled, kept: np.ndarray, rows: np.ndarray, 
     return choose.doubts(chances)
 
 
-def fitted(found: Read, info: TargetInfo, rows: np.ndarray, values: np.ndarray) -> OutputMapping:
+def fitted(found: RoundRead, info: TargetInfo, rows: np.ndarray, values: np.ndarray) -> OutputMapping:
     """The blend that reads the pool, fitted on labels of its rows."""
     candidate = pool_candidates(found.spec, info, found.photographs)[0]
     output = make_output(candidate.output)
@@ -134,7 +134,7 @@ def _told(
     return [(int(places[r]), classes[int(suspects.suspected[r])], float(suspects.wrong[r])) for r in rows]
 
 
-def _stands_for(found: Read, rows: np.ndarray) -> dict[int, int]:
+def _stands_for(found: RoundRead, rows: np.ndarray) -> dict[int, int]:
     """How many inputs of the pool are nearest to each of these rows."""
     if not len(rows):
         return {}

@@ -194,7 +194,7 @@ def _known_as(names: list[str], labels: Labels) -> Labels:
 
 
 def _pool(reader: StringReader, input_column: str, options: StringOptions, task: StringTask) -> Pool | None:
-    """The strings without labels; those that are tested on are among them only where the user says so."""
+    """The strings without labels; those that are tested on are among them only if the user allows it."""
     tested = task.test.batch(range(len(task.test)))
     if options.transductive and not tested:
         raise ConfigError("target.transductive=true reads the test inputs without their labels, and there are none.")

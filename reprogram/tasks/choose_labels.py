@@ -23,7 +23,7 @@ from reprogram.report.contact_sheet import Card, LabelFiles, sheet
 from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.result import write_atomically
-from reprogram.selection.label_round import Read, choose_round, read, told
+from reprogram.selection.label_round import RoundRead, choose_round, read, told
 from reprogram.targets.label_list import Labelled, labels_of, read_list
 from reprogram.targets.pool import Pool, gather, key
 from reprogram.targets.tables import Table
@@ -82,7 +82,7 @@ def _name(target: dict[str, Any]) -> str:
 
 
 def describe(
-    context: Run, source: SourceModel, info: TargetInfo, found: Read, files: LabelFiles, seconds: float
+    context: Run, source: SourceModel, info: TargetInfo, found: RoundRead, files: LabelFiles, seconds: float
 ) -> None:
     """What was chosen and why, what is expected, and the cost, as ``result.json`` has them."""
     pool, labelled, chosen = files.pool, files.labelled, files.chosen

@@ -32,7 +32,7 @@ from reprogram.training.loop import History, Training
 SERVE = ("service", "copy")
 
 
-class SurrogateModel(SourceModel):
+class DistilledModel(SourceModel):
     """The local encoder's features under a head that answers as the service does: log-probabilities [B, S]."""
 
     def __init__(self, encoder: SourceModel, head: nn.Linear, service: SourceModel) -> None:
@@ -108,7 +108,7 @@ class DistilledSurrogate(Training):
         history.search = selection.finish()
         return self.polished(model, examples, run, hooks, history)
 
-    def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> SurrogateModel:
+    def distilled(self, model: ReprogrammedModel, examples: Examples, run: Run) -> DistilledModel:
         """Fit the head to the service's answers, KL(service ‖ copy), all views together, in full batches."""
         local = self.local
         assert local is not None
@@ -135,7 +135,7 @@ class DistilledSurrogate(Training):
                 optimiser.step()
         with torch.no_grad():
             self.agreement = float((head(features).argmax(1) == wanted.argmax(1)).float().mean())
-        return SurrogateModel(local, head, model.source)
+        return DistilledModel(local, head, model.source)
 
     def polished(
         self, model: ReprogrammedModel, examples: Examples, run: Run, hooks: Sequence[Hook], history: History

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.robustness.linear_bounds.recording import NotBounded, refusal
-from reprogram.robustness.linear_bounds.relax import Pool
+from reprogram.robustness.linear_bounds.relax import PoolBounds
 
 aten = torch.ops.aten
 Map = Callable[[Tensor], Tensor]
@@ -253,7 +253,7 @@ def _pool(call: OperatorCall, place: int) -> int:
         raise call.refuse("max-pooling with dilation or ceil_mode")
     if call.value.ndim != 4:
         raise call.refuse("max-pooling of images without a batch dimension")
-    return call.add("max", (place,), call.value, pool=Pool(window, stride, _pair(options["padding"])))
+    return call.add("max", (place,), call.value, pool=PoolBounds(window, stride, _pair(options["padding"])))
 
 
 def _concatenate(call: OperatorCall) -> int:

@@ -11,7 +11,7 @@ OUTSIDE = -1e30  # stands for minus infinity beyond the edge of an image
 THIN = 1e-9  # an interval narrower than this is bounded by its ends
 
 
-class Lines(NamedTuple):
+class BoundLines(NamedTuple):
     """``low_slope x + low <= bend(x) <= high_slope x + high``; all of the shape of x."""
 
     low_slope: Tensor
@@ -20,7 +20,7 @@ class Lines(NamedTuple):
     high: Tensor
 
 
-def relu(low: Tensor, high: Tensor, parallel: bool = False) -> Lines:
+def relu(low: Tensor, high: Tensor, parallel: bool = False) -> BoundLines:
     """Above: the chord. Below: the steeper of 0 and x where that is closer (adaptive), or parallel to the chord."""
     width = (high - low).clamp(min=1e-300)
     bent = (low < 0) & (high > 0)
@@ -29,20 +29,20 @@ def relu(low: Tensor, high: Tensor, parallel: bool = False) -> Lines:
     offset = torch.where(bent, -high * low / width, torch.zeros_like(low))
     adaptive = (high >= -low).to(low)
     below = torch.where(bent, chord if parallel else adaptive, passed)
-    return Lines(below, torch.zeros_like(low), chord, offset)
+    return BoundLines(below, torch.zeros_like(low), chord, offset)
 
 
-def tanh(low: Tensor, high: Tensor) -> Lines:
+def tanh(low: Tensor, high: Tensor) -> BoundLines:
     """Lines below and above tanh between ``low`` and ``high``."""
     return _s_shape(low, high, torch.tanh, lambda x: 1 - torch.tanh(x) ** 2)
 
 
-def sigmoid(low: Tensor, high: Tensor) -> Lines:
+def sigmoid(low: Tensor, high: Tensor) -> BoundLines:
     """Lines below and above the logistic function between ``low`` and ``high``."""
     return _s_shape(low, high, torch.sigmoid, lambda x: torch.sigmoid(x) * (1 - torch.sigmoid(x)))
 
 
-def _s_shape(low, high, bend, slope) -> Lines:  # type: ignore[no-untyped-def]
+def _s_shape(low, high, bend, slope) -> BoundLines:  # type: ignore[no-untyped-def]
     """Convex below 0, concave above, point-symmetric up to a constant."""
     width = high - low
     thin = width < THIN
@@ -65,7 +65,7 @@ def _s_shape(low, high, bend, slope) -> Lines:  # type: ignore[no-untyped-def]
         torch.minimum(bend(low) - chord * low, bend(high) - chord * high),
         bend(below_at) - low_slope * below_at,
     )
-    return Lines(low_slope, low_offset, high_slope, high_offset)
+    return BoundLines(low_slope, low_offset, high_slope, high_offset)
 
 
 def _tangent(low, high, bend, slope, sign) -> Tensor:  # type: ignore[no-untyped-def]
@@ -82,7 +82,7 @@ def _tangent(low, high, bend, slope, sign) -> Tensor:  # type: ignore[no-untyped
     return far
 
 
-class Pool(NamedTuple):
+class PoolBounds(NamedTuple):
     """Window, stride and padding of max-pooling, in pixels (down, across)."""
 
     window: tuple[int, int] = (1, 1)
@@ -90,7 +90,7 @@ class Pool(NamedTuple):
     padding: tuple[int, int] = (0, 0)
 
 
-def windows(x: Tensor, pool: Pool, fill: float = 0.0) -> Tensor:
+def windows(x: Tensor, pool: PoolBounds, fill: float = 0.0) -> Tensor:
     """[1, C, H, W] -> [1, C, h, w, window size]; ``fill`` stands where a window reaches over the edge."""
     (kh, kw), (sh, sw), (ph, pw) = pool
     x = torch.nn.functional.pad(x, (pw, pw, ph, ph), value=fill)

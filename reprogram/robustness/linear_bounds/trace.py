@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from reprogram.robustness.linear_bounds.agreement import Agreement
 from reprogram.robustness.linear_bounds.operators import FROM_SHAPE, UNWRITTEN, OperatorCall, first, sound, translate
 from reprogram.robustness.linear_bounds.recording import NotBounded, refusal, written_down
-from reprogram.robustness.linear_bounds.relax import Pool, windows
+from reprogram.robustness.linear_bounds.relax import PoolBounds, windows
 
 __all__ = ["Network", "Node", "NotBounded", "record"]
 
@@ -40,7 +40,7 @@ class Node:
     shape: torch.Size
     function: Callable[[Tensor], Tensor] = field(default=lambda x: x)
     spread: Callable[[Tensor], Tensor] = field(default=lambda x: x)
-    pool: Pool = field(default=Pool())
+    pool: PoolBounds = field(default=PoolBounds())
 
 
 class Network:
