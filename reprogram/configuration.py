@@ -30,7 +30,7 @@ ROOT: dict[str, Any] = {
 MAY_BE_LEFT_OUT = {"input", "output", "oracle", "objective", "experiment", "hparams_search"}
 MAY_BE_EMPTY = {"robustness", "inspection", "trigger", "logger"}  # their option ``none``
 
-OPEN = ("constraints.windows", "robustness.threats")  # options whose keys are the user's own choice
+OPEN = ("constraints.windows", "constraints.others", "robustness.threats")  # options whose keys are the user's own choice
 
 
 def config_folder() -> Path:

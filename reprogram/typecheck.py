@@ -74,7 +74,9 @@ def check_arguments(target: Any, values: dict[str, Any], where: str) -> dict[str
         raise ConfigError(f"{where} lacks '{name}'")
     for name, value in values.items():
         if not moderate(value) or not matches(value, hints[name]):
-            raise ConfigError(f"{where}: '{name}' is {str(value)[:80]!r}, allowed: {readable(hints[name])}")
+            told = refusal(name, value, hints[name]) if moderate(value) else ""
+            told = told or f"'{name}' is {str(value)[:80]!r}, allowed: {readable(hints[name])}"
+            raise ConfigError(f"{where}: {told.rstrip('.')}")
     return {name: _as_declared(value, hints[name]) for name, value in values.items()}
 
 

@@ -101,6 +101,18 @@ def save_gpt2(folder: Path) -> Path:
     return folder
 
 
+def save_smiles_bert(folder: Path) -> Path:
+    """A language model whose vocabulary, a bare ``vocab.txt``, are SMILES tokens."""
+    from transformers import BertConfig, BertModel
+
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"CNOSPFIcnos()=#+-[]@H123456789%./\\", "Cl", "Br", "[NH3+]", "[Cl-]", "[C@@H]"]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def save_words():
     """save_words(folder, specials=True): the tokenizer of :data:`WORDS`, as transformers saves it."""
@@ -109,10 +121,12 @@ def save_words():
 
 @pytest.fixture(scope="session")
 def text_models(tmp_path_factory):
-    """Folders of tiny frozen language models: ``text_models("bert" | "masked" | "gpt2")``."""
+    """Folders of tiny frozen language models: ``text_models("bert" | "masked" | "gpt2" | "smiles")``."""
 
     def folder(kind: str) -> str:
         path = tmp_path_factory.mktemp(kind)
+        if kind == "smiles":
+            return str(save_smiles_bert(path))
         return str(save_gpt2(path) if kind == "gpt2" else save_bert(path, masked_lm=kind == "masked"))
 
     return folder

@@ -77,7 +77,7 @@ def test_the_root_composes_and_is_checked(tmp_path):
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_composes_and_is_instantiated(file, given, tmp_path):
     group, option = file.split("/")
-    if f"- {group}:" not in (config_folder() / "config.yaml").read_text():  # its options stand in those of another group, as checks do in robustness
+    if f"- {group}:" not in (config_folder() / "config.yaml").read_text():  # options of another group's, as checks are
         assert instantiate(option_file(group, option)) is not None
         return
     asked = [text.format(**given) for text in GIVEN.get(file, [])]

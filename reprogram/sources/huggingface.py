@@ -77,6 +77,13 @@ class HuggingFaceImageModel(Portable, SourceModel):
         self._as_loaded = _plain_attributes(self.model)
         self.spec = self._probe(config)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != "_as_loaded"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._as_loaded = _plain_attributes(self.model)  # of the copy's own modules
+
     def settings(self) -> dict[str, Any]:
         """Configuration and preprocessing: beside the weights, what changes an answer."""
         return {"model": self._configuration, "preprocessing": self.preprocessing.settings()}

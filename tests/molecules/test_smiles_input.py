@@ -32,17 +32,8 @@ TARGET = TargetInfo("t", "molecule", "classification", ("a", "b"))
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    """A tiny untrained language model whose vocabulary are SMILES tokens."""
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("chemistry")
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"CNOSPFIcnos()=#+-[]@H123456789%./\\", "Cl", "Br", "[NH3+]", "[Cl-]", "[C@@H]"]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    BertModel(BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **sizes)).save_pretrained(folder)
-    return TextSource(str(folder), tokenizer="smiles")
+def encoder(text_models):
+    return TextSource(text_models("smiles"), tokenizer="smiles")
 
 
 @settings(max_examples=25, deadline=None)

@@ -253,7 +253,7 @@ SMILES = ["CCO", "CCN", "CCCO", "CCCN", "CCCCO", "CCCCN", "OCCO", "NCCN"]
 def language(text_models):
     from reprogram.sources.text import TextSource
 
-    return TextSource(text_models("bert"))
+    return TextSource(text_models("smiles"), tokenizer="smiles")
 
 
 def chemist(source):
