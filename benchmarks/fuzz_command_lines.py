@@ -114,7 +114,8 @@ class Base:
 
 def bases(folder: Path) -> dict[str, Base]:
     """Small runs of every kind; ``folder`` holds a tiny model and tables."""
-    few = ("robustness.examples=2", "robustness.few=2", "robustness.pgd=2", "robustness.apgd=2", "robustness.square=3")
+    few = ("robustness.examples=2", "robustness.few=2")
+    few += tuple(f"robustness.checks.{name}.attack.steps=2" for name in ("pgd", "apgd_ce", "square"))
     look = ("inspection.seeds=1", "inspection.ascent=1", "inspection.search.steps=2", "inspection.suspects=1")
     text = ("source=text", f"source.model={folder / 'bert'}", "device=cpu", "output=ridge_taps", "task.baselines=[]")
     table = ("target.input_column=text", "target.label_column=label", "target.shots=4", "target.test_size=10")

@@ -33,4 +33,4 @@ def hold(run: Run, starts: list[str]) -> None:
     if changed:
         key = changed[0]
         shown = "are other molecules" if key == "start_molecules" else f"was {before.get(key)} and is {recipe[key]}"
-        raise ConfigError(f"resume=true goes on with the same run, but {key} {shown}.")
+        raise ConfigError(f"resume=true continues the same run, but {key} {shown}.")

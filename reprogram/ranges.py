@@ -49,6 +49,8 @@ class Length:
         return self.low <= (len(value.strip()) if isinstance(value, str) else len(value)) <= self.high
 
     def broken_by(self, value: Any) -> str:
+        if self.low == self.high:
+            return f"of {self.low} items"
         return "a value, not an empty one" if self.high == math.inf else f"of {self.low} to {self.high} items"
 
 

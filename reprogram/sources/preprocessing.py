@@ -55,6 +55,20 @@ class Preprocessing:
             notes=notes,
         )
 
+    def to_processor(self) -> dict[str, Any]:
+        """The values as ``preprocessor_config.json`` has them, so that :meth:`of` gives the same again."""
+        return {
+            "do_resize": True,
+            "size": {"height": self.size, "width": self.size},
+            "do_rescale": True,
+            "rescale_factor": self.scale,
+            "rescale_offset": self.offset == -1.0,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+            "do_flip_channel_order": self.flip,
+        }
+
     @classmethod
     def of_timm(cls, settings: Mapping[str, Any], default_size: int) -> Preprocessing:
         """From timm's ``pretrained_cfg``, with timm's defaults (``timm.data.resolve_data_config``)."""

@@ -96,7 +96,7 @@ def keep_source(source: SourceModel, folder: Path) -> Path:
     if isinstance(source, HuggingFaceImageModel):
         model: Any = source.model
         model.save_pretrained(folder)
-        write_atomically(folder / "preprocessor_config.json", json.dumps(source.processor, indent=2) + "\n")
+        write_atomically(folder / "preprocessor_config.json", json.dumps(source.preprocessing.to_processor(), indent=2) + "\n")
         return folder
     path = folder / "model.safetensors"
     write_atomically(path, save({k: v.detach().cpu().contiguous() for k, v in source.state_dict().items()}))

@@ -207,7 +207,7 @@ def molecules(tmp_path):
 def test_evaluate_compares_new_molecules_with_those_that_were_learned_from(typed, molecules, text_models):
     """Trap: similarity to the new table's own training part says 1 of molecules that the program never saw."""
     target = ["target=molecules_csv", "target.input_column=smiles", "target.label_column=y", "device=cpu"]
-    source = ["source=text", f"source.model={text_models('bert')}"]
+    source = ["source=text", f"source.model={text_models('smiles')}", "source.tokenizer=smiles"]
     program = ["input=smiles", "output=ridge_taps", "task.baselines=[]"]
     code, error = typed(*source, *target, *program, f"target.path={molecules / 'old.csv'}", folder="made")
     assert code == 0, error

@@ -162,7 +162,7 @@ def test_source_that_cannot_be_reached_skips_with_a_reason(tiny_source, task):
     fit(model, target.train, Training())
     with shared_answers(model):
         found = compare(model, target, Training(), ["random_source"], seed=0)
-    assert found.baselines == {} and "out of reach" in found.skipped["random_source"]
+    assert found.baselines == {} and "not accessible" in found.skipped["random_source"]
 
 
 def test_probe_of_a_source_without_features_is_not_applicable(tiny_source, task, monkeypatch):

@@ -42,7 +42,7 @@ def task(tmp_path_factory):
 
 def test_handwriting_that_tells_the_class_is_flagged(task, text_models):
     """Trap: a language model that reads how a string is written looks better than it is."""
-    model = ReprogrammedModel(TextSource(text_models("bert")), Smiles(), RidgeTaps(), task.info)
+    model = ReprogrammedModel(TextSource(text_models("smiles"), tokenizer="smiles"), Smiles(), RidgeTaps(), task.info)
     fit(model, task.train)
     with shared_answers(model):
         found = compare(model, task, Training(), ["as_written"], seed=0)

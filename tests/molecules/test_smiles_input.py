@@ -58,7 +58,7 @@ def test_views_and_features(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"views": 0}, "at least 1"),
+        ({"views": 0}, "between 1 and 64"),
         ({"features": ("ecfp",)}, "did you mean 'ecfp4'"),
         ({"tokens": "smile"}, "did you mean 'smiles'"),
     ],

@@ -164,7 +164,7 @@ def test_function_that_throws_on_one_image_loses_that_image_alone() -> None:
         ({"function": "numpy"}, "must be written package.module:name"),
         ({"function": "numpy:nothing"}, "cannot be imported"),
         ({"labels": "no/such/file"}, "cannot be read as a file"),
-        ({"labels": ["one"]}, "at least two are needed"),
+        ({"labels": ["one"]}, "allowed: 2 to 100,000"),
         ({"answers": "probabilites"}, "did you mean 'probabilities'"),
         ({"batch": 0}, "source.batch=0 must be at least 1"),
     ],

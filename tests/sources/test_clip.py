@@ -78,7 +78,7 @@ def test_random_weights_keep_the_labels(folder):
         ({"labels": ["cat", "cat"]}, "different names"),
         ({"labels": []}, "at least one"),
         ({"templates": ["a photo"]}, "must contain {} once"),
-        ({"templates": []}, "at least one prompt"),
+        ({"templates": []}, "must be a value, not an empty one"),
     ],
 )
 def test_wrong_prompts_get_a_sentence(folder, options, sentence):

@@ -246,3 +246,13 @@ def test_nothing_is_said_at_all(tmp_path):
     assert load_preprocessing(folder, config) is None
     with pytest.raises(SourceError, match=r"give source\.mean and source\.std"):
         HuggingFaceImageModel(folder)
+
+
+def test_values_written_for_a_copy_are_read_as_the_same():
+    from reprogram.sources.preprocessing import Preprocessing
+
+    for found in (
+        Preprocessing(32, 1 / 255, 0.0, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), flip=True),
+        Preprocessing(224, 1 / 127.5, -1.0, (0.0,), (1.0,)),
+    ):
+        assert Preprocessing.of(found.to_processor(), 7) == found

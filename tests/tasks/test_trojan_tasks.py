@@ -15,7 +15,7 @@ from reprogram.sources.small_cnn import SmallCNN
 from reprogram.tasks._source_data import keep_source, loads_with
 
 SMALL = ["source=small_cnn", "source.architecture=plain", "source.size=8", "target=digits", "device=cpu"]
-SHORT = ["+inspection.seeds=2", "+inspection.ascent=3", "+inspection.search.steps=4"]
+SHORT = ["inspection.seeds=2", "inspection.ascent=3", "inspection.search.steps=4"]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_p
             ["task=inspect", "source.weights=nowhere.safetensors"],
             "nowhere.safetensors cannot be read: it does not exist",
         ),
-        (["task=wash", "task.programs=[a]"], "task.programs names 1 programs; a path needs two"),
+        (["task=wash", "task.programs=[a]"], "must be of 2 items"),
         (["task=wash", "trigger=pach"], "There is no trigger=pach; did you mean 'patch'"),
     ],
 )
