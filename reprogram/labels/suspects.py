@@ -3,8 +3,8 @@
 What a program says of a training example without that example's own label (exact for closed-form programs, which keep it
 as ``output.left_out``; out of fold elsewhere) is compared with the label that was given. With left-out probability p of the
 given label among T, and a share r of labels that are wrong and then any other class, a label is wrong with the chance
-r·q / ((1 - r)·p + r·q), q = (1 - p) / (T - 1); r and the inverse temperature of p are learned from the same examples
-(expectation-maximisation with a prior).
+r·q / ((1 - r)·p + r·q), q = (1 - p) / (T - 1); r is learned from the same examples (expectation-maximisation with a
+prior) at every inverse temperature of p, and the chances are averaged by how likely each makes the labels.
 The same left-out probabilities are what confident learning reads (Northcutt, Jiang & Chuang 2021, arXiv 1911.00068).
 """
 
@@ -66,10 +66,10 @@ def find_suspects(probabilities: np.ndarray, labels: np.ndarray) -> Suspects:
 
 
 def _chances(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """(left-out probability of each label, chance that it is wrong, share of wrong labels) at the likeliest inverse
-    temperature."""
+    """(left-out probability of each label, chance that it is wrong, share of wrong labels), averaged over inverse
+    temperatures by their likelihood: with few labels several fit about as well, and the best one alone is a coin toss."""
     rows, classes = np.arange(len(labels)), probabilities.shape[1]
-    best: tuple[float, np.ndarray, float] = (-np.inf, np.zeros(len(labels)), PRIOR_WRONG)
+    chances, shares, likelihoods = [], [], []
     for power in SHARPER:
         sharp = np.maximum(probabilities, 1e-12) ** power
         given = np.clip((sharp / sharp.sum(1, keepdims=True))[rows, labels], LEAST_P, 1 - LEAST_P)
@@ -78,7 +78,9 @@ def _chances(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
             wrong = share * other / (share * other + (1.0 - share) * given)
             share = float((wrong.sum() + PRIOR_WRONG * PRIOR_LABELS) / (len(given) + PRIOR_LABELS))
         prior = PRIOR_LABELS * (PRIOR_WRONG * np.log(share) + (1 - PRIOR_WRONG) * np.log(1 - share))
-        likelihood = float(np.log(share * other + (1.0 - share) * given).sum() + prior)
-        if likelihood > best[0]:
-            best = (likelihood, wrong, share)
-    return probabilities[rows, labels], best[1], best[2]
+        likelihoods.append(float(np.log(share * other + (1.0 - share) * given).sum() + prior))
+        chances.append(wrong)
+        shares.append(share)
+    weight = np.exp(np.array(likelihoods) - max(likelihoods))
+    weight /= weight.sum()
+    return probabilities[rows, labels], weight @ np.stack(chances), float(weight @ np.array(shares))

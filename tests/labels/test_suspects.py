@@ -66,3 +66,11 @@ def test_shapes_are_checked():
     with pytest.raises(ValueError, match="left-out probabilities"):
         find_suspects(np.zeros((3, 2)), np.zeros(4, int))
     assert np.isnan(find_suspects(np.full((2, 2), 0.5), np.array([0, 0])).usually_right(np.zeros(0, int)))
+
+
+def test_few_labels_of_a_timid_program_are_still_doubted():
+    """Several inverse temperatures fit forty labels about as well; the single best one would doubt none of these."""
+    given = np.r_[np.full(8, 0.2), np.full(32, 0.77)]
+    labels = np.arange(40) % 2
+    probabilities = np.where(np.arange(2) == labels[:, None], given[:, None], 1 - given[:, None])
+    assert find_suspects(probabilities, labels).doubtful().tolist() == list(range(8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,8 +98,9 @@ def test_one_sentence_where_something_is_wrong():
         Blend(members=RIDGES, prior=(1.0,)).build(SPEC, info())
     with pytest.raises(ConfigError, match="trust"):
         Blend(members=RIDGES, trust=0.0).build(SPEC, info())
+    labelled = SourceSpec("text", 32, ("s0", "s1"), taps=("good", "noise"), answers="logits")
     method = Blend(members=(RIDGES[0], {"name": "top_k", "config": {}, "views": []}))  # says nothing of left-out rows
-    method.build(SPEC, info())
+    method.build(labelled, info())
     labels = torch.arange(12) % 2
     with pytest.raises(ConfigError, match="top_k"):
-        method.fit(outputs(12, labels), labels)
+        method.fit([replace(outputs(12, labels)[0], logits=torch.randn(12, 2))], labels)
