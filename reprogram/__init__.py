@@ -6,7 +6,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reprogram.artifact import from_pretrained, save_pretrained
+    from reprogram.estimator import ReprogrammedClassifier, ReprogrammedRegressor
+    from reprogram.model import ReprogrammedModel
+    from reprogram.sources import load_source
+    from reprogram.targets import load_target
 
 __version__ = "0.1.0"
 
@@ -19,10 +26,17 @@ _PUBLIC = {
     "save_pretrained": "reprogram.artifact",
     "from_pretrained": "reprogram.artifact",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "ReprogrammedClassifier", "ReprogrammedModel", "ReprogrammedRegressor", "__version__", "from_pretrained", "load_source",
+    "load_target", "save_pretrained",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'reprogram' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
