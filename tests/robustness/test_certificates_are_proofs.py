@@ -54,6 +54,13 @@ def test_traps_are_refused(piece):
         assert found.refused, f"{piece} was bounded; contradicted by {found.contradicted}"
 
 
+def test_a_batch_may_round_otherwise_than_one_input():
+    """Constant in the ball, and by luck one logit agreed to the last bit where the recording was compared with the model."""
+    net, centre, _ = nets.random_network(5318, 0.4)
+    found = hunting.hunt(net, centre, 5318, certify=False)
+    assert not found.refused and not found.contradicted
+
+
 def test_random_networks_contradict_nothing():
     """``benchmarks/certificate_hunt.py`` runs the same on 10,000."""
     bounded = 0

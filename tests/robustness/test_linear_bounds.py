@@ -68,26 +68,24 @@ def test_linear_networks_are_bounded_exactly(norm, dual, linear_model):
 
 def test_stable_regions_are_exact_and_eps_zero_is_the_forward_pass():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).requires_grad_(False)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).double().requires_grad_(False)
     model[1].bias.copy_(torch.tensor([5.0, -5, 5, -5, 5, -5]))  # every neuron keeps its sign
-    image = torch.rand(1, 2, 2)
+    image = torch.rand(1, 2, 2, dtype=torch.float64)
     network = record(model, image)
     low, high = Bounds(network, Ball(image[None].double(), 0.1, low=-math.inf, high=math.inf)).output()
     alive = model[3].weight[:, ::2] @ model[1].weight[::2]
     half = 0.1 * alive.abs().sum(1)
     value = model(image[None])[0]
-    assert torch.allclose(low.float(), value - half, atol=1e-5) and torch.allclose(
-        high.float(), value + half, atol=1e-5
-    )
+    assert torch.allclose(low, value - half) and torch.allclose(high, value + half)
     low, high = Bounds(network, Ball(image[None].double(), 0.0)).output()
-    assert torch.allclose(low, high) and torch.allclose(low.float(), value, atol=1e-5)
+    assert torch.allclose(low, high) and torch.allclose(low, value)
 
 
 def test_one_hidden_neuron_is_analytic():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2)).requires_grad_(False)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2)).double().requires_grad_(False)
     for parameter, value in zip(model.parameters(), ([[2.0]], [0.0], [[1.0], [-1.0]], [0.0, 0.5]), strict=True):
         parameter.copy_(torch.tensor(value))
-    image = torch.full((1, 1, 1), 0.25)  # before the ReLU: 0.5 +- 1, so relu is in [0, 1.5]
+    image = torch.full((1, 1, 1), 0.25, dtype=torch.float64)  # before the ReLU: 0.5 +- 1, so relu is in [0, 1.5]
     low, high = Bounds(record(model, image), Ball(image[None].double(), 0.5, low=-math.inf, high=math.inf)).output()
     assert high.tolist() == pytest.approx([1.5, 0.5]) and low.tolist()[1] == pytest.approx(-1.0)
     assert low.tolist()[0] == pytest.approx(0.0, abs=1e-6), "no looser than the interval"
@@ -219,10 +217,10 @@ def test_wrong_answers_have_no_radius_and_unknown_operations_are_named(digit_cnn
 
 
 def test_a_box_bounds_value_by_value():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).requires_grad_(False)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).double().requires_grad_(False)
     least, most = torch.zeros(1, 1, 2, 2, dtype=torch.float64), torch.rand(1, 1, 2, 2, dtype=torch.float64)
-    low, high = Bounds(record(model, torch.zeros(1, 2, 2)), Box(least, most)).output()
-    weight = model[1].weight.double()
+    low, high = Bounds(record(model, torch.zeros(1, 2, 2).double()), Box(least, most)).output()
+    weight = model[1].weight
     assert torch.allclose(high, weight.clamp(min=0) @ most.flatten())
     assert torch.allclose(low, weight.clamp(max=0) @ most.flatten())
 
