@@ -74,7 +74,8 @@ def check_arguments(target: Any, values: dict[str, Any], where: str) -> dict[str
         raise ConfigError(f"{where} lacks '{name}'")
     for name, value in values.items():
         if not moderate(value) or not matches(value, hints[name]):
-            told = refusal(name, value, hints[name]) if moderate(value) else ""
+            limited = moderate(value) and any(matches(value, hint) for hint, _ in _limits(hints[name]))
+            told = refusal(name, value, hints[name]) if limited else ""
             told = told or f"'{name}' is {str(value)[:80]!r}, allowed: {readable(hints[name])}"
             raise ConfigError(f"{where}: {told.rstrip('.')}")
     return {name: _as_declared(value, hints[name]) for name, value in values.items()}
