@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.robustness.attacks.base import Model, ask
-from reprogram.robustness.linear_bounds.agreement import ROOM, Agreement
+from reprogram.robustness.linear_bounds.agreement import Agreement, rounding_room
 from reprogram.robustness.linear_bounds.bounds import Box
 from reprogram.robustness.linear_bounds.certify import LinearBounds
 from reprogram.robustness.linear_bounds.trace import Network, NotBounded, record
@@ -114,7 +114,7 @@ class Layered(Certifiable):
             return inner(layer(e))
 
         network = Network(whole, torch.zeros(1, 1, dtype=torch.float64), Agreement(whole, inner))
-        network.rounding = torch.maximum(network.rounding, self._gap(model, image, network))
+        network.rounding = max(network.rounding, self._room(model, image, network))
 
         def proven(a: float, b: float) -> bool:
             ends = torch.tensor([[a - AROUND]], dtype=torch.float64), torch.tensor([[b + AROUND]], dtype=torch.float64)
@@ -123,15 +123,15 @@ class Layered(Certifiable):
         return proven
 
     @torch.no_grad()
-    def _gap(self, model: Model, image: Tensor, network: Network) -> Tensor:
-        """Room [T] for rounding: the layers in float64 against the perturbation and the model as they are."""
+    def _room(self, model: Model, image: Tensor, network: Network) -> float:
+        """Room for rounding: the layers in float64 against the perturbation and the model as they are."""
         ends = torch.linspace(-self.reach, self.reach, COMPARED, dtype=torch.float64)
         wanted = torch.cat([network.value(e.view(1, 1)) for e in ends])
-        found = torch.cat([ask(model, self.apply(image[None], e.to(image))) for e in ends]).double()
-        gap = (found - wanted).abs()
+        found = torch.cat([ask(model, self.apply(image[None], e.to(image))) for e in ends])
+        gap = (found.double() - wanted).abs()
         if not float(gap.max()) <= DIFFERS * float(wanted.abs().max()):
             raise NotBounded(f"There are no linear bounds for {self.name}: its layers answer {float(gap.max()):.2g} otherwise.")
-        return ROOM * gap.amax(0)
+        return rounding_room(found, wanted)
 
     @abstractmethod
     def layer(self, image: Tensor) -> Callable[[Tensor], Tensor]:

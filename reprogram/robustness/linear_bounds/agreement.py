@@ -25,6 +25,19 @@ SMALL = 4096  # inputs of so many values are compared in a batch of 64 too
 ROOM = 8.0  # the largest difference in the ball may be this many times the largest that was seen, or the unit of rounding
 
 
+def rounding_room(found: Tensor, wanted: Tensor) -> float:
+    """What any logit may be off by rounding: answers [N, T] in the model's precision against those in float64.
+
+    At least some units of rounding: a few points may agree by luck, and so may one of the logits.
+    """
+    unit = torch.finfo(found.dtype).eps * float(wanted.abs().max())
+    return ROOM * max(_gap(found, wanted), unit)
+
+
+def _gap(found: Tensor, wanted: Tensor) -> float:
+    return float((found.double() - wanted).abs().max())
+
+
 class Agreement:
     """``model`` as it is; ``compare`` may be called for several balls. ``holder``: the module inside a plain function."""
 
@@ -33,26 +46,22 @@ class Agreement:
         self.model, self.holder = model, holder
 
     @torch.no_grad()
-    def compare(self, recorded: Model, low: Tensor, high: Tensor, quick: bool = False) -> Tensor:
-        """Room [T] for rounding; ``recorded`` answers [1, T] to [1, ...] in float64. Raises NotBounded."""
+    def compare(self, recorded: Model, low: Tensor, high: Tensor, quick: bool = False) -> float:
+        """Room for rounding; ``recorded`` answers [1, T] to [1, ...] in float64. Raises NotBounded."""
         points = _points(low, high, POINTS // 2 if quick else POINTS)
         wanted = torch.cat([recorded(x) for x in points])
         scale = float(wanted.abs().max()) + 1e-30
         if not torch.isfinite(wanted).all():
             raise refusal("the model", "it answers with values that are not finite")
-        gap = (self._alone(self.exact, points) - wanted).abs()
-        if not float(gap.max()) <= EXACT * scale:
-            raise refusal("the model", f"it computes something else at other inputs ({float(gap.max()):.2g} off)")
-        worst = float(gap.max())
+        exact = self._alone(self.exact, points)
+        if not (gap := _gap(exact, wanted)) <= EXACT * scale:
+            raise refusal("the model", f"it computes something else at other inputs ({gap:.2g} off)")
+        room = rounding_room(exact, wanted)
         for found in self._as_it_is(points, quick):
-            gap = (found.double() - wanted).abs()
-            if not float(gap.max()) <= CLOSE * scale:
-                raise refusal(
-                    "the model", f"in batches, again or in its own precision it answers {float(gap.max()):.2g} otherwise"
-                )
-            unit = scale * torch.finfo(found.dtype).eps  # a few points may agree by luck, and so may one of the logits
-            worst = max(worst, float(gap.max()), unit)
-        return torch.full_like(wanted[0], ROOM * worst)
+            if not (gap := _gap(found, wanted)) <= CLOSE * scale:
+                raise refusal("the model", f"in batches, again or in its own precision it answers {gap:.2g} otherwise")
+            room = max(room, rounding_room(found, wanted))
+        return room
 
     @cached_property
     def exact(self) -> Model:

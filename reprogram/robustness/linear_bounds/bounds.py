@@ -103,7 +103,7 @@ class Bounds:
         flat = rows.to(low)
         middle, half = ((high + low) / 2).flatten(), ((high - low) / 2).flatten()
         interval = flat @ middle - flat.abs() @ half, flat @ middle + flat.abs() @ half
-        room = flat.abs() @ (OUTWARD * (middle.abs() + half) + self.network.rounding.to(flat))
+        room = flat.abs() @ (OUTWARD * (middle.abs() + half) + self.network.rounding)
         return _finite(
             (
                 torch.maximum(self._substitute(last, shaped), interval[0]) - room,

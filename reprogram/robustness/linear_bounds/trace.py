@@ -46,8 +46,8 @@ class Node:
 class Network:
     """Nodes in order; the last one is the answer, [1, T].
 
-    rounding: the largest difference [T] that was seen between the recorded network and the model, in any precision, with
-    room for what was not seen. Bounds are wider by it.
+    rounding: the largest difference that was seen between the recorded network and the model, in any precision, with
+    room for what was not seen (:func:`~reprogram.robustness.linear_bounds.agreement.rounding_room`). Bounds are wider by it.
     """
 
     def __init__(self, model: Callable[[Tensor], Tensor], example: Tensor, own: Agreement | None = None) -> None:
@@ -58,7 +58,7 @@ class Network:
             _Builder(self, graph, owners, example).build()
             self.nodes = fold(self.nodes)
             self.agreement = own or Agreement(model)
-            self.rounding = torch.zeros(self.nodes[-1].shape[-1], dtype=torch.float64)
+            self.rounding = 0.0
             half = 0.1 * (1 + example.abs().max())
             self.confirm(example - half, example + half)
 
@@ -70,7 +70,7 @@ class Network:
 
     def confirm(self, low: Tensor, high: Tensor, quick: bool = False) -> None:
         """Compare with the model at points between ``low`` and ``high`` [1, ...]; raises NotBounded where they differ."""
-        self.rounding = torch.maximum(self.rounding, self.agreement.compare(self.value, low, high, quick))
+        self.rounding = max(self.rounding, self.agreement.compare(self.value, low, high, quick))
 
     @torch.no_grad()
     def value(self, x: Tensor) -> Tensor:
