@@ -74,8 +74,7 @@ def check_arguments(target: Any, values: dict[str, Any], where: str) -> dict[str
         raise ConfigError(f"{where} lacks '{name}'")
     for name, value in values.items():
         if not moderate(value) or not matches(value, hints[name]):
-            limited = moderate(value) and any(matches(value, hint) for hint, _ in _limits(hints[name]))
-            told = refusal(name, value, hints[name]) if limited else ""
+            told = _out_of_range(name, value, hints[name]) if moderate(value) else ""
             told = told or f"'{name}' is {str(value)[:80]!r}, allowed: {readable(hints[name])}"
             raise ConfigError(f"{where}: {told.rstrip('.')}")
     return {name: _as_declared(value, hints[name]) for name, value in values.items()}
@@ -94,15 +93,23 @@ def refusal(key: str, value: Any, hint: Any) -> str:
     """Why ``value`` cannot be what ``key`` is declared as, in a sentence; empty where it can be."""
     if can_be(value, hint):
         return ""
+    return _out_of_range(key, value, hint) or f"{key}={_shown(value)} is not possible; allowed: {readable(hint)}."
+
+
+def _shown(value: Any) -> str:
     shown = "null" if value is None else repr(value) if value == "" else str(value)
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _out_of_range(key: str, value: Any, hint: Any) -> str:
+    """The sentence on a value of the declared type beyond its limit, or on such an item of a list; empty for others."""
     limits = [limit for limit in _limits(hint) if matches(value, limit[0])]
     if limits:
-        return f"{key}={shown} must be {' or '.join(limit[1].broken_by(value) for limit in limits)}."
+        return f"{key}={_shown(value)} must be {' or '.join(limit[1].broken_by(value) for limit in limits)}."
     for item, inner in _items(value, hint):
         if broken := [limit for base, limit in _limits(inner) if matches(item, base) and not limit.holds(item)]:
-            return f"{key}={shown}: {item} must be {broken[0].broken_by(item)}."
-    return f"{key}={shown} is not possible; allowed: {readable(hint)}."
+            return f"{key}={_shown(value)}: {item} must be {broken[0].broken_by(item)}."
+    return ""
 
 
 def _items(value: Any, hint: Any) -> list[tuple[Any, Any]]:

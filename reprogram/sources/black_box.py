@@ -1,4 +1,4 @@
-"""A source model of this project behind a wall: it can be asked, counted and cached like a service, with no server.
+"""A source model of this project as a black box: it can be asked, counted and cached like a service, with no server.
 
 For trying a black-box run before paying for one, and for seeing what rounding, noise or a label-only service cost.
 """
@@ -18,7 +18,7 @@ from reprogram.sources._asked import AskedSource
 
 
 class BlackBoxSource(AskedSource):
-    """source: the model behind the wall. ``answers``, ``decimals``: what it gives away (see :class:`AskedSource`).
+    """source: the model that is asked. ``answers``, ``decimals``: what it gives away (see :class:`AskedSource`).
 
     top: how many classes ``answers=top_k`` names. noise: standard deviation added to the logits, the same each time an
     image is asked, as a service with random cropping or a quantised model would show.
