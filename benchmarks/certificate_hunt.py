@@ -25,9 +25,9 @@ from _random_networks import random_network
 from common import versions
 
 from reprogram.robustness.attacks.apgd import APGD
-from reprogram.robustness.linear_bounds.bounds import Ball, Bounds
-from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import NotBounded, record
+from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import NotBounded, record
 from reprogram.threat import Threat
 
 NORMS = ("linf", "l2", "l1")

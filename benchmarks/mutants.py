@@ -71,22 +71,22 @@ CORRECTED = f"{ZEROTH}::test_spsa_gc_corrects_the_gradient_by_the_velocity_as_pu
 TURNED = f"{METRICS}::test_the_calibration_interval_is_read_from_the_other_side"
 END_POINT = f"{CLEVER}::test_the_score_uses_the_end_point_and_not_the_largest_norm"
 UNIFORM = f"{CLEVER}::test_points_are_uniform_in_the_ball"
-LINEAR = f"{ROBUST}/linear_bounds"
+LINEAR = f"{ROBUST}/certification/linear_bounds"
 
 MUTANTS = (
     # survived once
-    Mutant("smoothing: the gradient's bound is not paid for", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: the gradient's bound is not paid for", f"{ROBUST}/certification/randomized_smoothing.py",
            "split = lower_bound(hits, self.samples, self.alpha / 2)",
            "split = lower_bound(hits, self.samples, self.alpha)", SMOOTH),
-    Mutant("smoothing: the gradient gets all of alpha", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: the gradient gets all of alpha", f"{ROBUST}/certification/randomized_smoothing.py",
            "Gradient(*halves, self.samples, self.alpha / 2)", "Gradient(*halves, self.samples, self.alpha)", SMOOTH),
-    Mutant("smoothing: two bounds each get the whole delta", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: two bounds each get the whole delta", f"{ROBUST}/certification/randomized_smoothing.py",
            "half = self.delta / 2", "half = self.delta", SMOOTH),
-    Mutant("smoothing: no union over the coordinates", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: no union over the coordinates", f"{ROBUST}/certification/randomized_smoothing.py",
            "math.log(4 * self.first.numel() / delta)", "math.log(4 / delta)", SMOOTH),
-    Mutant("smoothing: no union over the signs", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: no union over the signs", f"{ROBUST}/certification/randomized_smoothing.py",
            "size * math.log(2) + math.log(2 / delta)", "math.log(2 / delta)", SMOOTH),
-    Mutant("CLEVER: l2 radius uniform instead of volume", f"{ROBUST}/clever.py",
+    Mutant("CLEVER: l2 radius uniform instead of volume", f"{ROBUST}/estimates/clever.py",
            "generator=generator) ** (1 / size)", "generator=generator)", UNIFORM),
     Mutant("threat: the l1 step ignores the box", "reprogram/threat.py",
            "stuck = ((where <= self.low) & (flat < 0)) | ((where >= self.high) & (flat > 0))",
@@ -112,9 +112,9 @@ MUTANTS = (
     Mutant("surrogate: errors are not in its own deviations", "molecules/search/model/history.py",
            "(values[-batch:] - mean) / std", "values[-batch:] - mean", SURROGATE),
     # more of them
-    Mutant("Clopper-Pearson: the wrong tail", f"{ROBUST}/smoothing.py",
+    Mutant("Clopper-Pearson: the wrong tail", f"{ROBUST}/certification/randomized_smoothing.py",
            "beta.ppf(alpha, hits, samples - hits + 1)", "beta.ppf(alpha, hits + 1, samples - hits + 1)", SMOOTH),
-    Mutant("smoothing: a signed error of the l2 bound", f"{ROBUST}/smoothing.py",
+    Mutant("smoothing: a signed error of the l2 bound", f"{ROBUST}/certification/randomized_smoothing.py",
            "(math.sqrt(1 + e * e) + e), upper", "(math.sqrt(1 + e * e) - e), upper", SMOOTH),
     Mutant("APGD: the step is not halved", f"{ROBUST}/attacks/apgd.py",
            "s.step = torch.where(back, s.step / 2, s.step)", "s.step = torch.where(back, s.step, s.step)", APGD),
@@ -169,7 +169,7 @@ MUTANTS = (
            "(now + previous) / 2", "now", "tests/molecules/test_auc.py"),
     Mutant("Brier: the best factor is the worst", f"{TRAIN}/brier.py",
            "torch.stack(errors).argmin()", "torch.stack(errors).argmax()", FACTOR),
-    Mutant("Weibull: the maximum instead of the end point", f"{ROBUST}/clever.py",
+    Mutant("Weibull: the maximum instead of the end point", f"{ROBUST}/estimates/clever.py",
            "locations[number] = location", "locations[number] = top", END_POINT),
     # certificates
     Mutant("bounds: inputs of a sum are made unique", f"{LINEAR}/operators.py",

@@ -26,9 +26,9 @@ from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.attacks.pgd import PGD
+from reprogram.robustness.certification.randomized_smoothing import Smoothing
 from reprogram.robustness.checks.inheritance import BareSource, ProbedSource
 from reprogram.robustness.evaluated_model import gather, still
-from reprogram.robustness.smoothing import Smoothing
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets.image_folder import image_folder
 from reprogram.targets.mnist import mnist

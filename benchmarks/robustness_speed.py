@@ -22,8 +22,8 @@ from common import versions, write_page
 from torch import Tensor, nn
 
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.clever import CleverScore
-from reprogram.robustness.smoothing import Smoothing
+from reprogram.robustness.certification.randomized_smoothing import Smoothing
+from reprogram.robustness.estimates.clever import CleverScore
 from reprogram.threat import Threat
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 20

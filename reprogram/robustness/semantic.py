@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reprogram.robustness.attacks.base import Model, ask
-from reprogram.robustness.linear_bounds.agreement import Agreement, rounding_room
-from reprogram.robustness.linear_bounds.bounds import Box
-from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import Network, NotBounded, record
+from reprogram.robustness.certification.linear_bounds.agreement import Agreement, rounding_room
+from reprogram.robustness.certification.linear_bounds.bounds import Box
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import Network, NotBounded, record
 from reprogram.robustness.losses import wrong
 
 TINY = 1e-6  # colour differences below this are grey

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from reprogram.errors import ConfigError
 from reprogram.robustness.attacks.apgd import APGD
-from reprogram.robustness.linear_bounds.bounds import Ball, Bounds, Box
-from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import NotBounded, record
+from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds, Box
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import NotBounded, record
 from reprogram.threat import Threat
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

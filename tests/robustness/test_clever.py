@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import kstest, weibull_max
 
-from reprogram.robustness.clever import CleverScore, reverse_weibull
+from reprogram.robustness.estimates.clever import CleverScore, reverse_weibull
 from reprogram.threat import length
 
 
@@ -100,7 +100,7 @@ def test_classes_that_may_be_the_nearest_are_all_followed(monkeypatch, digit_cnn
     model, images, labels = digit_cnn
     options = {"batches": 10, "samples": 20, "radius": 1.0}
     whole = CleverScore(**options, screen=False)(model, images[:3], labels[:3])
-    monkeypatch.setattr("reprogram.robustness.clever.SCREEN", 1e9)  # nothing is known of the others' end points
+    monkeypatch.setattr("reprogram.robustness.estimates.clever.SCREEN", 1e9)  # nothing is known of the others' end points
     found = CleverScore(**options)(model, images[:3], labels[:3])
     assert np.allclose(found.by_class, whole.by_class) and np.allclose(found.p_value, whole.p_value)
 

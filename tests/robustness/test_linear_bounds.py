@@ -17,10 +17,10 @@ from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, TargetIn
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.linear_bounds import relax
-from reprogram.robustness.linear_bounds.bounds import Ball, Bounds, Box
-from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import NotBounded, record
+from reprogram.robustness.certification.linear_bounds import relax
+from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds, Box
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import NotBounded, record
 from reprogram.robustness.smallest import smallest
 from reprogram.threat import Threat
 
@@ -282,3 +282,9 @@ def test_bounds_are_close_to_the_linear_program_of_triangles_and_never_beyond_it
             width = float(high[row] - low[row])
             gaps.append((best - float(low[row])) / width)
     assert np.mean(gaps) < 0.04
+
+
+def test_the_earlier_place_of_linear_bounds_is_the_same_module() -> None:
+    from reprogram.robustness.linear_bounds.certify import LinearBounds as Earlier
+
+    assert Earlier is LinearBounds

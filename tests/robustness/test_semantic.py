@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import NotBounded
 from reprogram.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from reprogram.robustness.linear_bounds.certify import LinearBounds
-from reprogram.robustness.linear_bounds.trace import NotBounded
 from reprogram.robustness.semantic import (
     ALL,
     CERTIFIABLE,

@@ -9,8 +9,8 @@ from scipy.stats import binom, norm
 from torch import nn
 
 from reprogram.errors import ConfigError
-from reprogram.robustness.higher_order import lower, phi, radius, slab, slab_ends
-from reprogram.robustness.smoothing import ABSTAIN, PROXY, Gradient, Smoothing, lower_bound
+from reprogram.robustness.certification.higher_order import lower, phi, radius, slab, slab_ends
+from reprogram.robustness.certification.randomized_smoothing import ABSTAIN, PROXY, Gradient, Smoothing, lower_bound
 
 
 @pytest.mark.parametrize(("p", "most", "none"), [(0.6, 0.2533471031, 0.6805435250), (0.8, 0.8416212336, 1.2680340312)])
@@ -176,7 +176,7 @@ def test_value_and_gradient_share_alpha(monkeypatch):
             seen.update(p=p, delta=self.delta)
             return super().radii(p, subspaces)
 
-    monkeypatch.setattr("reprogram.robustness.smoothing.Gradient", Spied)
+    monkeypatch.setattr("reprogram.robustness.certification.randomized_smoothing.Gradient", Spied)
     n, alpha = 600, 0.01
     found = Smoothing(samples=n, alpha=alpha).certify(lambda x: torch.tensor([[2.0, 1.0]]).repeat(len(x), 1), IMAGE)
     assert found.probability == pytest.approx(alpha ** (1 / n)), "every vote is a hit: the whole alpha for Cohen's"
@@ -203,7 +203,7 @@ def test_bounds_that_are_used_together_split_delta(monkeypatch):
             spent["mean"] = delta
             return super().mean(delta)
 
-    monkeypatch.setattr("reprogram.robustness.smoothing.Gradient", Spied)
+    monkeypatch.setattr("reprogram.robustness.certification.randomized_smoothing.Gradient", Spied)
     mean = torch.full((6,), 0.1)
     mask = torch.tensor([1, 1, 0, 0, 0, 0])
     Spied(mean, mean, 5000, 0.02).radii(0.8, {"part": mask})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reprogram.robustness.certification.linear_bounds.trace import NotBounded
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag
-from reprogram.robustness.linear_bounds.trace import NotBounded
 
 CANNOT = (NotBounded, RuntimeError, TypeError)  # models that recording does not get through
 REACH = 4.0  # radius that CLEVER samples and linear bounds try at most, in units of eps

@@ -11,7 +11,7 @@ from reprogram.progress import progress
 from reprogram.ranges import Count
 from reprogram.robustness.checks._certified import REACH, correct
 from reprogram.robustness.checks.base import Check, Examples, Scope, at_least
-from reprogram.robustness.clever import CleverScore
+from reprogram.robustness.estimates.clever import CleverScore
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row
 from reprogram.threat import NORMS

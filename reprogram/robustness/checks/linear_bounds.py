@@ -9,11 +9,11 @@ import torch
 
 from reprogram.progress import track
 from reprogram.ranges import Amount
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
 from reprogram.robustness.checks._certified import CANNOT, CONTRADICTED, MOST_BENDS, REACH, not_bounded, vacuous
 from reprogram.robustness.checks.base import Check, Examples, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row, share_row
-from reprogram.robustness.linear_bounds.certify import LinearBounds
 from reprogram.threat import NORMS
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from reprogram.progress import track
 from reprogram.ranges import Amount, Count
 from reprogram.robustness import semantic
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
 from reprogram.robustness.checks._certified import CANNOT, CONTRADICTED, MOST_BENDS, correct, not_bounded, vacuous
 from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row, share_row
-from reprogram.robustness.linear_bounds.certify import LinearBounds
 
 COMPLETE = Flag("complete", "a finite set, tried completely")
 

@@ -11,10 +11,10 @@ import torch
 from reprogram.errors import ConfigError
 from reprogram.progress import track
 from reprogram.ranges import Count, Positive
+from reprogram.robustness.certification.randomized_smoothing import Smoothed, Smoothing
 from reprogram.robustness.checks.base import Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, share_row
-from reprogram.robustness.smoothing import Smoothed, Smoothing
 from reprogram.threat import Threat
 
 VOTES = Flag("smoothed_classifier", "of the classifier that votes over noise, not of the model itself")

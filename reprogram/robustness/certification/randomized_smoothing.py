@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.robustness.attacks.base import Model, ask
-from reprogram.robustness.higher_order import radius
+from reprogram.robustness.certification.higher_order import radius
 
 ABSTAIN = -1
 PROXY = 0.25 + 3 / math.sqrt(8 * math.pi * math.e)  # sub-Gaussian proxy of eps (1[f = c] - 1/2), paper's theorem 2

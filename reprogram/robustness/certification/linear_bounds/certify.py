@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reprogram.robustness.linear_bounds.bounds import Ball, Bounds, Box
-from reprogram.robustness.linear_bounds.trace import Network, record
+from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds, Box
+from reprogram.robustness.certification.linear_bounds.trace import Network, record
 
 SLACK, TINY = 2e-5, 1e-6  # a certificate holds a little further than it says: float32 rounds the way that was gone
 VACUOUS = 1e-5  # a radius below this share of the largest that was tried says nothing

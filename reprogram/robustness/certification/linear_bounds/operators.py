@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.robustness.linear_bounds.recording import NotBounded, refusal
-from reprogram.robustness.linear_bounds.relax import PoolBounds
+from reprogram.robustness.certification.linear_bounds.recording import NotBounded, refusal
+from reprogram.robustness.certification.linear_bounds.relax import PoolBounds
 
 aten = torch.ops.aten
 Map = Callable[[Tensor], Tensor]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
-from reprogram.robustness.linear_bounds import relax
-from reprogram.robustness.linear_bounds.trace import Network, Node, NotBounded
+from reprogram.robustness.certification.linear_bounds import relax
+from reprogram.robustness.certification.linear_bounds.trace import Network, Node, NotBounded
 from reprogram.threat import length
 
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}

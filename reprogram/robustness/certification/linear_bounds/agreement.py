@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.robustness.linear_bounds.recording import refusal
+from reprogram.robustness.certification.linear_bounds.recording import refusal
 
 Model = Callable[[Tensor], Tensor]
 POINTS = 8

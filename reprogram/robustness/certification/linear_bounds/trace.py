@@ -18,10 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.robustness.linear_bounds.agreement import Agreement
-from reprogram.robustness.linear_bounds.operators import FROM_SHAPE, UNWRITTEN, OperatorCall, first, sound, translate
-from reprogram.robustness.linear_bounds.recording import NotBounded, refusal, written_down
-from reprogram.robustness.linear_bounds.relax import PoolBounds, windows
+from reprogram.robustness.certification.linear_bounds.agreement import Agreement
+from reprogram.robustness.certification.linear_bounds.operators import (
+    FROM_SHAPE,
+    UNWRITTEN,
+    OperatorCall,
+    first,
+    sound,
+    translate,
+)
+from reprogram.robustness.certification.linear_bounds.recording import NotBounded, refusal, written_down
+from reprogram.robustness.certification.linear_bounds.relax import PoolBounds, windows
 
 __all__ = ["Network", "Node", "NotBounded", "record"]
 
@@ -47,7 +54,7 @@ class Network:
     """Nodes in order; the last one is the answer, [1, T].
 
     rounding: the largest difference that was seen between the recorded network and the model, in any precision, with
-    room for what was not seen (:func:`~reprogram.robustness.linear_bounds.agreement.rounding_room`). Bounds are wider by it.
+    room for what was not seen (``agreement.rounding_room``). Bounds are wider by it.
     """
 
     def __init__(self, model: Callable[[Tensor], Tensor], example: Tensor, own: Agreement | None = None) -> None:
