@@ -21,13 +21,14 @@ import torch
 
 from reprogram.evaluation.compare import compare
 from reprogram.evaluation.features import CachedSource, shared_answers, source_outputs
+from reprogram.evaluation.point_metrics import main_metric
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel, Tap, TargetTask, to_tensor_labels
 from reprogram.modalities import Candidate, modality
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
 from reprogram.selection.candidates import make_input, make_output
-from reprogram.selection.choose import Auto, choose, main_metric
+from reprogram.selection.choose import Auto, choose
 from reprogram.selection.crossval import learn
 from reprogram.training.loop import Training
 

@@ -20,10 +20,11 @@ from _package_sets import load, names
 from common import versions, write_page
 
 from reprogram.evaluation.features import CachedSource
+from reprogram.evaluation.point_metrics import main_metric
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel
 from reprogram.result import Result
-from reprogram.selection.choose import Auto, choose, main_metric
+from reprogram.selection.choose import Auto, choose
 from reprogram.sources import load_source
 
 SHAPED = ("topics", "parts scipy", "lengths scipy")  # were looked at while the corrections were made

@@ -20,31 +20,23 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
-from torch import Tensor
 
 from reprogram.applicability.base import Applicability, measure_for
-from reprogram.errors import DataError, ReprogramError, nearest
+from reprogram.errors import DataError, ReprogramError
 from reprogram.estimator_inputs import GivenInputs, ReadInputs, given, read_images, read_strings
-from reprogram.interfaces import Examples, InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
+from reprogram.estimator_parts import KeptProgram, changed, fresh, options, sentence
+from reprogram.interfaces import Examples, InputTransformation, TargetInfo
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_strings
 from reprogram.model import ReprogrammedModel
 from reprogram.prediction.conformal import keep
 from reprogram.prediction.frames import column_of, in_chunks, with_columns
-from reprogram.registry import find
-
-PARTS: dict[str, tuple[str, type[Method]]] = {
-    "input": ("reprogram.inputs", InputTransformation),
-    "output": ("reprogram.outputs", OutputMapping),
-}
 
 
 class _Reprogrammed(BaseEstimator):
@@ -81,7 +73,7 @@ class _Reprogrammed(BaseEstimator):
         params = super().get_params(deep=False)
         if deep:
             for part in ("input", "output", "training"):
-                params |= {f"{part}__{name}": value for name, value in _options(part, params[part]).items()}
+                params |= {f"{part}__{name}": value for name, value in options(part, params[part]).items()}
         return params
 
     def set_params(self, **params: Any) -> Any:
@@ -90,31 +82,19 @@ class _Reprogrammed(BaseEstimator):
         super().set_params(**{name: value for name, value in params.items() if name not in inner})
         for part in dict.fromkeys(name.partition("__")[0] for name in inner):
             changes = {k.partition("__")[2]: v for k, v in inner.items() if k.partition("__")[0] == part}
-            setattr(self, part, _changed(self, part, changes))
+            setattr(self, part, changed(self, part, changes))
         return self
 
     def __getstate__(self) -> Any:
         """The program as its tensors; a source that was given by name is named, any other is carried along."""
         state = dict(super().__getstate__())
         if "model_" in state:
-            model: ReprogrammedModel = state.pop("model_")
-            named = isinstance(self.source, str)
-            state["_kept"] = _Kept(
-                None if named else model.source,
-                model.source.fingerprint() if named else "",
-                (type(model.input), model.input.config()),
-                (type(model.output), model.output.config()),
-                model.target,
-                model.program(),
-                model.precision,
-                model.applicability,
-                model.conformal,
-            )
+            state["_kept"] = KeptProgram.of(state.pop("model_"), carry_source=not isinstance(self.source, str))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        kept: _Kept | None = state.pop("_kept", None)
+        kept: KeptProgram | None = state.pop("_kept", None)
         super().__setstate__(state)
         if kept is not None:
             self.model_ = kept.model(self.source, self.device)
@@ -129,14 +109,14 @@ class _Reprogrammed(BaseEstimator):
         self.__dict__.pop("problems_", None)
         try:
             source = load_source(self.source).to(self.device)
-            before = _fresh("input", self.input)
+            before = fresh("input", self.input)
             found = self._read(X, source.spec.kind, before, fitting=True)
             if found.problems:
                 raise DataError(_first(found))
             examples = _examples(found, labels)
             shape = tuple(examples.batch([0]).shape[1:]) if modality(source.spec.kind).pixels else None
             info = TargetInfo("arrays", before.reads or source.spec.kind, problem, tuple(classes), shape)
-            model = ReprogrammedModel(source, before, _fresh("output", self.output), info).to(self.device)
+            model = ReprogrammedModel(source, before, fresh("output", self.output), info).to(self.device)
             pool = None if unlabelled is None else self._pool(unlabelled, source.spec.kind, before, shape)
             chosen = None if pool is None else choose_with_pool(model, examples, pool, int(self.random_state or 0))
             self.reads_pool_ = chosen is not None
@@ -151,7 +131,7 @@ class _Reprogrammed(BaseEstimator):
                 model.applicability = Applicability.of(model, examples)
             keep(model, model.left_out, labels)
         except ReprogramError as error:
-            raise ValueError(_sentence(error)) from error
+            raise ValueError(sentence(error)) from error
         self.model_ = model
 
     def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
@@ -170,7 +150,7 @@ class _Reprogrammed(BaseEstimator):
             found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors="nan")
             return with_columns(frame, self._units(in_chunks(self.model_, found, confidence)))
         except ReprogramError as error:
-            raise ValueError(_sentence(error)) from error
+            raise ValueError(sentence(error)) from error
 
     def _units(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Columns of answers in the units of the labels."""
@@ -192,7 +172,7 @@ class _Reprogrammed(BaseEstimator):
                 examples = _examples(found, np.zeros(len(found.rows)))
                 scores[found.rows] = self.model_.predict_proba(examples, self.batch_size)
         except ReprogramError as error:
-            raise ValueError(_sentence(error)) from error
+            raise ValueError(sentence(error)) from error
         if errors == "nan":
             self.problems_ = found.problems
         return scores
@@ -334,42 +314,7 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         return cells
 
 
-@dataclass
-class _Kept:
-    """A fitted program as it is pickled. source: None where the estimator names it; then ``fingerprint`` must fit."""
-
-    source: SourceModel | None
-    fingerprint: str
-    input: tuple[type[Method], dict[str, Any]]
-    output: tuple[type[Method], dict[str, Any]]
-    target: TargetInfo
-    tensors: dict[str, Tensor]
-    precision: torch.dtype
-    applicability: Any = None
-    conformal: Any = None
-
-    def model(self, name: Any, device: str) -> ReprogrammedModel:
-        from reprogram.sources import load_source
-
-        source = self.source if self.source is not None else load_source(name)
-        if self.source is None and source.fingerprint() != self.fingerprint:
-            raise ValueError(
-                f"source='{name}' is not the model that this estimator was fitted with: its weights differ."
-            )
-        before: Any = self.input[0](**self.input[1])
-        behind: Any = self.output[0](**self.output[1])
-        model = ReprogrammedModel(source, before, behind, self.target)
-        model.load_program(self.tensors)
-        model.precision, model.applicability = self.precision, self.applicability
-        model.conformal = self.conformal
-        return model.to(device).eval()
-
-
 _FORMS = {"table": "a table of numbers", "images": "images"}
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).rstrip(".") + "."
 
 
 def _first(found: ReadInputs) -> str:
@@ -388,51 +333,12 @@ def _examples(found: ReadInputs, labels: np.ndarray) -> Examples:
     return ArrayExamples(found.inputs, labels)
 
 
-def _fresh(part: str, method: Any) -> Any:
-    """A new method of that name, or a new one with the same hyper-parameters, so that fitting changes nobody's object."""
-    if isinstance(method, Method):
-        return type(method)(**method.config())
-    package, base = PARTS[part]
-    return find(package, str(method), base)()
-
-
-def _options(part: str, value: Any) -> dict[str, Any]:
-    """The hyper-parameters of an input, an output or a training; none of what cannot be found."""
-    if part == "training":
-        return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
-    try:
-        return _fresh(part, value).config()
-    except ReprogramError:
-        return {}
-
-
-def _changed(estimator: _Reprogrammed, part: str, changes: dict[str, Any]) -> Any:
-    """The part with other hyper-parameters. ValueError names what it does not have."""
-    if part not in ("input", "output", "training"):
-        raise ValueError(f"{part}__{next(iter(changes))} cannot be set: only input__, output__ and training__ can.")
-    value = getattr(estimator, part)
-    if part == "training" and value is None:
-        from reprogram.training.loop import Training
-
-        value = Training()
-    known = _options(part, value)
-    for name in changes:
-        if name not in known:
-            raise ValueError(f"{part}__{name} is not a parameter of {part}={value!r:.60}; {nearest(name, known)}")
-    try:
-        if part == "training":
-            return replace(value, **changes)
-        return type(_fresh(part, value))(**(known | changes))
-    except (ReprogramError, TypeError) as error:
-        raise ValueError(_sentence(error)) from error
-
-
 def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[GivenInputs, np.ndarray]:
     """X and y of one length; rows of features are checked as scikit-learn checks them."""
     try:
         x = given(X)
     except DataError as error:
-        raise ValueError(_sentence(error)) from error
+        raise ValueError(sentence(error)) from error
     if x.form == "table":
         X, y = validate_data(estimator, x.values, y, dtype=np.float64, y_numeric=isinstance(estimator, RegressorMixin))
         return x, np.asarray(y)

@@ -23,9 +23,9 @@ from reprogram.interfaces import (
     SourceOutput,
     Tap,
     TargetInfo,
-    is_json,
 )
 from reprogram.modalities.batches import is_pixels, is_tensor, to_device
+from reprogram.plain import is_json
 from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
 from reprogram.typecheck import check_arguments

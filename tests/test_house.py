@@ -35,7 +35,7 @@ LONG = {  # (file, function): why it may be longer or take more
 
 CHECKS_OF_BATCHES = {  # file: why it may ask a batch what it is
     "reprogram/model.py": "one string instead of a list of strings is a mistake of the user",
-    "reprogram/interfaces.py": "the interface of inputs is below modalities",
+    "reprogram/interfaces/methods.py": "the interface of inputs is below modalities",
     "reprogram/sources/text.py": "what it reads itself: strings, or embeddings of them",
 }
 

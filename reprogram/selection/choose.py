@@ -12,10 +12,10 @@ from torch import Tensor
 
 from reprogram.errors import BudgetSpent, ConfigError, SourceError
 from reprogram.evaluation.features import source_outputs
-from reprogram.evaluation.metrics import headline
+from reprogram.evaluation.point_metrics import main_metric
 from reprogram.full_precision import full_precision
 from reprogram.hooks import Run
-from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetInfo, TargetTask, to_tensor_labels
+from reprogram.interfaces import SourceModel, SourceOutput, Tap, TargetTask, to_tensor_labels
 from reprogram.modalities import Candidate, modality
 from reprogram.modalities.base import Named
 from reprogram.model import ReprogrammedModel
@@ -35,7 +35,7 @@ from reprogram.selection.crossval import (
 )
 from reprogram.selection.failures import FAILURES, failed
 from reprogram.selection.pool import PoolPasses
-from reprogram.selection.race import PromptTrial, forecast, prompted
+from reprogram.selection.race import PromptTrial, forecast, prompted, train_candidate
 from reprogram.selection.rule import Rule
 from reprogram.sources.reading import reading_notes
 from reprogram.training import checkpoint
@@ -390,47 +390,3 @@ class _Search:
             with checkpoint.understood(self.folder):
                 self.scored, self.rows, self.cut = state["scored"], state["rows"], set(state["cut"])
                 self.started -= float(state["spent"])
-
-
-def train_candidate(
-    candidate: Candidate, source: SourceModel, target: TargetTask, rows: np.ndarray, context: Run
-) -> ReprogrammedModel:
-    """A candidate with a trained prompt, on these training rows."""
-    from reprogram.training.augment import Affine
-    from reprogram.training.backpropagation import Backpropagation
-    from reprogram.training.loop import Training, fit
-
-    model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), target.info)
-    settings = Training(epochs=10, batch_size=32, augment=Affine(), optimiser=Backpropagation(learning_rate=0.005))
-    fit(model, target.train.subset(rows), settings, context.seed)
-    return model.eval()
-
-
-def main_metric(target: TargetInfo) -> Any:
-    """The metric that the report leads with, as (labels, predictions [n, T]) -> float; NaN where it is not defined."""
-    name = headline(target.problem, len(target.classes))
-    return {"accuracy": accuracy, "roc_auc": roc_auc, "rmse": rmse}[name]
-
-
-def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of labels [N] that are the largest of the predictions [N, T]."""
-    return float((predicted.argmax(1) == labels).mean())
-
-
-def roc_auc(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Of the second class; for multilabel the mean over tasks with both answers (NaN labels left out)."""
-    from sklearn.metrics import roc_auc_score
-
-    if labels.ndim == 1:
-        labels, predicted = labels[:, None].astype(float), predicted[:, 1:2]
-    values = []
-    for task in range(labels.shape[1]):
-        known = np.isfinite(labels[:, task])
-        if len(np.unique(labels[known, task])) == 2:
-            values.append(roc_auc_score(labels[known, task], predicted[known, task]))
-    return float(np.mean(values)) if values else float("nan")
-
-
-def rmse(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Root mean squared error of predictions [N, 1]."""
-    return float(np.sqrt(((labels.reshape(len(labels)) - predicted[:, 0]) ** 2).mean()))

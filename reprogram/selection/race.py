@@ -24,7 +24,7 @@ from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.crossval import squared_error
 from reprogram.training.augment import Affine
 from reprogram.training.backpropagation import Backpropagation
-from reprogram.training.loop import Training
+from reprogram.training.loop import Training, fit
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,13 @@ def forecast(
 def prompted(prompt: Named) -> Candidate:
     """The program of a prompt that is worth training."""
     return Candidate(f"trained {prompt[0]}", prompt, ("ridge_taps", {}), (prompt,), tags=("trained",))
+
+
+def train_candidate(
+    candidate: Candidate, source: SourceModel, target: TargetTask, rows: np.ndarray, context: Run
+) -> ReprogrammedModel:
+    """A candidate with a trained prompt, on these training rows."""
+    model = ReprogrammedModel(source, make_input(candidate.input), make_output(candidate.output), target.info)
+    settings = Training(epochs=10, batch_size=32, augment=Affine(), optimiser=Backpropagation(learning_rate=0.005))
+    fit(model, target.train.subset(rows), settings, context.seed)
+    return model.eval()

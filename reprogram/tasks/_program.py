@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from reprogram.errors import ConfigError
 from reprogram.evaluation.features import CachedSource
+from reprogram.evaluation.point_metrics import main_metric
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.labels.reading import read_pool
@@ -20,7 +21,7 @@ from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.report import blocks
 from reprogram.selection.candidates import make_input, make_output
-from reprogram.selection.choose import Choice, choose, main_metric
+from reprogram.selection.choose import Choice, choose
 from reprogram.training.loop import History, Training
 
 

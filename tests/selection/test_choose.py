@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprogram.errors import ConfigError, SourceError
+from reprogram.evaluation.point_metrics import accuracy, rmse
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, TargetInfo, TargetTask
 from reprogram.modalities import Candidate, modality
 from reprogram.selection import choose as choose_module
 from reprogram.selection.bias import corrected
 from reprogram.selection.candidates import join, make_input, make_output
-from reprogram.selection.choose import Auto, accuracy, choose, rmse
+from reprogram.selection.choose import Auto, choose
 from reprogram.selection.costs import PassCosts
 from reprogram.selection.crossval import make_folds, own_share, probabilities, squared_error
 from reprogram.selection.rule import Rule
