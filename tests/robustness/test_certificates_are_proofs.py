@@ -27,6 +27,7 @@ def _loaded(name):
     return module
 
 
+_loaded("_random_layers")
 nets = _loaded("_random_networks")
 _loaded("common")
 hunting = _loaded("certificate_hunt")
