@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from molecules import chemistry
-from molecules.objective import Objective, Scored
+from molecules.objective import Objective, Scored, best_of
 from molecules.workers import Workers
 from reprogram.errors import BudgetSpent, ConfigError, DataError
 from reprogram.ledger import Budget, Ledger, NamedRows
@@ -135,7 +135,7 @@ class Evaluator:
 
     def best(self, count: int = 10) -> list[Scored]:
         """The best evaluated molecules with their reported scores: feasible ones first, best first."""
-        return sorted(self.calls, key=lambda s: s.rank, reverse=True)[:count]
+        return best_of(self.calls, count)
 
     def check(self) -> None:
         """At the end of a search: raises DataError with the oracle's own reason if no molecule has a score."""

@@ -65,6 +65,11 @@ class Scored:
         return cls(**known)
 
 
+def best_of(scored: Sequence[Scored], count: int) -> list[Scored]:
+    """Feasible molecules first, best first."""
+    return sorted(scored, key=lambda s: s.rank, reverse=True)[:count]
+
+
 @dataclass
 class Term(Checked):
     """One oracle in the objective.

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from molecules.constraints.config import ConstraintConfig
 from molecules.counting import counted
 from molecules.evaluator import DiversityFilter, Evaluator
-from molecules.objective import Objective, Scored
+from molecules.objective import Objective, Scored, best_of
 from molecules.search.base import Search
 from reprogram.errors import ConfigError
 from reprogram.progress import Bar
@@ -31,6 +31,10 @@ class Found:
     search: Search
     notes: list[str] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
+
+    def best(self, count: int = 10) -> list[Scored]:
+        """The best molecules, feasible ones first, best first."""
+        return best_of(self.calls, count)
 
 
 def explore(config: dict[str, Any], starts: list[str], journal: Path, bar: Bar | None = None, number: int = 0) -> Found:
@@ -50,15 +54,21 @@ def search(
 
     Raises DataError where the oracle failed on every molecule.
     """
-    began = time.monotonic()
     method: Search = instantiate(config["search"], _convert_="all")
     diversity = DiversityFilter(**config["diversity"]) if config["diversity"]["bucket"] else None
     options: dict[str, Any] = {"target": config["stop_at"], "diversity": diversity, "journal": journal}
-    notes = notes_before(objective, starts, config["budget"])
     with Evaluator(objective, config["budget"], workers=instantiate(config["parallel"]), **options) as evaluator:
         evaluator.bar = bar
-        method.run(evaluator, starts, np.random.default_rng(list(seeds)))
-        evaluator.check()
+        return run(method, evaluator, starts, seeds)
+
+
+def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence[int]) -> Found:
+    """One search for one evaluator. Raises DataError where the oracle failed on every molecule."""
+    began = time.monotonic()
+    objective, budget = evaluator.objective, evaluator.budget
+    notes = notes_before(objective, starts, budget)
+    method.run(evaluator, starts, np.random.default_rng(list(seeds)))
+    evaluator.check()
     seconds = time.monotonic() - began
     cost = {
         "seconds": seconds,
@@ -67,7 +77,7 @@ def search(
         "calls_from_journal": min(evaluator.replayed, len(evaluator.calls)),
     }
     notes += notes_after(evaluator, starts)
-    return Found(objective, starts, evaluator.calls, config["budget"], method, notes, cost)
+    return Found(objective, starts, evaluator.calls, budget, method, notes, cost)
 
 
 def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:

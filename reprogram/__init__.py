@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from reprogram.exports import exported
 
 if TYPE_CHECKING:
     from reprogram.artifact import from_pretrained, save_pretrained
@@ -32,10 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'reprogram' has no attribute {name!r}")
+__getattr__ = exported(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

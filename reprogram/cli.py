@@ -24,6 +24,7 @@ from reprogram.configuration import (
     OPEN,
     check,
     config_folder,
+    declare_choices,
     groups,
     help_text,
     option,
@@ -54,6 +55,7 @@ def main() -> None:
 
     def checked() -> None:
         check_choices(sys.argv[1:])
+        declare_choices(sys.argv[1:])
         try:
             entry()
         except Exception:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reprogram import declared
 from reprogram.errors import ConfigError, ReprogramError, nearest
 from reprogram.ranges import NotEmpty, Seed
 from reprogram.registry import folders
@@ -51,12 +52,12 @@ def search_path() -> list[str]:
 
 
 def options(group: str) -> dict[str, str]:
-    """Choices of a configuration group and what each is: the first comment line of its file."""
+    """Choices of a configuration group and what each is: the first comment line of its file, or who declares it."""
     choices: dict[str, str] = {}
     for file in sorted(_option_files(group).values(), key=lambda file: file.name):
         lines = [line for line in file.read_text().splitlines() if line.startswith("#") and "@package" not in line]
         choices[file.stem] = lines[0].lstrip("# ") if lines else ""
-    return choices
+    return declared.descriptions(group) | choices
 
 
 def _option_files(group: str) -> dict[str, Path]:
@@ -66,6 +67,11 @@ def _option_files(group: str) -> dict[str, Path]:
         for file in (folder / group).glob("*.yaml"):
             found.setdefault(file.stem, file)
     return found
+
+
+def declare_choices(arguments: list[str]) -> None:
+    """Let Hydra find classes of other packages that are chosen and have no option file."""
+    declared.declare(arguments, _option_files)
 
 
 def groups() -> list[str]:
@@ -202,6 +208,7 @@ def load(group: str, name: str, /, **values: Any) -> Any:
 
     if name not in options(group):
         raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
+    declare_choices([f"{group}={name}"])
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", overrides=[f"{group}={name}", "run_dir=.", *search_path()])
     for key, value in values.items():
@@ -223,7 +230,8 @@ def option(group: str, name: str) -> DictConfig:
     """The file of an option, as it is. Raises ConfigError with the nearest that exists."""
     if name not in options(group):
         raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
-    config = OmegaConf.load(_option_files(group)[name])
+    file = _option_files(group).get(name)
+    config = OmegaConf.create(declared.node(group, name)) if file is None else OmegaConf.load(file)
     assert isinstance(config, DictConfig)
     return config
 

@@ -14,6 +14,7 @@ in programs and loaded again like the toolkit's own::
 from __future__ import annotations
 
 import pkgutil
+import re
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -75,6 +76,26 @@ def name_of(package: str, method: type) -> str | None:
     return None
 
 
+def by_class_name(package: str, name: str, base: type) -> type[Any]:
+    """The method of a package by the name of its class, ``Pad`` for ``pad``. Raises AttributeError as a module would."""
+    for file in sorted(_files(package)) if name[:1].isupper() else ():  # a file's name is looked up by Python itself
+        method = load(package, file, base)
+        if isinstance(method, type) and method.__name__ == name:
+            return method
+    raise AttributeError(f"module '{package}' has no attribute '{name}'")
+
+
+@cache
+def chosen_as(choice: str) -> dict[str, EntryPoint]:
+    """Methods of other packages for a choice of the command line, by name.
+
+    ``oracle`` finds the entry points of ``molecules.oracles``, ``search`` those of ``molecules.search``: of every package
+    that plugs into the toolkit, the folder of that name.
+    """
+    groups = [group for group in _plugged() if group.rpartition(".")[2] in (choice, f"{choice}s")]
+    return {point.name: point for group in groups for point in _declared(group).values()}
+
+
 @cache
 def folders(group: str) -> tuple[Path, ...]:
     """Folders that other packages declare, such as ``reprogram.conf`` for their option files; nothing is executed."""
@@ -91,6 +112,15 @@ def folders(group: str) -> tuple[Path, ...]:
 def _files(package: str) -> frozenset[str]:
     modules = pkgutil.iter_modules(import_module(package).__path__)
     return frozenset(m.name for m in modules if not m.name.startswith("_") and m.name != "base")
+
+
+@cache
+def _plugged() -> tuple[str, ...]:
+    """Groups of entry points that belong to the toolkit or to a package that plugs into it."""
+    groups = entry_points().groups
+    own = [group for group in groups if group.startswith("reprogram.")]
+    packages = {"reprogram", *(re.split("[.:]", p.value)[0] for group in own for p in _declared(group).values())}
+    return tuple(sorted(group for group in groups if group.partition(".")[0] in packages))
 
 
 @cache

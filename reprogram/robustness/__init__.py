@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+from reprogram.exports import exported
+
+if TYPE_CHECKING:
+    from reprogram.robustness.art import to_art
+    from reprogram.robustness.evaluation import evaluate
+    from reprogram.robustness.plan import settings
+    from reprogram.threat import Threat
 
 _PUBLIC = {
+    "Threat": "reprogram.threat",
     "evaluate": "reprogram.robustness.evaluation",
     "settings": "reprogram.robustness.plan",
-    "Threat": "reprogram.threat",
     "to_art": "reprogram.robustness.art",
 }
-__all__ = list(_PUBLIC)
+__all__ = ["Threat", "evaluate", "settings", "to_art"]
+
+__getattr__ = exported(__name__, _PUBLIC)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'reprogram.robustness' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted(__all__)

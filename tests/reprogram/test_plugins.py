@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -92,6 +93,30 @@ def test_an_oracle_from_outside_is_designed_for(installed: Path, tmp_path: Path)
     assert best["score"] > 2
 
 
+def test_entry_points_alone_make_choices_of_the_command_line(installed: Path, tmp_path: Path) -> None:
+    """No option file: an oracle, a search and a constraint are found by name, with their arguments as options."""
+    made = run(
+        installed, "task=design", "oracle=atoms", "oracle.element=N", "search=grow", "constraints.others.light={most: 5}",
+        "budget=30", "start=smiles", "start.smiles=[CCO]", f"run_dir={tmp_path / 'made'}",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    best = json.loads((tmp_path / "made" / "result.json").read_text())["best"][0]
+    assert best["smiles"] == "CCONN" and best["score"] == 2
+    slip = run(installed, "task=design", "oracle=atoms", "oracle.elment=N", f"run_dir={tmp_path / 'slip'}")
+    assert slip.returncode == 2 and "'element'" in slip.stderr
+
+
+def test_the_same_names_from_python(installed: Path) -> None:
+    code = (
+        "import molecules\n"
+        "found = molecules.design('atoms', ['CCO'], 30, search='grow', constraints=[])\n"
+        "print(found.best(1)[0].score, molecules.load_oracle('carbons').score(['CCO']))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert told.stdout.split() == ["12.0", "[2.]"], told.stderr
+
+
 def test_without_the_package_its_program_is_refused_in_one_sentence(installed: Path, tmp_path: Path) -> None:
     shared = ["source=small_cnn", "target=digits", "target.test_size=40"]
     made = run(
@@ -106,3 +131,4 @@ def test_without_the_package_its_program_is_refused_in_one_sentence(installed: P
 def test_the_help_lists_what_other_packages_add(installed: Path) -> None:
     told = run(installed, "--help").stdout
     assert "tint" in told and "checkerboard" in told and "how many carbon atoms" in told
+    assert re.search(r"^  atoms +of the package sketches$", told, re.M)
