@@ -19,6 +19,7 @@ from common import versions, write_page
 from torch import Tensor, nn
 
 from reprogram.evaluation.metrics import wilson
+from reprogram.frozen import still
 from reprogram.inputs.full import Full
 from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel
@@ -28,7 +29,7 @@ from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.certification.randomized_smoothing import Smoothing
 from reprogram.robustness.checks.inheritance import BareSource, ProbedSource
-from reprogram.robustness.evaluated_model import gather, still
+from reprogram.robustness.evaluated_model import gather
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets.image_folder import image_folder
 from reprogram.targets.mnist import mnist

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,20 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import DataError
-from reprogram.frozen import without_parameter_gradients
 from reprogram.interfaces import Examples
 from reprogram.robustness.attacks.base import Model, ask, in_batches
 from reprogram.robustness.findings import Flag, Outcome
+
+LOST = 0.05  # an example that is right in so few passes need not be attacked again
 
 
 @dataclass
 class EvaluatedModel:
     """A classifier under test and what is known of it so far; plain data, made by :func:`~reprogram.robustness.diagnose`.
 
-    model: images [B, C, H, W] in [0, 1] -> logits [B, T] (probabilities are turned into logarithms and flagged).
-    differentiable: gradients reach the input. clean: [N], right without any perturbation. random: the same input gets
-    different answers. masked: gradients are zero where they should not be. flags: what is odd about the model. broken /
-    access / curves / distances: what the checks so far found (:class:`~reprogram.robustness.findings.Outcome`). train:
+    model: images [B, C, H, W] in [0, 1] -> logits [B, T] (:class:`~reprogram.robustness.classifier.Classifier`).
+    differentiable: gradients reach the input. through: the same answers with gradients that pass through what hides them
+    (BPDA), where something does. clean: [N], right without any perturbation; clean_rate: [N], in which share of the
+    passes. random: the same input gets different answers. passes: that a found example is judged by. masked: gradients
+    are zero where they should not be. flags: what is odd about the model. broken / survival / access / curves /
+    distances: what the checks so far found (:class:`~reprogram.robustness.findings.Outcome`). train:
     other examples (images, labels) that may be learned from. source: the bare source as images -> logits over its own
     labels, where there is one.
     """
@@ -36,6 +38,9 @@ class EvaluatedModel:
     classes: int
     differentiable: bool
     clean: Tensor
+    clean_rate: Tensor
+    through: Model | None = None
+    passes: int = 1
     module: nn.Module | None = None
     random: bool = False
     masked: bool = False
@@ -43,6 +48,7 @@ class EvaluatedModel:
     seed: int = 0
     batch_size: int = 64
     broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    survival: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     access: dict[str, str] = field(default_factory=dict)
     curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
     distances: dict[str, Tensor] = field(default_factory=dict)
@@ -54,38 +60,31 @@ class EvaluatedModel:
         """[N, T] without gradients, in batches."""
         return in_batches(lambda x: ask(self.model, x), images, self.batch_size)
 
+    @property
+    def gradients(self) -> bool:
+        """Can white-box attacks work on it, if need be through what hides its gradients?"""
+        return self.differentiable or self.through is not None
+
     def take(self, outcome: Outcome) -> None:
         """Remember what a check found, now or in an earlier run that was interrupted."""
         self.access.update(outcome.access)
         for norm, masks in outcome.broken.items():
             self.broken.setdefault(norm, {}).update(masks)
+        for norm, shares in outcome.survival.items():
+            self.survival.setdefault(norm, {}).update(shares)
         for norm, curve in outcome.curves.items():
             self.curves.setdefault(norm, {}).update(curve)
         for norm, far in outcome.distances.items():
             self.distances[norm] = torch.minimum(far, self.distances.get(norm, far))
 
+    def survives(self, norm: str) -> Tensor:
+        """[N]: the share of passes that are right, on the worst that any attack of this norm found so far."""
+        shares = [self.clean_rate, *self.survival.get(norm, {}).values()]
+        return torch.stack(shares).amin(0)
+
     def robust(self, norm: str) -> Tensor:
-        """[N]: right, and not broken by any attack of this norm so far."""
-        result = self.clean.clone()
-        for broken in self.broken.get(norm, {}).values():
-            result &= ~broken
-        return result
-
-
-@contextmanager
-def still(model: Any) -> Iterator[None]:
-    """Eval mode and no gradients of parameters inside; as it was afterwards."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with without_parameter_gradients(model):
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+        """[N]: still right in some pass whatever an attack of this norm found so far, so worth a further attack."""
+        return self.clean & (self.survives(norm) > LOST)
 
 
 def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -97,8 +96,11 @@ def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", see
         rows = _draw(len(data), limit, seed)
         images, labels = data.batch(rows), np.asarray(data.labels)[rows]
     elif isinstance(data, tuple | list) and len(data) == 2 and not isinstance(data[0], tuple | list):
-        rows = _draw(len(data[1]), limit, seed)
-        images, labels = torch.as_tensor(data[0])[rows], torch.as_tensor(data[1])[rows]
+        images, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
+        if len(images) != len(labels):
+            raise DataError(f"There are {len(images)} images but {len(labels)} labels; give one label for each image.")
+        rows = _draw(len(labels), limit, seed)
+        images, labels = images[rows], labels[rows]
     elif isinstance(data, Iterable):
         parts = [(torch.as_tensor(x), torch.atleast_1d(torch.as_tensor(y))) for x, y in data]
         if not parts:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.frozen import still
 from reprogram.progress import progress
 from reprogram.result import Result
 from reprogram.robustness.checks.base import Check, Scope
 from reprogram.robustness.checks.clean import Clean
 from reprogram.robustness.diagnose import diagnose
-from reprogram.robustness.evaluated_model import EvaluatedModel, gather, still
+from reprogram.robustness.evaluated_model import EvaluatedModel, gather
 from reprogram.robustness.findings import Outcome
 from reprogram.robustness.plan import DEPTHS, Settings
 from reprogram.robustness.plan import settings as settings_of

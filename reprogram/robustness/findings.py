@@ -43,14 +43,16 @@ class Row:
     def add_to(self, result: Result) -> None:
         """Writes the row into ``robustness.rows`` of the result."""
         flags = [flag._asdict() for flag in self.flags]
-        result.add_check(self.check, self.kind, self.threat, self.value, self.low, self.high, self.n, flags, **self.more)
+        result.add_check(
+            self.check, self.kind, self.threat, self.value, self.low, self.high, self.n, flags, **self.more
+        )
 
 
-def share_row(check: str, kind: str, threat: str, good: Tensor | Sequence[bool] | np.ndarray, **more: Any) -> Row:
-    """A row for the share of True in ``good`` [N], with its 95% interval."""
+def share_row(check: str, kind: str, threat: str, good: Tensor | Sequence[float] | np.ndarray, **more: Any) -> Row:
+    """A row for the mean of ``good`` [N] (True and False, or shares of passes), with its 95% interval."""
     flags = more.pop("flags", [])
-    values = np.asarray(good, dtype=bool)
-    interval = wilson(int(values.sum()), len(values))
+    values = np.asarray(good, dtype=float)
+    interval = wilson(float(values.sum()), len(values))
     return Row(check, kind, threat, **interval, n=len(values), flags=list(flags), more=more)
 
 
@@ -58,12 +60,14 @@ def share_row(check: str, kind: str, threat: str, good: Tensor | Sequence[bool] 
 class Outcome:
     """What one check gives: rows for the report, and masks [N] and distances [N] that later checks compare.
 
-    broken: by norm and attack. access: of each attack in ``broken``. curves: broken masks by norm and size. distances: of
-    the smallest perturbations found, by norm.
+    broken: by norm and attack. survival: likewise the share of passes that are right on what each attack found, for
+    models that answer at random. access: of each attack in ``broken``. curves: broken masks by norm and size. distances:
+    of the smallest perturbations found, by norm.
     """
 
     rows: list[Row] = field(default_factory=list)
     broken: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    survival: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     access: dict[str, str] = field(default_factory=dict)
     curves: dict[str, dict[float, Tensor]] = field(default_factory=dict)
     distances: dict[str, Tensor] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class Outcome:
         return {
             "rows": [asdict(row) for row in self.rows],
             "broken": {n: {k: m.int().tolist() for k, m in masks.items()} for n, masks in self.broken.items()},
+            "survival": {n: {k: s.tolist() for k, s in shares.items()} for n, shares in self.survival.items()},
             "access": self.access,
             "curves": {n: {str(e): m.int().tolist() for e, m in c.items()} for n, c in self.curves.items()},
             "distances": {
@@ -89,6 +94,7 @@ class Outcome:
         return cls(
             [Row(**row | {"flags": [Flag(*flag) for flag in row["flags"]]}) for row in data["rows"]],
             {n: {k: mask(m) for k, m in masks.items()} for n, masks in data["broken"].items()},
+            {n: {k: torch.tensor(s) for k, s in shares.items()} for n, shares in data.get("survival", {}).items()},
             dict(data["access"]),
             {n: {float(e): mask(m) for e, m in curve.items()} for n, curve in data["curves"].items()},
             {n: torch.tensor([float("inf") if d is None else d for d in far]) for n, far in data["distances"].items()},

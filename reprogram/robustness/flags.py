@@ -68,7 +68,9 @@ def not_reaching_chance(curve: Mapping[float, Tensor], classes: int) -> Flag | N
     left = int((~curve[largest]).sum())
     if (wilson(left, len(curve[largest]))["low"] or 0) > 1 / classes:
         share = left / len(curve[largest])
-        text = f"accuracy is still {share:.0%} at eps={largest:.3g}, where an image can become any other: masked gradients"
+        text = (
+            f"accuracy is still {share:.0%} at eps={largest:.3g}, where an image can become any other: masked gradients"
+        )
         return Flag("not_reaching_chance", text)
     return None
 
@@ -78,6 +80,6 @@ def missed_by_gradients(white: Mapping[str, Tensor], straight_through: Tensor) -
     seen = torch.stack(list(white.values())).any(0) if white else torch.zeros_like(straight_through)
     hidden = int((straight_through & ~seen).sum())
     if hidden:
-        text = f"BPDA breaks {counted(hidden, 'example')} that plain gradients miss: rounding hides the gradients"
+        text = f"BPDA breaks {counted(hidden, 'example')} that plain gradients miss: the model hides its gradients"
         return Flag("missed_by_gradients", text)
     return None

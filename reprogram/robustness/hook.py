@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from reprogram.errors import ConfigError, nearest
+from reprogram.frozen import still
 from reprogram.hooks import Hook, Run
 from reprogram.modalities import modality
 from reprogram.ranges import Count, Positive
@@ -20,7 +21,7 @@ from reprogram.robustness.checks.flipped_labels import FlippedLabels
 from reprogram.robustness.checks.inheritance import BareSource
 from reprogram.robustness.checks.strengthening import StrengtheningCheck, strengthened, trained_plainly
 from reprogram.robustness.checks.text_attack import CleanStrings
-from reprogram.robustness.evaluated_model import gather, still
+from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.evaluation import evaluate, run
 from reprogram.robustness.plan import DEPTHS, Settings
 from reprogram.robustness.relearn import Relearner
@@ -57,7 +58,9 @@ class RobustnessHook(Hook):
             raise ConfigError(f"robustness.depth={depth} is unknown; {nearest(depth, DEPTHS)}.")
         if (depth == "full") != ("linear_bounds" in (checks or {})):
             other = "quick" if depth == "full" else "full"
-            raise ConfigError(f"robustness.depth={depth} conflicts with the settings of {other}; write robustness={depth}.")
+            raise ConfigError(
+                f"robustness.depth={depth} conflicts with the settings of {other}; write robustness={depth}."
+            )
         for name, check in (checks or {}).items():
             if not (check is None or isinstance(check, Check)):
                 raise ConfigError(f"robustness.checks.{name}={check} is not a check; null leaves it out.")
@@ -142,4 +145,3 @@ def _check(name: str) -> Check:
     made: Any = instantiate(option("check", name))
     assert isinstance(made, Check)
     return made
-

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reprogram.frozen import still
 from reprogram.interfaces import SourceModel
 from reprogram.progress import progress
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.augment import shifted
-from reprogram.robustness.evaluated_model import still
 from reprogram.robustness.findings import Row, share_row
 from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 from reprogram.threat import Threat

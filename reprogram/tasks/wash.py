@@ -19,6 +19,7 @@ from reprogram.backdoor.removal.mode_connectivity import check_same
 from reprogram.backdoor.removal.noise import WeightNoise
 from reprogram.backdoor.triggers.base import Trigger
 from reprogram.errors import ConfigError
+from reprogram.frozen import still
 from reprogram.hooks import Run
 from reprogram.interfaces import SourceModel
 from reprogram.model import ReprogrammedModel
@@ -29,7 +30,6 @@ from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.report.robustness import robustness
 from reprogram.robustness.attacks.pgd import PGD
-from reprogram.robustness.evaluated_model import still
 from reprogram.robustness.findings import share_row
 from reprogram.robustness.unfrozen import Unfrozen, answers
 from reprogram.tasks._run import start, whole_target
@@ -75,6 +75,8 @@ def run(config: DictConfig) -> None:
     case = programs(config, context) if task.programs else sources(config, context)
     data, clean = case.data, CleanSet.of(case.data.images, case.data.labels, context.seed)
     trigger: Trigger | None = instantiate(config.trigger) or None
+    if trigger is not None:
+        trigger(data.test_images[:1])  # one that does not fit is refused before anything is trained
     measures = Measures(data.test_images, data.test_labels, trigger, Threat("linf", task.eps))
     method: Wash = instantiate(config.wash)
     washed = {method.name: method.wash(case.model, clean, case.other, context.seed)}

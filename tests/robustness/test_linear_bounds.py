@@ -91,8 +91,8 @@ def test_one_hidden_neuron_is_analytic():
     assert low.tolist()[0] == pytest.approx(0.0, abs=1e-6), "no looser than the interval"
 
 
-@pytest.mark.parametrize("bend", ["tanh", "sigmoid"])
-def test_lines_of_s_shapes_stay_on_their_side(bend):
+@pytest.mark.parametrize("bend", ["relu", "tanh", "sigmoid"])
+def test_lines_of_bends_stay_on_their_side(bend):
     generator = torch.Generator().manual_seed(0)
     low = 8 * torch.rand(500, generator=generator, dtype=torch.float64) - 5
     high = low + 4 * torch.rand(500, generator=generator, dtype=torch.float64) ** 3

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from reprogram.backdoor.triggers.base import Trigger
+from reprogram.frozen import still
 from reprogram.hooks import Hook, Run
 from reprogram.interfaces import TargetTask
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
-from reprogram.robustness.evaluated_model import gather, still
+from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.findings import Flag, Row, share_row
 
 PLACES = ("before the program", "behind the program")

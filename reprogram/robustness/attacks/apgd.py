@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.ranges import Count
-from reprogram.robustness.attacks.base import Attack, Model, ask
+from reprogram.robustness.attacks.base import Attack, Model, ask, survival
 from reprogram.robustness.losses import LOSSES, Loss, targeted, wrong
 from reprogram.threat import Threat, input_gradient
 
@@ -21,13 +22,17 @@ L1_SHARE, L1_SHRINK, L1_SMALLEST = 0.2, 1.5, 10.0  # first share of coordinates,
 class APGD(Attack):
     """loss: ``ce``, ``dlr``, ``margin`` or ``targeted`` (DLR towards the ``targets`` most likely other classes).
 
-    With two classes ``dlr`` is the margin, and with up to three ``targeted`` is the targeted margin.
+    With two classes ``dlr`` is the margin, and with up to three ``targeted`` is the targeted margin. draws: passes
+    averaged for each gradient, for models that answer at random (EOT); then no run ends at a wrong answer.
     """
 
     steps: Count = 100
     restarts: Count = 1
     loss: str = "ce"
     targets: Count = 9
+    draws: Count = 1
+
+    averages: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.loss not in (*LOSSES, "targeted"):
@@ -47,10 +52,11 @@ class APGD(Attack):
             for wanted in order:
                 x, y = images[rows], labels[rows]
                 loss = LOSSES[self.loss] if wanted is None else None
-                run = _Run(model, self.threat, self.steps, loss, None if wanted is None else wanted[rows])
+                towards = None if wanted is None else wanted[rows]
+                run = _Run(model, self.threat, self.steps, loss, towards, self.draws)
                 best[rows], counted = run(x, y, self.threat.random(x, generator))
                 queries[rows.cpu()] += counted
-                rows = rows[~wrong(ask(model, best[rows]), y)]
+                rows = rows[survival(model, best[rows], y, self.passes).to(rows.device) > 0.5]
                 if not len(rows):
                     return best, queries
         return best, queries
@@ -93,8 +99,11 @@ class _State:
 class _Run:
     """One run from one start point, batched; broken examples leave at once."""
 
-    def __init__(self, model: Model, threat: Threat, steps: int, loss: Loss | None, wanted: Tensor | None) -> None:
+    def __init__(
+        self, model: Model, threat: Threat, steps: int, loss: Loss | None, wanted: Tensor | None, draws: int = 1
+    ) -> None:
         self.model, self.threat, self.steps, self.loss, self.wanted = model, threat, steps, loss, wanted
+        self.draws = draws
         self.l1 = threat.norm == "l1"
         self.first_step = threat.eps if self.l1 else 2 * threat.eps
 
@@ -106,7 +115,7 @@ class _Run:
         losses, done = self._look(s, s.x)
         s.best_loss, s.best_gradient, s.best_at_check = losses, s.gradient, losses
         for i in range(self.steps + 1):
-            queries[s.rows.cpu()] += 1
+            queries[s.rows.cpu()] += self.draws
             if i:
                 losses, done = self._look(s, s.x)
                 s.history[:, i - 1] = losses
@@ -144,8 +153,11 @@ class _Run:
         with torch.enable_grad():
             logits = self.model(x)
             values = loss(logits, s.labels)
+            for _ in range(self.draws - 1):
+                values = values + loss(self.model(x), s.labels)
         s.gradient = input_gradient(values, x)
-        return values.detach(), wrong(logits.detach(), s.labels)
+        done = wrong(logits.detach(), s.labels)
+        return values.detach() / self.draws, done if self.draws == 1 else torch.zeros_like(done)
 
     @staticmethod
     def _remember(s: _State, losses: Tensor) -> None:

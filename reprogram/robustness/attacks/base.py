@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError
+from reprogram.frozen import still
 from reprogram.robustness.losses import wrong
 from reprogram.threat import NORMS, Threat
 
@@ -24,17 +25,23 @@ class Attacked:
     """What an attack found for N examples.
 
     examples: [N, C, H, W], the perturbed input where one was found, otherwise the last try.
-    broken: [N], the answer on ``examples`` is wrong, verified in a pass of its own. queries: [N], inputs spent.
+    survival: [N], the share of passes over ``examples`` in which the answer is right, in passes of their own (one pass,
+    so 0 or 1, unless the attack says ``passes``). queries: [N], inputs spent.
     """
 
     examples: Tensor
-    broken: Tensor
+    survival: Tensor
     queries: Tensor
 
     @property
+    def broken(self) -> Tensor:
+        """[N]: wrong in at least half of the passes."""
+        return self.survival <= 0.5
+
+    @property
     def accuracy(self) -> float:
-        """Robust accuracy: the share of examples that this attack did not break."""
-        return 1 - float(self.broken.float().mean())
+        """Robust accuracy: the mean share of right answers on what this attack found."""
+        return float(self.survival.mean())
 
 
 @dataclass(eq=False)
@@ -42,16 +49,20 @@ class Attack(ABC):
     """``attack(model, images [N, C, H, W] in [0, 1], labels [N]) -> Attacked``.
 
     An example that the model gets wrong as it is counts as broken by the zero perturbation. ``right`` [N] says which
-    are not, where that is known already, and saves a pass. Deterministic in ``seed``.
+    are not, where that is known already, and saves a pass. passes: over each found example, for models that answer at
+    random: one lucky wrong answer is no success. A module is attacked in eval mode. Deterministic in ``seed``.
     """
 
     threat: Threat = field(default_factory=Threat)
     seed: int = 0
     batch_size: int = 64
+    passes: int = 1
 
     norms: ClassVar[tuple[str, ...]] = NORMS
     access: ClassVar[str] = "white_box"  # what it needs of the model: white_box (gradients), score, label or none
-    averages: ClassVar[bool] = False  # ``draws`` passes are averaged for each gradient, for models that answer at random
+    averages: ClassVar[bool] = (
+        False  # ``draws`` passes are averaged for each gradient, for models that answer at random
+    )
     takes: ClassVar[dict[str, str]] = {}  # options that an evaluation fills in, and from where (``train``, ``source``)
     requires: ClassVar[tuple[str, ...]] = ()  # of those, what it cannot do without
     crafts_on_even_rows: ClassVar[bool] = False  # only the odd rows are then unseen
@@ -82,9 +93,20 @@ class Attack(ABC):
         advance: Callable[[int], Any] | None = None,
         right: Tensor | None = None,
     ) -> Attacked:
+        with still(model):
+            return self._run(model, images, labels, advance, right)
+
+    def _run(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        advance: Callable[[int], Any] | None,
+        right: Tensor | None,
+    ) -> Attacked:
         generator = torch.Generator().manual_seed(self.seed)
         asked = torch.full((len(images),), float(right is None))
-        found = Attacked(images.detach().clone(), torch.ones(len(images), dtype=torch.bool), asked)
+        found = Attacked(images.detach().clone(), torch.zeros(len(images)), asked)
         quick = fast_layout(model, images) if self.access == "white_box" else images
         for start in range(0, len(images), self.batch_size):
             rows = torch.arange(start, min(start + self.batch_size, len(images)))
@@ -96,8 +118,8 @@ class Attack(ABC):
                 too_far = self.threat.distance(x, perturbed) > self.threat.eps * (1 + SLACK) + 1e-7
                 perturbed = torch.where(too_far.view(-1, *[1] * (x.ndim - 1)), x, perturbed).detach()
                 found.examples[rows_right] = perturbed
-                found.broken[rows_right] = wrong(ask(model, found.examples[rows_right]), y).cpu()
-                found.queries[rows_right] += torch.as_tensor(queries).cpu() + 1
+                found.survival[rows_right] = survival(model, found.examples[rows_right], y, self.passes)
+                found.queries[rows_right] += torch.as_tensor(queries).cpu() + self.passes
             if advance is not None:
                 advance(len(rows))
         return found
@@ -107,6 +129,14 @@ class Attack(ABC):
 def ask(model: Model, images: Tensor) -> Tensor:
     """Logits without a gradient."""
     return model(images).detach()
+
+
+def survival(model: Model, images: Tensor, labels: Tensor, passes: int = 1) -> Tensor:
+    """[N]: the share of passes in which the answer is right."""
+    right = torch.zeros(len(images))
+    for _ in range(passes):
+        right += (~wrong(ask(model, images), labels)).float().cpu()
+    return right / passes
 
 
 def fast_layout(model: Model, images: Tensor) -> Tensor:

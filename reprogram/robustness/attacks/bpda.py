@@ -1,7 +1,8 @@
 """Backward pass differentiable approximation (Athalye et al. 2018, arXiv 1802.00420).
 
-Rounding hides a model from gradient attacks without making it robust. Here every rounding operation answers as before
-but lets the gradient through as if it were the identity; or the caller supplies a smooth stand-in for the whole model.
+Rounding, thresholds and blocks without gradients hide a model from gradient attacks without making it robust. Here every
+such operation answers as before but lets the gradient through as if it were the identity (thresholds: a sigmoid); or the
+caller supplies a smooth approximation of the whole model.
 """
 
 from __future__ import annotations
@@ -15,30 +16,86 @@ from torch.overrides import TorchFunctionMode
 
 from reprogram.robustness.attacks.base import Model
 
+STEEP = 10.0  # slope of the sigmoid that stands in for a threshold, for pixels in [0, 1]
+
+_OWNERS = (torch, torch.Tensor)
 _ROUNDING = {
-    getattr(owner, name)
-    for owner in (torch, torch.Tensor)
-    for name in ("round", "floor", "ceil", "trunc", "fix", "round_", "floor_", "ceil_", "trunc_", "fix_")
-} | {torch.fake_quantize_per_tensor_affine, torch.fake_quantize_per_channel_affine}
+    getattr(owner, name): name.rstrip("_")
+    for owner in _OWNERS
+    for name in (
+        "round",
+        "floor",
+        "ceil",
+        "trunc",
+        "fix",
+        "sign",
+        "round_",
+        "floor_",
+        "ceil_",
+        "trunc_",
+        "fix_",
+        "sign_",
+    )
+    if hasattr(owner, name)
+} | {torch.fake_quantize_per_tensor_affine: "quantize", torch.fake_quantize_per_channel_affine: "quantize"}
 _WHOLE = {torch.Tensor.byte, torch.Tensor.int, torch.Tensor.long, torch.Tensor.short, torch.Tensor.char}
+_CASTS = {torch.Tensor.to, torch.Tensor.type}
+_FLOATS = {torch.Tensor.float, torch.Tensor.double, torch.Tensor.half, *_CASTS}
+_CUTS = {torch.Tensor.detach: "detach", torch.detach: "detach", torch.Tensor.data.__get__: "data"}  # type: ignore[attr-defined]
+_ABOVE = {getattr(owner, name) for owner in _OWNERS for name in ("gt", "ge", "greater", "greater_equal")}
+_ABOVE |= {torch.Tensor.__gt__, torch.Tensor.__ge__}
+_BELOW = {getattr(owner, name) for owner in _OWNERS for name in ("lt", "le", "less", "less_equal")}
+_BELOW |= {torch.Tensor.__lt__, torch.Tensor.__le__}
 
 
 class StraightThrough(TorchFunctionMode):
-    """Inside this context rounding has the gradient of the identity; casts to integers stay floating point."""
+    """Inside this context what hides gradients lets them through. ``met``: the names of what was met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: set[str] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         x = args[0] if args else None
-        if not (isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad):
-            return func(*args, **kwargs)
-        if func in _WHOLE or (func is torch.Tensor.to and _to_integer(args[1:], kwargs)):
+        if func is torch._C._set_grad_enabled and not x:
+            self.met.add("no_grad")
+            return None
+        if func is torch.autograd.grad:
+            self.met.add("gradient inside the model")
+        if func in _FLOATS and isinstance(x, Tensor) and hasattr(x, "_smooth"):
+            hard = func(*args, **kwargs)
+            return x._smooth + (hard - x._smooth).detach() if hard.is_floating_point() else hard
+        if func in _ABOVE or func in _BELOW:
+            return self._threshold(func, args, kwargs)
+        if isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad:
+            return self._passed(func, x, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _passed(self, func: Callable[..., Any], x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Rounding, casts and cuts of a tensor that has a gradient."""
+        if func in _CUTS:
+            self.met.add(_CUTS[func])
+            return x
+        if func in _WHOLE or (func in _CASTS and _to_integer(args[1:], kwargs)):
+            self.met.add("cast to integers")
             return x + (torch.trunc(x.detach()) - x.detach())
         if func in _ROUNDING:
+            self.met.add(_ROUNDING[func])
             rounded = func(x.detach().clone(), *args[1:], **kwargs)
             return x + (rounded - x.detach())
         return func(*args, **kwargs)
+
+    def _threshold(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A comparison; what it gives has the gradient of a sigmoid once it is made a number."""
+        hard = func(*args, **kwargs)
+        first, second = args[0], args[1] if len(args) > 1 else kwargs["other"]
+        if any(isinstance(a, Tensor) and a.requires_grad for a in (first, second)) and isinstance(hard, Tensor):
+            self.met.add("threshold")
+            hard._smooth = torch.sigmoid(STEEP * (first - second if func in _ABOVE else second - first))  # type: ignore[attr-defined]
+        return hard
 
 
 def _to_integer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -47,7 +104,7 @@ def _to_integer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def straight_through(model: Model) -> Model:
-    """The same answers, with gradients that pass through rounding."""
+    """The same answers, with gradients that pass through rounding, thresholds and blocks without gradients."""
 
     def answer(images: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
@@ -56,6 +113,13 @@ def straight_through(model: Model) -> Model:
             return model(images)
 
     return answer
+
+
+def hidden_by(model: Model, images: Tensor) -> set[str]:
+    """Names of the operations in ``model`` that hide gradients of ``images``; raises nothing of its own."""
+    with torch.enable_grad(), StraightThrough() as mode:
+        model(images.detach().clone().requires_grad_(True))
+    return mode.met
 
 
 def stand_in(model: Model, smooth: Model) -> Model:

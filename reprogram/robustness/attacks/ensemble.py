@@ -30,7 +30,7 @@ class AttackEnsemble:
         advance: Callable[[int], Any] | None = None,
         right: Tensor | None = None,
     ) -> Attacked:
-        total = Attacked(images.clone(), torch.zeros(len(images), dtype=torch.bool), torch.zeros(len(images)))
+        total = Attacked(images.clone(), torch.ones(len(images)), torch.zeros(len(images)))
         self.breakers = torch.full((len(images),), -1)
         for number, attack in enumerate(self.attacks):
             rows = torch.nonzero(~total.broken).squeeze(1)
@@ -41,12 +41,15 @@ class AttackEnsemble:
             one = attack(model, images[rows], labels[rows], advance, None if right is None else right[rows])
             total.queries[rows] += one.queries
             hit = rows[one.broken]
-            total.examples[hit], total.broken[hit] = one.examples[one.broken], True
+            total.survival[rows] = torch.minimum(total.survival[rows], one.survival)
+            total.examples[hit] = one.examples[one.broken]
             self.breakers[hit] = number
         return total
 
 
-def standard(threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000) -> AttackEnsemble:
+def standard(
+    threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000
+) -> AttackEnsemble:
     """APGD-CE, targeted APGD-DLR and Square (AutoAttack, Croce & Hein 2020, without FAB)."""
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
     return AttackEnsemble(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
 from reprogram.ranges import Count, Positive
-from reprogram.robustness.attacks.base import Attack, Model, ask
+from reprogram.robustness.attacks.base import Attack, Model, survival
 from reprogram.robustness.losses import LOSSES, wrong
 from reprogram.threat import ascend
 
@@ -53,7 +53,7 @@ class PGD(Attack):
             best[rows] = ascend(objective, x, self.threat, self.steps, self.stride, start)
             queries[rows.cpu()] += counted
             if restart + 1 < self.restarts:
-                rows = rows[~wrong(ask(model, best[rows]), y)]
+                rows = rows[survival(model, best[rows], y, self.passes).to(rows.device) > 0.5]
                 if not len(rows):
                     break
         return best, queries

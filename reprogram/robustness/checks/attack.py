@@ -12,7 +12,6 @@ from torch import Tensor
 from reprogram.errors import ConfigError
 from reprogram.progress import progress
 from reprogram.robustness.attacks.base import Attack
-from reprogram.robustness.attacks.bpda import straight_through
 from reprogram.robustness.checks.base import Check, Scope
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row, share_row
@@ -27,8 +26,9 @@ class AttackCheck(Check):
     """attack: an attack with its options, still without threat, seed and batch size (``_partial_: true``).
 
     remaining_only: attack only examples that the attacks before left correctly classified, as AutoAttack does; the
-    accuracy is that of all of them. half: also run with half the steps, to see whether more steps help. through: with
-    gradients that pass through rounding (BPDA), only where gradients are masked.
+    accuracy is that of all of them, and where something hides the model's gradients they pass through it (BPDA). half:
+    also run with half the steps, to see whether more steps help. through: only where something hides gradients, and
+    through it; beside the same attack on plain gradients this shows what they miss.
     """
 
     attack: Callable[..., Attack] | None = None
@@ -54,19 +54,26 @@ class AttackCheck(Check):
         method = self.method
         return (
             (norm is None or norm in method.norms)
-            and (method.access != "white_box" or model.differentiable)
+            and (method.access != "white_box" or model.differentiable or self._passes_through(model))
             and all(getattr(model, name) is not None for name in method.requires)
-            and (model.masked or not self.through)
+            and (model.through is not None or not self.through)
         )
 
+    def _passes_through(self, model: EvaluatedModel) -> bool:
+        """Is the attack run with gradients that pass through what hides them?"""
+        return model.through is not None and (self.through or self.remaining_only) and self.method.access == "white_box"
+
+    def _access(self, model: EvaluatedModel) -> str:
+        return "straight_through" if self._passes_through(model) else self.method.access
+
     def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
-        outcome = Outcome(access={scope.name: "straight_through" if self.through else self.method.access})
+        outcome = Outcome(access={scope.name: self._access(model)})
         if self.half:
             shorter = self._made(model, scope, steps=max(self.steps // 2, 1))
             self._attack(model, scope, shorter, outcome, f"{scope.name}_half")
         found = self._made(model, scope)
-        broken, queries = self._attack(model, scope, found, outcome, scope.name)
-        outcome.rows.append(self._row(model, scope, found, broken, queries))
+        shares, queries = self._attack(model, scope, found, outcome, scope.name)
+        outcome.rows.append(self._row(model, scope, found, shares, queries))
         return outcome
 
     @property
@@ -83,21 +90,23 @@ class AttackCheck(Check):
         given = {name: getattr(model, source) for name, source in self.method.takes.items()}
         if model.random and self.method.averages:
             given["draws"] = max(int(self._options.get("draws", 1)), DRAWS)
-        return self.attack(threat=scope.threat, seed=model.seed, batch_size=model.batch_size, **given | changes)
+        shared: dict[str, Any] = {"threat": scope.threat, "seed": model.seed, "batch_size": model.batch_size}
+        return self.attack(**shared, passes=model.passes, **given | changes)
 
     def _rows(self, model: EvaluatedModel, scope: Scope) -> Tensor:
         """Examples that are attacked."""
-        if self.remaining_only and model.differentiable:
+        if self.remaining_only and model.gradients:
             return torch.nonzero(model.robust(scope.main.norm)[: scope.count]).squeeze(1)
         return torch.arange(min(scope.count, len(model.images)))
 
     def _attack(
         self, model: EvaluatedModel, scope: Scope, attack: Attack, outcome: Outcome, name: str
     ) -> tuple[Tensor, Tensor]:
-        """Broken [N] and queries of one attack; what it found is added to the outcome."""
+        """Survival [N] and queries of one attack; what it found is added to the outcome."""
         norm, total, rows = scope.main.norm, len(model.images), self._rows(model, scope)
         images, labels = model.images[rows], model.labels[rows]
-        answer = straight_through(model.model) if self.through else model.model
+        answer = model.through if self._passes_through(model) else model.model
+        assert answer is not None
         with progress(f"robustness: {name} {norm}", len(images)) as bar:
             found = attack(answer, images, labels, bar.advance, model.clean[rows])
         nearest = Smallest.empty(norm, images)
@@ -105,15 +114,18 @@ class AttackCheck(Check):
         broken, distances = torch.zeros(total, dtype=torch.bool), torch.full((total,), float("inf"))
         broken[rows], distances[rows] = found.broken, nearest.distances
         outcome.broken.setdefault(norm, {})[name] = broken
+        shares = torch.ones(total)
+        shares[rows] = found.survival
+        outcome.survival.setdefault(norm, {})[name] = shares
         outcome.access.setdefault(name, outcome.access[scope.name])
         before = outcome.distances.get(norm, distances)
         outcome.distances[norm] = torch.minimum(before, distances)
-        return broken, found.queries
+        return shares, found.queries
 
-    def _row(self, model: EvaluatedModel, scope: Scope, attack: Attack, broken: Tensor, queries: Tensor) -> Row:
-        good, remaining = ~broken[: scope.count], self.remaining_only and model.differentiable
+    def _row(self, model: EvaluatedModel, scope: Scope, attack: Attack, shares: Tensor, queries: Tensor) -> Row:
+        good, remaining = shares[: scope.count], self.remaining_only and model.gradients
         if remaining:
-            good &= model.robust(scope.main.norm)[: scope.count]
+            good = torch.minimum(good, model.survives(scope.main.norm)[: scope.count])
         unseen = attack.crafts_on_even_rows and len(good) > 1
         spent = float(queries.mean()) if len(queries) else 0.0
         row = share_row(
@@ -122,7 +134,7 @@ class AttackCheck(Check):
             str(scope.main),
             good[1::2] if unseen else good,
             queries=spent,
-            access="straight_through" if self.through else attack.access,
+            access=self._access(model),
         )
         row.more |= {"family": scope.main.norm, "size": scope.main.eps}
         if remaining:
@@ -130,6 +142,6 @@ class AttackCheck(Check):
             row.more["attacked"] = len(queries)
         if unseen:
             row.flags.append(Flag("crafted_on_half", "crafted on the other half of the examples"))
-        if attack.access == "white_box" and not self.through and model.masked:
-            row.flags.append(Flag("proves_nothing", "gradients are zero: this attack is no evidence"))
+        if self._access(model) == "white_box" and (model.masked or model.through is not None):
+            row.flags.append(Flag("proves_nothing", "gradients are hidden: this attack is no evidence"))
         return row

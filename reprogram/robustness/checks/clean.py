@@ -17,4 +17,4 @@ class Clean(Check):
     kind: ClassVar[str] = "estimate"
 
     def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
-        return Outcome([share_row(scope.name, "estimate", "none", model.clean, flags=model.flags)])
+        return Outcome([share_row(scope.name, "estimate", "none", model.clean_rate, flags=model.flags)])

@@ -11,7 +11,6 @@ from reprogram.errors import ConfigError
 from reprogram.ranges import Count, Positive
 from reprogram.robustness import flags
 from reprogram.robustness.attacks.base import Attack
-from reprogram.robustness.attacks.bpda import straight_through
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
 from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
@@ -53,15 +52,15 @@ class SmallestPerturbation(Check):
 
         def make(at: Threat) -> Attack:
             shared: dict[str, Any] = {"threat": at, "seed": model.seed, "batch_size": model.batch_size}
-            return PGD(**shared, steps=self.steps) if model.differentiable else Square(**shared, steps=2 * self.steps)
+            return PGD(**shared, steps=self.steps) if model.gradients else Square(**shared, steps=2 * self.steps)
 
-        nearest, broken = smallest(model.model, images, labels, threat.norm, sorted(wanted), make)
+        answer = model.model if model.differentiable or model.through is None else model.through
+        nearest, broken = smallest(answer, images, labels, threat.norm, sorted(wanted), make)
         if known is not None:  # attacked at this size already
             broken[threat.eps] = known[:count]
         accuracy = {f"{eps:.4g}": float((~mask).float().mean()) for eps, mask in sorted(broken.items())}
-        if model.masked:  # a second look that rounding does not stop
-            answer = straight_through(model.model)
-            through, _ = smallest(answer, images, labels, threat.norm, sorted(wanted), make)
+        if model.through is not None and answer is not model.through:  # a second look that nothing hides from
+            through, _ = smallest(model.through, images, labels, threat.norm, sorted(wanted), make)
             nearest.distances = torch.minimum(nearest.distances, through.distances)
         far = torch.minimum(nearest.distances, model.distances.get(threat.norm, nearest.distances)[:count])
         nearest.distances = far

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from reprogram.frozen import still
 from reprogram.hooks import Run
 from reprogram.model import ReprogrammedModel
 from reprogram.result import Result
@@ -17,7 +18,7 @@ from reprogram.robustness.attacks.base import Model, ask, in_batches
 from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
-from reprogram.robustness.evaluated_model import EvaluatedModel, still
+from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row, share_row
 from reprogram.robustness.losses import wrong
 
@@ -42,7 +43,9 @@ def trained_plainly(run: Run, model: ReprogrammedModel, target: TargetTask) -> R
         torch.manual_seed(run.seed)
         before, behind = type(model.input)(**model.input.config()), type(model.output)(**model.output.config())
         plain = ReprogrammedModel(model.source, before, behind, model.target).to(model.device)
-        quiet = Run(run.dir / FOLDER, run.seed, Result("reprogram", run.seed), run.device, run.resume, config=run.config)
+        quiet = Run(
+            run.dir / FOLDER, run.seed, Result("reprogram", run.seed), run.device, run.resume, config=run.config
+        )
         instantiate(settings).fit(plain, target.train, quiet)
     return plain
 

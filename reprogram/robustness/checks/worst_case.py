@@ -24,11 +24,11 @@ class WorstCase(Check):
         threat = scope.main
         masks = {name: mask[: scope.count] for name, mask in model.broken.get(threat.norm, {}).items()}
         raised = _compared(model, masks)
-        if model.differentiable and threat.norm in model.curves:
+        if model.gradients and threat.norm in model.curves:
             curve = model.curves[threat.norm]
             raised += [flags.not_monotone(curve), flags.not_reaching_chance(curve, model.classes)]
         every = [*model.flags, *(flag for flag in raised if flag)]
-        robust = model.robust(threat.norm)[: scope.count]
+        robust = model.survives(threat.norm)[: scope.count]
         row = share_row(scope.name, "attack", str(threat), robust, flags=every, attacks=sorted(masks))
         row.more |= {"family": threat.norm, "size": threat.eps}
         return Outcome([row])
