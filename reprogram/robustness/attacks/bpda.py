@@ -7,6 +7,7 @@ caller supplies a smooth approximation of the whole model.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +118,8 @@ def straight_through(model: Model) -> Model:
 
 def hidden_by(model: Model, images: Tensor) -> set[str]:
     """Names of the operations in ``model`` that hide gradients of ``images``; raises nothing of its own."""
-    with torch.enable_grad(), StraightThrough() as mode:
+    with warnings.catch_warnings(), torch.enable_grad(), StraightThrough() as mode:
+        warnings.simplefilter("ignore", UserWarning)  # a value read out of what is not without gradients any more
         model(images.detach().clone().requires_grad_(True))
     return mode.met
 
