@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 from torch import nn
@@ -42,7 +42,8 @@ def test_a_half_space_at_an_angle_reaches_its_closed_form(angle):
     assert radius(p, most * math.cos(angle), most * math.sin(angle)) == pytest.approx(norm.ppf(p) / math.cos(angle))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=60, deadline=None)
+@example(p=0.75, length=0.5, angle=1.0, r=2.0, ends=(2.0, -3.0), tilt=0.0)  # a kink sharper than the grid: 7e-7 too high
 @given(
     p=st.floats(0.55, 0.99), length=st.floats(0.1, 0.95), angle=st.floats(0.2, 1.4), r=st.floats(0.2, 2.0),
     ends=st.tuples(st.floats(-3, 3), st.floats(-3, 3)), tilt=st.floats(0, 3),
@@ -57,7 +58,7 @@ def test_the_bound_never_exceeds_a_real_function_with_these_moments(p, length, a
     along, across = moment * math.cos(tilt), abs(moment * math.sin(tilt))
     shifted = norm.cdf(high - r * math.cos(tilt)) - norm.cdf(low - r * math.cos(tilt))
     if along <= 0:
-        assert lower(mass, -along, across, r) <= shifted + 1e-9
+        assert lower(mass, -along, across, r) <= shifted
 
 
 def test_more_gradient_against_the_shift_lowers_the_bound_at_one_length():
