@@ -41,6 +41,16 @@ CHECKS_OF_BATCHES = {  # file: why it may ask a batch what it is
     "reprogram/sources/text.py": "what it reads itself: strings, or embeddings of them",
 }
 
+CHEMISTRY = re.compile(r"\b(smiles|selfies|rdkit|molecul\w*|sdf)\b", re.IGNORECASE)
+CHEMISTRY_MAY_STAND = {  # file: why it names what belongs to molecules/
+    "reprogram/older_programs.py": "what an option of version 0.1.0 was called",
+    "reprogram/registry.py": "the example in its docstring",
+    "reprogram/prediction/formats.py": "the example in its docstring",
+    "reprogram/inputs/token_map.py": "the default of the published method",
+    "reprogram/inputs/dense_token_map.py": "the default of the published method",
+    "reprogram/inputs/soft_prompt.py": "the default of the published method",
+}
+
 SAME_NAME = {  # one name for one thing that two rooms see: classes that may share it
     "Text": "a kind of inputs, and the input transformation that reads it as it stands",
     "History": "what one training, or one search, has measured so far",
@@ -131,6 +141,17 @@ def test_kinds_of_inputs_are_decided_in_one_room() -> None:
         if KINDS.search(line)
     ]
     assert not found, "ask modality(kind) instead:\n" + "\n".join(found)
+
+
+def test_the_toolkit_knows_nothing_of_chemistry() -> None:
+    found = [
+        f"{named(file)}:{number}: {line.strip()}"
+        for file in TOOLKIT
+        if named(file) not in CHEMISTRY_MAY_STAND
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if CHEMISTRY.search(line)
+    ]
+    assert not found, "a modality brings it (tokenizations, table_files, writers, libraries):\n" + "\n".join(found)
 
 
 def test_batches_are_taken_apart_in_one_room() -> None:
