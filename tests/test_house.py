@@ -187,6 +187,12 @@ def test_files_are_read_in_one_sitting() -> None:
     assert not {file: lines for file, lines in counts.items() if lines > MOST_LINES_OF_A_FILE}
 
 
+def test_slow_tests_exist() -> None:
+    for line in (ROOT / "tests" / "slow.txt").read_text().split():
+        file, _, name = line.partition("::")
+        assert f"def {name.rpartition('::')[2]}(" in (ROOT / file).read_text(), f"{line}: run benchmarks/slow_tests.py"
+
+
 def test_no_sentence_is_parsed_back_as_data() -> None:
     found = [
         f"{named(file)}:{number}: {line.strip()}"
