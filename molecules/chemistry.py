@@ -150,6 +150,7 @@ def neutralise(mol: Mol) -> tuple[Mol, bool]:
 
 
 def is_radical(mol: Mol) -> bool:
+    """Has any atom an unpaired electron?"""
     return any(mol.GetAtomWithIdx(i).GetNumRadicalElectrons() for i in range(mol.GetNumAtoms()))
 
 
@@ -162,6 +163,7 @@ def element_counts(mol: Mol) -> dict[str, int]:
 
 
 def largest_ring(mol: Mol) -> int:
+    """Atoms in the largest ring, 0 without one."""
     return max((len(ring) for ring in mol.GetRingInfo().AtomRings()), default=0)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from reprogram.modalities.base import Candidate, Named
+from reprogram.modalities.base import Candidate, Named, TableFile, Tokenization
 from reprogram.modalities.text import Text
 
 
@@ -18,6 +18,7 @@ class Molecule(Text):
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule
     side_features: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
+    libraries: ClassVar[tuple[str, ...]] = ("rdkit",)
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         averaged = (layers[0], layers[1] | {"average": 3})
@@ -31,6 +32,16 @@ class Molecule(Text):
             ),
         ]
 
+    def table_files(self) -> Mapping[str, TableFile]:
+        from molecules.table_files import SDF, SMI
+
+        return {"smi": SMI, "sdf": SDF}
+
+    def tokenizations(self) -> Mapping[str, Tokenization]:
+        from molecules.tokenization import SELFIES, SMILES
+
+        return {"smiles": SMILES, "selfies": SELFIES}
+
     def writers(self, input_column: str) -> Mapping[str, Any]:
         return {".sdf": partial(write_sdf, input_column)}
 
@@ -40,7 +51,6 @@ class Molecule(Text):
 
         svg = draw_svg(str(item), size=(side, round(side * 0.75)))
         return f'{svg[svg.index("<svg") :]}<div class="text">{html.escape(str(item))}</div>'
-
 
 
 def write_sdf(smiles: str, path: Path, names: Sequence[str], rows: Iterator[dict[str, Any]]) -> None:

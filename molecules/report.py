@@ -87,6 +87,7 @@ def summary(found: Found, feasible: list[Scored], verdict: str) -> dict[str, Any
 
 
 def entry(scored: Scored) -> dict[str, Any]:
+    """A molecule in ``result.json``."""
     keys = ("smiles", "score", "parts", "raw", "constraints", "call", "parent")
     return {key: getattr(scored, key) for key in keys}
 
@@ -182,6 +183,7 @@ def page(found: Found, feasible: list[Scored], verdict: str, grid: bytes | None)
 
 
 def progress_chart(found: Found) -> Markup:
+    """Best score and mean of the best ten against oracle calls."""
     scores = np.array(feasible_scores(found.calls), dtype=float)
     steps = np.unique(np.linspace(1, len(scores), min(len(scores), 200)).astype(int))
     lines = {f"mean of the best {k}": [top_mean(scores[:at], k) for at in steps] for k in (10, 1)}
@@ -217,6 +219,7 @@ def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
 
 
 def parts_table(best: Sequence[Scored], objective: Objective) -> Markup:
+    """The best molecules with every part of the objective, after and before its transform."""
     terms = [t.name for t in objective.terms]
     header = ["SMILES", "score", *terms, *(f"{t} (raw)" for t in terms), "call"]
     rows = [[s.smiles, s.score, *(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms), s.call] for s in best]
@@ -269,6 +272,7 @@ def pareto_chart(objective: Objective, feasible: Sequence[Scored]) -> Markup:
 
 
 def diversity_facts(feasible: Sequence[Scored], starts: Sequence[str]) -> dict[str, Any]:
+    """How different the best molecules are from each other and from the starts."""
     best = feasible[:100]
     if not best:
         return {}
@@ -283,6 +287,7 @@ def diversity_facts(feasible: Sequence[Scored], starts: Sequence[str]) -> dict[s
 
 
 def cost_facts(found: Found) -> dict[str, Any]:
+    """What the run has cost, for the report."""
     failed = sum(math.isnan(s.score) for s in found.calls)
     return {
         "oracle calls": f"{len(found.calls):,} of {found.budget:,}",

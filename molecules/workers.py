@@ -46,6 +46,7 @@ class Workers(Checked):
 
     @property
     def processes(self) -> int:
+        """How many processes are used."""
         return self.jobs or machine.processors()
 
     def portion(self, batch: int = 1) -> int:

@@ -1,6 +1,6 @@
-"""Reprogram frozen pretrained models for new tasks, check what came out, and design molecules with it.
+"""Reprogram frozen pretrained models for new tasks and check what came out.
 
-``import reprogram`` stays light: torch, transformers and RDKit are imported by the parts that use them.
+``import reprogram`` stays light: torch and transformers are imported by the parts that use them.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from reprogram.configuration import (
 from reprogram.errors import ConfigError, DataError, Interrupted, ReprogramError, nearest
 from reprogram.malloc_tuning import keep_freed_memory
 from reprogram.redact import conceal, redact
+from reprogram.registry import packages
 from reprogram.result import write_atomically
 from reprogram.run_folder import claimed, is_main
 
@@ -203,8 +204,7 @@ def unforeseen(error: BaseException) -> int:
         print("error: There is not enough memory; smaller sizes and batches need less.", file=sys.stderr)
         return UNFORESEEN
     frames = traceback.extract_tb(error.__traceback__)
-    packages = [Path(__file__).parent, Path(__file__).parents[1] / "molecules"]
-    ours = [frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in packages)]
+    ours = [frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in packages())]
     where = (ours or list(frames))[-1]
     print(
         f"error: The run stopped unexpectedly in {Path(where.filename).stem}.{where.name} ({text}); files in its "

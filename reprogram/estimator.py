@@ -5,7 +5,7 @@ Works with ``clone``, ``cross_val_score``, ``Pipeline``, ``GridSearchCV`` (``inp
 
 - images: arrays [N, H, W], [N, H, W, C] or [N, C, H, W] (uint8, or floats in [0, 1]), lists of arrays, PIL images, paths
   of files, or encoded bytes;
-- strings, where the source reads text, and RDKit molecules beside SMILES for ``input="smiles"``;
+- strings, where the source reads text, and whatever else the input transformation reads as one;
 - a column (pandas or polars Series, a frame of one column) of either;
 - rows of features [N, F], scaled to [0, 1] by their training range and laid out as a grey image (``image_shape`` says of
   which shape; the default is the smallest square).
@@ -137,7 +137,7 @@ class _Reprogrammed(BaseEstimator):
     def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
         """``frame`` (pandas or polars) with the columns of ``predictions.csv`` behind its own: every row, in order.
 
-        column: of the strings, molecules, paths or pictures; None where only one can be meant, and for a program that was
+        column: of the strings, paths, pictures or other objects; None where only one can be meant, and for a program that was
         fitted on rows of features. A row that cannot be read has its reason in ``problem``.
         """
         check_is_fitted(self, "model_")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,13 @@ def given(X: Any, colour: bool = False) -> GivenInputs:
 
 
 def _refuse_one(X: Any) -> None:
-    if isinstance(X, str | bytes | Path) or _is_picture(X) or _is_molecule(X):
+    if isinstance(X, str | bytes | Path) or _is_picture(X) or _is_object(X):
         what = "one string" if isinstance(X, str | bytes) else f"one {type(X).__name__}"
         raise DataError(f"X is {what}; give a list with one item for each example, such as [{_short(X)}]")
 
 
 def _frame(X: Any) -> GivenInputs:
-    """A column of strings, paths, pictures or molecules; or a table of numbers, which scikit-learn checks."""
+    """A column of strings, paths, pictures or other objects; or a table of numbers, which scikit-learn checks."""
     columns = list(X.columns)
     numeric = [_is_numeric(X[name]) for name in columns]
     if len(columns) == 1 and not numeric[0]:
@@ -140,15 +141,17 @@ def _is_numeric(column: Any) -> bool:
 
 
 def _is_item(item: Any) -> bool:
-    return isinstance(item, str | bytes | Path) or _is_picture(item) or _is_molecule(item) or _is_array(item)
+    return isinstance(item, str | bytes | Path) or _is_picture(item) or _is_object(item) or _is_array(item)
 
 
 def _is_picture(item: Any) -> bool:
     return isinstance(item, Image.Image)
 
 
-def _is_molecule(item: Any) -> bool:
-    return hasattr(item, "GetNumAtoms") and hasattr(item, "GetBonds")
+def _is_object(item: Any) -> bool:
+    """Neither a number nor a container: something that only an input transformation can read."""
+    number = item is None or isinstance(item, Number | np.generic)
+    return not number and not any(hasattr(item, name) for name in ("__len__", "__array__", "__iter__"))
 
 
 def _is_array(item: Any) -> bool:
@@ -161,7 +164,7 @@ def _short(X: Any) -> str:
 
 
 def read_strings(x: GivenInputs, input: InputTransformation) -> ReadInputs:
-    """Strings as ``input`` reads them (molecules may be RDKit's). Raises DataError where X has another form."""
+    """Strings as ``input`` reads them, which may take other objects for them. Raises DataError where X has another form."""
     if x.form == "images" or (x.form == "table" and len(x)):
         shape = np.shape(x.values) if not _is_frame(x.values) else x.values.shape
         raise DataError(f"The source reads strings, but X has numbers, of shape {list(shape)}; give a list of strings")

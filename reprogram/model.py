@@ -197,7 +197,7 @@ class ReprogrammedModel(nn.Module):
     def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
         """``frame`` (pandas or polars) with the columns of ``predictions.csv`` behind its own: every row, in order.
 
-        column: of the strings, molecules, paths or pictures; None where only one can be meant. confidence: of intervals
+        column: of the strings, paths, pictures or other objects; None where only one can be meant. confidence: of intervals
         and sets. A row that cannot be read has its reason in ``problem``. DataError where the column is not there.
         """
         from reprogram.prediction.frames import predict_table

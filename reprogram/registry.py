@@ -97,6 +97,13 @@ def chosen_as(choice: str) -> dict[str, EntryPoint]:
 
 
 @cache
+def packages() -> tuple[Path, ...]:
+    """Folders of the toolkit and of every package that plugs into it."""
+    specs = [find_spec(name) for name in sorted(_owners())]
+    return tuple(Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ())
+
+
+@cache
 def folders(group: str) -> tuple[Path, ...]:
     """Folders that other packages declare, such as ``reprogram.conf`` for their option files; nothing is executed."""
     found = []
@@ -117,10 +124,14 @@ def _files(package: str) -> frozenset[str]:
 @cache
 def _plugged() -> tuple[str, ...]:
     """Groups of entry points that belong to the toolkit or to a package that plugs into it."""
-    groups = entry_points().groups
-    own = [group for group in groups if group.startswith("reprogram.")]
-    packages = {"reprogram", *(re.split("[.:]", p.value)[0] for group in own for p in _declared(group).values())}
-    return tuple(sorted(group for group in groups if group.partition(".")[0] in packages))
+    return tuple(sorted(group for group in entry_points().groups if group.partition(".")[0] in _owners()))
+
+
+@cache
+def _owners() -> frozenset[str]:
+    """The toolkit, and the packages that declare something for it."""
+    own = [group for group in entry_points().groups if group.startswith("reprogram.")]
+    return frozenset({"reprogram", *(re.split("[.:]", p.value)[0] for group in own for p in _declared(group).values())})
 
 
 @cache

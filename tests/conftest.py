@@ -21,6 +21,14 @@ from reprogram.sources.pooling import pool_grid
 from reprogram.targets.base import ArrayExamples
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """``pytest -m "not slow"``: what ``tests/slow.txt`` names is left out (``benchmarks/slow_tests.py`` writes it)."""
+    slow = set((Path(__file__).parent / "slow.txt").read_text().split())
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker("slow")
+
+
 class TinySource(SourceModel):
     """Random convolutions with BatchNorm: 7 source labels, 8 features, one tap ``conv``."""
 

@@ -60,6 +60,7 @@ class Constraints:
         return {item.name: item.violation(mol) for item in self.items}
 
     def total(self, mol: Mol) -> float:
+        """The sum of all violations."""
         return sum(item.violation(mol) for item in self.items)
 
     def check(self) -> None:

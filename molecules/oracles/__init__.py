@@ -1,0 +1,1 @@
+"""Oracles: what a molecule is worth. One file a method."""

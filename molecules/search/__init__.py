@@ -1,0 +1,1 @@
+"""Search methods: from start molecules to better ones. One file a method."""

@@ -91,6 +91,7 @@ class Breeding:
         return draw
 
     def children(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
+        """``count`` children of parents that ``draw`` gives, with at most ``slack`` of violation."""
         return self._collect(lambda: self.offspring.child(draw(), draw), count, pool, slack)
 
     def assembled(self, count: int) -> list[Child]:
@@ -147,6 +148,7 @@ class SurrogatePass:
 
     @property
     def stage(self) -> int:
+        """Which entry of the settings by calls applies: below 300, below 1,000, after that."""
         return 0 if len(self.history) < 300 else 1 if len(self.history) < 1_000 else 2
 
     @property

@@ -1,0 +1,1 @@
+"""Frozen encoder–decoders that turn one molecule into others."""

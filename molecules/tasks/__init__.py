@@ -1,0 +1,1 @@
+"""Recipes of design runs, one file a task."""

@@ -92,6 +92,7 @@ def measure(context: Run) -> TargetTask:
 
 
 def write_measured(context: Run, path: str, name: str, count: int) -> None:
+    """A table of ``count`` ZINC molecules with an RDKit property, as if it had been measured."""
     function, lines = descriptor(name), zinc_file().read_text().split()
     found: dict[str, float] = {}
     for row in np.random.default_rng([context.seed, 7]).permutation(len(lines)).tolist():
@@ -199,6 +200,7 @@ def write(context: Run, found: Found, best: list[Scored], loop: dict[str, Any]) 
 
 
 def verdict_of(name: str | None, loop: dict[str, Any]) -> str:
+    """The first sentence of the report."""
     if loop["predicted_mean"] is None:
         return "No feasible molecule was found where the predictor applies."
     explained = loop["held_out"]["r2"]
@@ -215,6 +217,7 @@ def verdict_of(name: str | None, loop: dict[str, Any]) -> str:
 
 
 def compared(name: str | None, best: list[Scored], loop: dict[str, Any]) -> list[Any]:
+    """Predicted and real values of the designed molecules, as blocks of the report."""
     predicted = [next(iter(s.raw.values())) for s in best]
     rows = [
         [s.smiles, p, s.score, *([loop["real"][i]] if "real" in loop else [])]

@@ -135,6 +135,7 @@ def write(run: Run, starts: Starts, rows: list[dict[str, Any]], seconds: float) 
 
 
 def starts_csv(rows: list[dict[str, Any]]) -> str:
+    """One row a start: what it began with and what was found."""
     lines = ["start,smiles,begun_with,best_smiles,best_score,calls,reached"]
     for row in rows:
         top = row["best"][0] if row["best"] else {"smiles": "", "score": ""}

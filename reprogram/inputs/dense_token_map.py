@@ -18,7 +18,7 @@ from reprogram.tokenization import TargetTokens
 class DenseTokenMap(InputTransformation):
     """Embedding of target token t: θ_t · E with θ [T, V] trained and the source embeddings E [V, D] frozen.
 
-    tokens: ``smiles``, ``selfies``, ``amino_acids`` or ``characters``. start: ``names`` (a token starts as the mean of the
+    tokens: ``amino_acids``, ``characters`` or those of another modality. start: ``names`` (a token starts as the mean of the
     source tokens of its English name, as in *alanine*) or ``spelling`` (of the way it is written).
     """
 

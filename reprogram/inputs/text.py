@@ -14,13 +14,13 @@ from reprogram.errors import ConfigError, nearest
 from reprogram.featurisers import Composition, KMers
 from reprogram.interfaces import Featuriser, InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source
-from reprogram.tokenization import SPLITTERS, splitter
+from reprogram.tokenization import splitter, tokenizations
 
 
 @dataclass(eq=False)
 class Text(InputTransformation):
-    """tokens: ``own`` leaves the string to the source's tokenizer; ``smiles``, ``selfies``, ``amino_acids`` and
-    ``characters`` put spaces between target tokens; ``own+smiles`` and the like read both ways, as two views.
+    """tokens: ``own`` leaves the string to the source's tokenizer; ``amino_acids``, ``characters`` and those of other
+    modalities put spaces between target tokens; ``own+amino_acids`` and the like read both ways, as two views.
     features: plain features of the string beside what the model reads (``composition``, ``kmers``): a hybrid program.
     """
 
@@ -33,8 +33,8 @@ class Text(InputTransformation):
         check_source(self.name, "text", spec)
         kinds = self.tokens.split("+")
         for kind in kinds:
-            if kind != "own" and kind not in SPLITTERS:
-                raise ConfigError(f"input.tokens={self.tokens} is not known; {nearest(kind, ['own', *SPLITTERS])}")
+            if kind != "own" and kind not in tokenizations():
+                raise ConfigError(f"input.tokens={self.tokens} is not known; {nearest(kind, ['own', *tokenizations()])}")
 
         for name in self.features:
             if name not in self.known:
@@ -52,5 +52,5 @@ class Text(InputTransformation):
 
 
 def spaced(text: str, kind: str) -> str:
-    """``CCl`` -> ``C Cl``; ``own`` leaves the text alone."""
+    """``MKV`` -> ``M K V``; ``own`` leaves the text alone."""
     return text if kind == "own" else " ".join(splitter(kind)(text))

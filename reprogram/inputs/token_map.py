@@ -26,7 +26,7 @@ class TokenMap(InputTransformation):
     a sparse Θ again. The model always reads Θ V_S; the gradient passes through the projection as if it were not there
     (straight-through). The dictionary never changes, so this is sparse coding and not k-SVD's atom update.
 
-    tokens: ``smiles``, ``selfies``, ``amino_acids`` or ``characters``. start: ``names`` or ``spelling``, as for
+    tokens: ``amino_acids``, ``characters`` or those of another modality. start: ``names`` or ``spelling``, as for
     ``input=dense_token_map``. atoms: source tokens that a projection chooses from, preselected by correlation.
     """
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class TargetInfo:
     """What a program must know of its target, small enough to be kept with it.
 
-    kind: ``image``, ``text``, ``sequence`` or ``molecule``.
+    kind: the name of its modality, such as ``image``, ``text`` or ``sequence``.
     problem: ``classification``, ``multilabel`` or ``regression``.
     classes: class names in column order (task names for multilabel, one name for regression).
     input_shape: (channels, height, width) of an image, None for strings.

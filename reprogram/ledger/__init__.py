@@ -1,6 +1,6 @@
 """Calls that cost: counted before they are sent, kept when answered, budgeted, cached and resumable.
 
-A query to a black-box model and a call of a molecule oracle are the same thing: items go in, answers come
+A query to a black-box model and a call of an oracle are the same thing: items go in, answers come
 out, and every *new* item is paid for. :class:`Ledger` stands in front of any function that answers a batch.
 
 Three promises hold whenever the process dies: an answered call is never paid for again, the budget is never exceeded,

@@ -83,7 +83,7 @@ class Rows(Protocol):
 class NamedRows:
     """``{"call": 7, KEY: key, ANSWER: answer}``; a mapping as answer is spread over the line and read back as one.
 
-    ``NamedRows("smiles", "score")`` is the journal of a design run; numbers, strings, lists and arrays can be answers.
+    ``NamedRows("item", "score")`` names its two columns; numbers, strings, lists and arrays can be answers.
     """
 
     key: str = "key"

@@ -57,7 +57,7 @@ class Ledger:
     call: list of items -> one answer an item: a number, an array, a mapping of JSON values, or an ``Exception`` for an
         item that has none. When it raises, its items are tried one at a time so that the bad one alone is lost; a
         ``ReprogramError`` (server down, wrong token) instead ends the request after keeping what was answered.
-    key: what makes two items the same: canonical SMILES, or :func:`content_key` of an array.
+    key: what makes two items the same: a canonical string, or :func:`content_key` of an array.
     budget: hard limits. journal: JSON lines, one an answered call, written as ``rows`` says. store: a book in place of
         the journal. Neither: the ledger lives in memory.
     cache: answers that several runs share: what it holds is free.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from reprogram.interfaces import SourceSpec, TargetInfo
@@ -38,6 +39,32 @@ class Candidate:
         return [f"{self.source}:{json.dumps(atom, sort_keys=True)}" for atom in self.atoms]
 
 
+@dataclass(frozen=True)
+class Tokenization:
+    """A way in which strings fall into tokens.
+
+    split: string -> its tokens; joined they are the string, or another way to write it. longer: tokens of more than one
+    character that belong to the vocabulary. names: what tokens mean in English, where they mean something.
+    """
+
+    split: Callable[[str], list[str]]
+    longer: Callable[[], list[str]] = list
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A kind of text file that is read as a table.
+
+    endings: of its files. column: of the inputs. records: (path, encoding, key of the path) -> (row number, cells), the
+    header first; see :mod:`reprogram.targets.tables.formats`.
+    """
+
+    endings: tuple[str, ...]
+    column: str
+    records: Callable[[Path, str, str], Iterator[tuple[int, list[str]]]]
+
+
 class Modality(ABC):
     """One kind of inputs, as a target has them or as a source reads them (``TargetInfo.kind``, ``SourceSpec.kind``).
 
@@ -49,6 +76,7 @@ class Modality(ABC):
     prompts: trained inputs that ``program=auto`` gives a short trial.
     changes: what an attack on such an input changes, ``pixels``, ``words``, ``residues``, or None where no general attack
         keeps the meaning.
+    libraries: packages that figures depend on, whose versions a report shows.
     """
 
     batch: ClassVar[str]
@@ -57,6 +85,7 @@ class Modality(ABC):
     normalise: ClassVar[str] = "standard"
     prompts: ClassVar[tuple[Named, ...]] = ()
     changes: ClassVar[str | None] = None
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def candidates(
@@ -78,6 +107,15 @@ class Modality(ABC):
         input_column: the column of the inputs in these rows. The default has none.
         """
         return {}
+
+    def table_files(self) -> Mapping[str, TableFile]:
+        """Kinds of files that only this kind of input comes in. The default has none."""
+        return {}
+
+    def tokenizations(self) -> Mapping[str, Tokenization]:
+        """Ways in which its strings fall into tokens, by the names that options use. The default has none."""
+        return {}
+
     def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
         """(the input that reads a pool of inputs without labels, how many of its views in a row show the same thing)."""
         return (self.plain_input, {}), 1

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from reprogram.modalities.base import Candidate, Named
+from reprogram.modalities.base import Candidate, Named, Tokenization
 from reprogram.modalities.text import Text, mean_of
+
+AMINO_ACIDS = {
+    "A": "alanine", "R": "arginine", "N": "asparagine", "D": "aspartate", "C": "cysteine", "Q": "glutamine",
+    "E": "glutamate", "G": "glycine", "H": "histidine", "I": "isoleucine", "L": "leucine", "K": "lysine",
+    "M": "methionine", "F": "phenylalanine", "P": "proline", "S": "serine", "T": "threonine", "W": "tryptophan",
+    "Y": "tyrosine", "V": "valine",
+}  # fmt: skip
 
 
 class Sequence(Text):
@@ -13,6 +21,9 @@ class Sequence(Text):
 
     changes: ClassVar[str | None] = "residues"
     side_features: ClassVar[tuple[str, ...]] = ("composition", "kmers")
+
+    def tokenizations(self) -> Mapping[str, Tokenization]:
+        return {"amino_acids": Tokenization(list, names=AMINO_ACIDS)}
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         features = list(self.side_features)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from reprogram.interfaces import SourceSpec, TargetInfo
-from reprogram.modalities.base import Candidate, Config, Modality, Named
+from reprogram.modalities.base import Candidate, Config, Modality, Named, Tokenization
 
 POOLINGS = ("mean", "max", "std")
 LAYERS = 6  # of a deep model, evenly from the last one down
@@ -43,6 +43,9 @@ class Text(Modality):
         found.append(self.reading("layers", {}, layers, source))
         found.append(self.reading("layers and plain features", {"features": list(self.side_features)}, layers, source))
         return found + self.own(layers, source)
+
+    def tokenizations(self) -> Mapping[str, Tokenization]:
+        return {"characters": Tokenization(list)}
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         """Programs of this modality alone. ``layers``: the ridge over layers that all of them share."""

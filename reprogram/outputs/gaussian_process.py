@@ -38,7 +38,7 @@ class GaussianProcessMapping(OutputMapping):
     """Classification, multilabel (NaN = missing label) and regression, fitted by one pass over the training examples.
 
     layers: taps as ``name@pooling``; empty takes the default of ``output=ridge_taps``. average: views that show the same
-    thing in a row (randomized SMILES of a molecule). trees: so many trees on the dense features beside, 0 for none. balanced:
+    thing in a row (other spellings of a string). trees: so many trees on the dense features beside, 0 for none. balanced:
     every class counts the same. units: values of a feature block beside come in different units (descriptors), so each is
     read a second time by its own mean and deviation. seed: of the trees.
 

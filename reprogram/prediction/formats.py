@@ -22,7 +22,7 @@ Writer = Callable[[Path, Sequence[str], Iterator[dict[str, Any]]], None]
 
 def write_as(source: Path, out: Path, numbers: Sequence[str], more: Mapping[str, Writer]) -> Path:
     """``source`` as ``out``. numbers: columns that hold numbers, missing where a cell has none; the others are texts.
-    more: suffix -> writer of the modality, as for molecules ``.sdf``. Raises DataError or OSError."""
+    more: suffix -> writer of the modality, ``.sdf`` for example. Raises DataError or OSError."""
     writer = ({".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".parquet": _parquet, ".xlsx": _xlsx} | dict(more))[
         out.suffix.lower()
     ]

@@ -41,7 +41,7 @@ def in_chunks(model: ReprogrammedModel, found: ReadInputs, confidence: float) ->
 
 
 def read_items(model: ReprogrammedModel, items: Any) -> ReadInputs:
-    """Strings, molecules, paths, pictures or arrays as the program reads them; what cannot be read has its reason."""
+    """Strings, paths, pictures, arrays or other objects as the program reads them; what cannot be read has its reason."""
     x = given(items)
     if modality(model.source.spec.kind).batch == "strings" or model.target.input_shape is None:
         found = read_strings(x, model.input)

@@ -1,7 +1,7 @@
 """A report page: a title, a leading sentence, and sections in order. One file, no network, no scripts.
 
-    page = Page("QED of 800 molecules", kind="Design run", lead="…")
-    page.section("Best molecules", table(["SMILES", "score"], rows), picture(png, "the best as pictures"))
+    page = Page("mnist on efficientnet_lite0", kind="Reprogramming run", lead="…")
+    page.section("Errors", table(["label", "prediction"], rows), picture(png, "some of them"))
     page.write(run.dir)
 
 Everything given as plain text is escaped; only :class:`markupsafe.Markup`, which the blocks of

@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from reprogram import __version__
 from reprogram.hooks import Run
+from reprogram.modalities import known, modality
 from reprogram.redact import redact
 from reprogram.report import blocks
 
-PACKAGES = ("torch", "transformers", "scikit-learn", "numpy", "rdkit")
+PACKAGES = ("torch", "transformers", "scikit-learn", "numpy")  # and those that modalities name
 
 
 def reproduce(run: Run, data: Mapping[str, Any]) -> list[Markup]:
@@ -46,7 +47,7 @@ def command() -> str:
 def versions() -> dict[str, str]:
     """This project, Python and the libraries that figures depend on."""
     found = {"reprogram": __version__, "Python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *(library for kind in known() for library in modality(kind).libraries)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

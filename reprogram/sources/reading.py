@@ -14,7 +14,7 @@ import numpy as np
 from reprogram.errors import SourceError
 from reprogram.interfaces import Examples, InputTransformation, SourceModel, Vocabulary
 from reprogram.modalities.batches import is_strings
-from reprogram.tokenization import SPLITTERS
+from reprogram.tokenization import tokenizations
 
 MOST = 20_000  # strings that are looked at, evenly over all
 UNREADABLE = 0.5  # share of its characters without a token from which on a string counts as not read
@@ -102,11 +102,12 @@ def _advice(strings: Sequence[str], vocabulary: Vocabulary, input: InputTransfor
     """The first way of setting tokens apart that this vocabulary can read, or other sources."""
     some = strings[:50]
     if getattr(input, "tokens", None) == "own":
-        for kind in ("amino_acids", "smiles", "selfies", "characters"):
+        for kind, way in tokenizations().items():
             try:
-                apart = [" ".join(SPLITTERS[kind](text)) for text in some]
-            except ImportError:  # selfies is optional
+                apart = [" ".join(way.split(text)) for text in some]
+            except ImportError:  # its package is optional
                 continue
             if read(apart, vocabulary, 1 << 30).unreadable <= REFUSED:
                 return f"use input.tokens={kind}, which it reads"
-    return "choose another source, or source.tokenizer=smiles where its tokens are those of SMILES"
+    ways = ", ".join(name for name in tokenizations() if name != "characters")
+    return f"choose another source, or source.tokenizer= ({ways}) where its vocabulary is such tokens"

@@ -47,7 +47,7 @@ class TextSource(Portable, SourceModel):
 
     model: hub name, local folder, or ``.gguf`` file.
     head: ``auto`` (what the checkpoint was saved as), ``encoder``, ``masked_lm`` or ``causal_lm``.
-    tokenizer: ``own``, or ``smiles`` for vocabularies of SMILES-pattern tokens (rxnfp, RXNMapper).
+    tokenizer: ``own``, or a tokenisation whose tokens are the vocabulary, such as ``amino_acids``.
     max_length: tokens read of a string, specials included; None for all that the model has positions for.
     tokens_per_batch: padded tokens in one forward pass.
     random_weights: a seed for an untrained copy of the architecture; None for the pretrained weights.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reprogram.errors import ConfigError, SourceError, nearest
-from reprogram.tokenization import smiles_tokens
+from reprogram.tokenization import splitter, tokenizations
 
 if TYPE_CHECKING:
     from reprogram.sources.transformers_models import Checkpoint
@@ -56,13 +56,13 @@ class Tokenizer:
 
 
 def load_tokenizer(checkpoint: Checkpoint, kind: str, causal: bool = False) -> Tokenizer:
-    """The checkpoint's tokenizer; ``kind`` ``smiles`` splits by the SMILES pattern and looks up its tokens.
+    """The checkpoint's tokenizer; ``kind`` ``own``, or a tokenisation of strings whose tokens are looked up.
 
     A folder that holds nothing but ``vocab.txt`` says only which tokens there are: see :func:`_bare`. causal: of a model
     that reads from left to right, which such a folder gives no tokens around a string.
     """
-    if kind not in ("own", "smiles"):
-        raise ConfigError(f"source.tokenizer={kind} is not known; {nearest(kind, ['own', 'smiles'])}")
+    if kind not in ("own", *tokenizations()):
+        raise ConfigError(f"source.tokenizer={kind} is not known; {nearest(kind, ['own', *tokenizations()])}")
     folder = checkpoint.folder
     if folder is not None and not checkpoint.options:
         if not any((folder / file).exists() for file in TOKENIZER_FILES):
@@ -84,8 +84,8 @@ def _reduced(own: Any, kind: str, around: bool = True) -> Tokenizer:
     encode: Encode = _ByItself(own)
     prefix, suffix = _around(own, tokens) if around else ((), ())
     unread: Unread = _UnreadCharacters(own) if getattr(own, "is_fast", False) else _UnreadTokens(encode, own.unk_token_id)
-    if kind == "smiles":
-        looked_up = _LookedUp(smiles_tokens, vocabulary, own.unk_token_id)
+    if kind != "own":
+        looked_up = _LookedUp(splitter(kind), vocabulary, own.unk_token_id)
         encode, unread = looked_up.encode, looked_up.unread
     return Tokenizer(
         tokens=tokens,
@@ -106,7 +106,7 @@ def _bare(checkpoint: Checkpoint, kind: str, causal: bool) -> Tokenizer:
 
     Tokens such as ``##ing`` are word pieces, read as BERT reads them, in lower case only where no token has a capital
     letter (a protein vocabulary has nothing else). Without word pieces, a string is read as the longest tokens that fit,
-    one after the other, so that residues and SMILES tokens need no spaces between them.
+    one after the other, so that residues and atoms need no spaces between them.
     """
     assert checkpoint.folder is not None
     try:
@@ -124,7 +124,7 @@ def _bare(checkpoint: Checkpoint, kind: str, causal: bool) -> Tokenizer:
         own = BertTokenizer(vocab=vocabulary, do_lower_case=lower, **named)
         return _reduced(own, kind, around=not causal)
     ids = {role: None if name is None else vocabulary[name] for role, name in names.items()}
-    split = smiles_tokens if kind == "smiles" else _longest_tokens(vocabulary, checkpoint.model)
+    split = _longest_tokens(vocabulary, checkpoint.model) if kind == "own" else splitter(kind)
     looked_up = _LookedUp(split, vocabulary, ids["unk_token"])
     first, last = (ids["cls_token"], ids["sep_token"]) if not causal else (None, None)
     return Tokenizer(

@@ -59,8 +59,8 @@ class StringReader:
 class StringTask(TargetTask):
     """A target of strings.
 
-    written: the same training and test examples as the file writes them, where the domain has one spelling of its own
-    (molecules): what a program would read without canonicalisation.
+    written: the same training and test examples as the file writes them, where the domain has one spelling of its own:
+    what a program would read without canonicalisation.
     """
 
     reader: StringReader = field(default_factory=lambda: StringReader("text", plain_text))

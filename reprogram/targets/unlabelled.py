@@ -19,9 +19,8 @@ from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets.image_formats import readable_suffixes
 from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
 from reprogram.targets.tables import TableOptions, TableRow, TableRows, rows
-from reprogram.targets.tables.formats import ENDINGS, OWN_COLUMN
+from reprogram.targets.tables.formats import format_of, text_formats
 from reprogram.targets.tables.table import looks_like_an_id
-from reprogram.targets.tables.text_files import suffix
 
 if TYPE_CHECKING:
     from reprogram.targets.strings import StringReader
@@ -100,7 +99,7 @@ class StringInputs:
 
 
 def _of_one(problem: str) -> str:
-    """Problems are told of rows (``have an empty SMILES``); this is the one of a row."""
+    """Problems are told of rows (``have an empty string``); this is the one of a row."""
     return re.sub(r"^have\b", "has", problem)
 
 
@@ -185,9 +184,9 @@ def open_inputs(target: Mapping[str, Any]) -> Any:
 
 
 def own_column(path: str) -> str | None:
-    """The column of the inputs in a file whose format names it (.smi, .sdf, .fasta)."""
-    kinds = {end: kind for kind, ends in ENDINGS.items() for end in ends}
-    return OWN_COLUMN.get(kinds.get(suffix(Path(path)), ""))
+    """The column of the inputs in a file whose format names it, such as .fasta."""
+    kind = format_of(Path(path))
+    return None if kind is None else text_formats()[kind].column
 
 
 def chunks(inputs: Inputs, size: int, skip: int = 0) -> Iterator[list[Input]]:

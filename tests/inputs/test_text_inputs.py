@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import orthogonal_mp_gram
 
+from molecules.tokenization import selfies_tokens, smiles_tokens
 from reprogram.errors import ConfigError
 from reprogram.inputs._sparse_coding import matching_pursuit, preselect
 from reprogram.inputs.dense_token_map import DenseTokenMap
@@ -20,7 +21,7 @@ from reprogram.inputs.text import Text
 from reprogram.inputs.token_map import TokenMap
 from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.sources.text import TextSource
-from reprogram.tokenization import TargetTokens, selfies_tokens, smiles_tokens
+from reprogram.tokenization import TargetTokens
 
 TARGET = TargetInfo("t", "molecule", "classification", ("a", "b"))
 STRINGS = ["CCO", "c1ccccc1", "C[C@@H](N)C(=O)O", "BrCCl"]

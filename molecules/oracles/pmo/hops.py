@@ -37,11 +37,13 @@ def _mean(parts: list[Part]) -> Callable[[Mol], float]:
 
 
 def deco_hop() -> Oracle:
+    """Change the decorations of a kinase inhibitor, keep its scaffold."""
     similar = shaped(_pharmacophore(), Clipped(0.85))
     return PmoOracle("deco_hop", _mean([similar, *map(_lacks, DECORATIONS), _has(SCAFFOLD)]))
 
 
 def scaffold_hop() -> Oracle:
+    """Change the scaffold of a kinase inhibitor, keep its decorations."""
     similar = shaped(_pharmacophore(), Clipped(0.75))
     return PmoOracle("scaffold_hop", _mean([similar, _has(CHAIN), _lacks(SCAFFOLD)]))
 

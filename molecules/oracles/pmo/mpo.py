@@ -23,18 +23,22 @@ ZALEPLON = "O=C(C)N(CC)C1=CC=CC(C2=CC=NC3=C(C=NN23)C#N)=C1"
 
 
 def tpsa(mol: Mol) -> float:
+    """Topological polar surface area in Å²."""
     return rdMolDescriptors.CalcTPSA(mol)
 
 
 def logp(mol: Mol) -> float:
+    """Wildman–Crippen logP."""
     return rdMolDescriptors.CalcCrippenDescriptors(mol)[0]
 
 
 def fluorines(mol: Mol) -> float:
+    """How many fluorine atoms."""
     return float(element_counts(mol).get("F", 0))
 
 
 def osimertinib() -> Part:
+    """``osimertinib_mpo``."""
     return geometric_mean(
         shaped(tpsa, Gaussian(100, 10, "max")),
         shaped(logp, Gaussian(1, 1, "min")),
@@ -44,6 +48,7 @@ def osimertinib() -> Part:
 
 
 def fexofenadine() -> Part:
+    """``fexofenadine_mpo``."""
     return geometric_mean(
         shaped(tpsa, Gaussian(90, 10, "max")),
         shaped(logp, Gaussian(4, 1, "min")),
@@ -52,6 +57,7 @@ def fexofenadine() -> Part:
 
 
 def ranolazine() -> Part:
+    """``ranolazine_mpo``."""
     return geometric_mean(
         shaped(tpsa, Gaussian(95, 20, "max")),
         shaped(logp, Gaussian(7, 1, "max")),
@@ -61,12 +67,14 @@ def ranolazine() -> Part:
 
 
 def perindopril() -> Part:
+    """``perindopril_mpo``."""
     return geometric_mean(
         target_similarity(PERINDOPRIL, "ecfp4"), shaped(rdMolDescriptors.CalcNumAromaticRings, Gaussian(2, 0.5))
     )
 
 
 def amlodipine() -> Part:
+    """``amlodipine_mpo``."""
     return geometric_mean(
         target_similarity(AMLODIPINE, "ecfp4"), shaped(rdMolDescriptors.CalcNumRings, Gaussian(3, 0.5))
     )

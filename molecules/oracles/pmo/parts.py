@@ -49,6 +49,7 @@ def geometric(values: Sequence[float]) -> float:
 
 
 def geometric_mean(*parts: Part) -> Part:
+    """Parts that must all be high."""
     return lambda mol: geometric([part(mol) for part in parts])
 
 

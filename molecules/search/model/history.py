@@ -90,6 +90,7 @@ class SurrogateModel:
         return TanimotoGP(self.kernel).fit(history.features.take(chosen, self.kernel.kinds()), values[chosen])
 
     def forget_expected(self) -> None:
+        """Nothing was predicted of the molecules that come next."""
         self.expected = np.zeros(0), np.zeros(0)
 
     def calibrate(self, values: np.ndarray, batch: int) -> None:

@@ -45,6 +45,7 @@ class Graph:
 
     @cached_property
     def in_ring(self) -> set[int]:
+        """Atoms that are part of a ring."""
         return {atom for ring in self.rings for atom in ring}
 
     @cached_property
@@ -77,6 +78,7 @@ class Graph:
         return found
 
     def pick_cut(self, random: Random) -> tuple[int, int] | None:
+        """One of :attr:`cuts`, or None without any."""
         return random.choice(self.cuts) if self.cuts else None
 
     def ring_cut(self, random: Random) -> tuple[set[int], int, int, int, int] | None:

@@ -104,6 +104,7 @@ def _piece(smiles: str) -> Piece | None:
 
 @lru_cache(maxsize=1)
 def default_library() -> Library:
+    """The library of fragments that the package contains."""
     rows = (line.split("\t") for line in FILE.read_text().splitlines() if not line.startswith("#"))
     return Library((smiles, int(count)) for smiles, count in rows)
 
@@ -132,7 +133,7 @@ def _ring(mol: chemistry.Mol, bond: int) -> tuple[bool, bool]:
 
 
 def count_pieces(smiles: Iterable[str]) -> list[tuple[str, int]]:
-    """The commonest substituents and ring systems of neutralised molecules without stereo marks, with their counts."""
+    """The most frequent substituents and ring systems of neutralised molecules without stereo marks, with their counts."""
     counts: Counter[str] = Counter()
     for text in smiles:
         cleaned = chemistry.clean(text, stereo=False)

@@ -13,7 +13,7 @@ from reprogram.interfaces import InputTransformation
 
 @dataclass
 class AsWritten(Baseline):
-    """A check, not a rival: on BBBP as published a language model gains seven points that canonical SMILES take away.
+    """A check, not a rival: on BBBP as published a language model gains seven points that one canonical spelling takes away.
 
     leak: difference of the leading metric from which the report speaks of a writing leak.
     """

@@ -1,26 +1,25 @@
 """Kinds of table files other than text with columns. Each yields (row number, cells), the header first, as a stream.
 
-Workbooks are numbered as their program shows them (header: row 1). Files without a header line (.smi, .sdf, .fasta,
-.parquet) are numbered by record, from 1; their header is row 0.
+Workbooks are numbered as their program shows them (header: row 1). Files without a header line (.fasta,
+.parquet, those of modalities) are numbered by record, from 1; their header is row 0.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from reprogram.errors import ConfigError, DataError, nearest
-from reprogram.targets.tables.text_files import plain_lines
+from reprogram.modalities import known, modality
+from reprogram.modalities.base import TableFile
+from reprogram.targets.tables.text_files import plain_lines, suffix
 
-ENDINGS = {"smi": (".smi", ".smiles", ".ism"), "sdf": (".sdf", ".sd"), "fasta": (".fasta", ".fa", ".faa", ".fna")}
-OWN_COLUMN = {"smi": "smiles", "sdf": "structure", "fasta": "sequence"}  # of the inputs, in files without a header line
 LARGEST_WORKBOOK = 2 << 30  # bytes unpacked; a workbook keeps its texts in memory
-LONGEST_BLOCK = 100_000  # lines of one record of an SDF or FASTA file
-PROPERTIES_FROM = 1000  # records of an SDF file that its columns are taken from
+LONGEST_BLOCK = 100_000  # lines of one record of a file without columns
 Records = Iterator[tuple[int, list[str]]]
 
 
@@ -67,16 +66,6 @@ def parquet(path: Path, key: str) -> Records:
         raise DataError(f"{key}={path} cannot be read as a Parquet file: {_said(error)}.") from error
 
 
-def smi(path: Path, encoding: str, key: str) -> Records:
-    """SMILES, then a name, a line: columns ``smiles`` and ``name``. A first line that says ``smiles`` is a header."""
-    yield 0, ["smiles", "name"]
-    for row, line in enumerate(plain_lines(path, encoding, key), 1):
-        parts = line.split(None, 1)
-        if not parts or (row == 1 and parts[0].lower().lstrip("#") in ("smiles", "structure", "canonical_smiles")):
-            continue
-        yield row, [parts[0], parts[1].strip() if len(parts) > 1 else ""]
-
-
 def fasta(path: Path, encoding: str, key: str) -> Records:
     """Columns ``id``, ``description`` and ``sequence``."""
     yield 0, ["id", "description", "sequence"]
@@ -101,50 +90,17 @@ def _fasta_record(name: str, letters: list[str]) -> list[str]:
     return [first, rest.strip(), "".join(letters)]
 
 
-def sdf(path: Path, encoding: str, key: str) -> Records:
-    """Columns ``structure`` (the mol block), ``name`` (its first line) and one a property."""
-    names: dict[str, None] = {}
-    for row, _, properties in _blocks(path, encoding, key):
-        names |= dict.fromkeys(properties)
-        if row >= PROPERTIES_FROM:
-            break
-    names = {name: None for name in names if name not in ("structure", "name")}
-    yield 0, ["structure", "name", *names]
-    for row, block, properties in _blocks(path, encoding, key):
-        yield row, [block, block.partition("\n")[0].strip(), *(properties.get(name, "") for name in names)]
+OWN: dict[str, TableFile] = {"fasta": TableFile((".fasta", ".fa", ".faa", ".fna"), "sequence", fasta)}
 
 
-def _blocks(path: Path, encoding: str, key: str) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """(record, mol block, properties) of an SDF file."""
-    row, lines = 1, list[str]()
-    for line in plain_lines(path, encoding, key):
-        if line.startswith("$$$$"):
-            yield row, *_parsed(lines)
-            row, lines = row + 1, []
-            continue
-        if len(lines) >= LONGEST_BLOCK:
-            raise DataError(f"{key}={path}: record {row} has more than {LONGEST_BLOCK:,} lines; '$$$$' must end it.")
-        lines.append(line)
-    if any(line.strip() for line in lines):
-        yield row, *_parsed(lines)
+def text_formats() -> dict[str, TableFile]:
+    """Kinds of text files without columns, by name: the toolkit's own and those that modalities bring."""
+    return OWN | {name: file for kind in known() for name, file in modality(kind).table_files().items()}
 
 
-def _parsed(lines: list[str]) -> tuple[str, dict[str, str]]:
-    at = next((i for i, line in enumerate(lines) if line.startswith("M  END")), None)
-    end = at + 1 if at is not None else next((i for i, line in enumerate(lines) if line.startswith(">")), len(lines))
-    properties: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for line in lines[end:]:
-        if line.startswith(">") and "<" in line:
-            current = properties.setdefault(line[line.index("<") + 1 : line.rindex(">")].strip(), [])
-        elif not line.strip():
-            current = None
-        elif current is not None:
-            current.append(line)
-    return "\n".join(lines[:end]), {name: "\n".join(values).strip() for name, values in properties.items()}
-
-
-LINES: dict[str, Callable[[Path, str, str], Records]] = {"smi": smi, "sdf": sdf, "fasta": fasta}
+def format_of(path: Path) -> str | None:
+    """The kind of a text file without columns, by its ending."""
+    return next((name for name, file in text_formats().items() if suffix(path) in file.endings), None)
 
 
 def as_text(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from reprogram.errors import DataError
 from reprogram.targets.tables import formats
 from reprogram.targets.tables.options import TableOptions
-from reprogram.targets.tables.text_files import DAMAGED, TextFile, find_text, open_bytes, read_records, suffix
+from reprogram.targets.tables.text_files import DAMAGED, TextFile, find_text, open_bytes, read_records
 
 Records = Iterator[tuple[int, list[str]]]
 
@@ -53,7 +53,7 @@ class TableRows:
 def rows(
     path: str | Path, options: TableOptions | None = None, wanted: Sequence[str] = (), key: str = "target.path"
 ) -> TableRows:
-    """The rows of a file of text with columns, ``.xlsx``, ``.parquet``, ``.sdf``, ``.smi`` or ``.fasta``, packed or not.
+    """The rows of a file of text with columns, ``.xlsx``, ``.parquet``, ``.fasta`` or of a modality, packed or not.
 
     wanted: columns that must be there, which also tell delimiters apart. Raises DataError naming ``key``.
     """
@@ -87,7 +87,7 @@ def _records(
     notes += text.notes
     if kind == "csv":
         return lambda: read_records(path, text, key)
-    return lambda: formats.LINES[kind](path, text.encoding, key)
+    return lambda: formats.text_formats()[kind].records(path, text.encoding, key)
 
 
 def _plain(path: Path, options: TableOptions, key: str) -> TextFile:
@@ -110,7 +110,7 @@ def _kind(path: Path, key: str) -> str:
         return "parquet"
     if start.startswith(b"\xd0\xcf\x11\xe0"):
         raise DataError(f"{key}={path} is an old Excel file; save it as .xlsx or .csv.")
-    return {end: kind for kind, ends in formats.ENDINGS.items() for end in ends}.get(suffix(path), "csv")
+    return formats.format_of(path) or "csv"
 
 
 def _check_file(path: Path, key: str) -> None:
