@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.inputs.base import ImageInput, resize, with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
-from reprogram.ranges import InputSide
+from reprogram.ranges import InputSide, Length
 
 
 @dataclass(eq=False)
@@ -22,11 +22,11 @@ class Views(InputTransformation):
     A convolutional source reads any size, and another scale is another way of seeing: few labels gain more from reading
     several than from any trained prompt.
 
-    sizes: sides in pixels; empty is the side that the source was trained at, alone.
+    sizes: sides in pixels, one at least.
     flip: also the mirror image (natural images; never digits). invert: also the negative, 1 - x (drawings).
     """
 
-    sizes: tuple[InputSide, ...] = (96, 128, 160, 224)
+    sizes: Annotated[tuple[InputSide, ...], Length()] = (96, 128, 160, 224)
     flip: bool = False
     invert: bool = False
 
@@ -34,7 +34,7 @@ class Views(InputTransformation):
         if len(set(self.sizes)) < len(self.sizes):
             raise ConfigError(f"input.sizes is {list(self.sizes)}; each size may occur once")
         self._scales = []
-        for size in self.sizes or (spec.size,):
+        for size in self.sizes:
             scale = ImageInput(size)
             scale.build(spec, target)
             self._scales.append(scale.side)

@@ -74,7 +74,7 @@ def from_arrays(
         train_rows = train_rows[new]
         check_classes(labels[train_rows], names, f"target {name} without its test images")
     notes += fewer_than_asked(labels[train_rows], shots, total, names)
-    chosen = train_rows[draw(labels[train_rows], seed, shots, total, names)]
+    chosen = train_rows[draw(labels[train_rows], seed, shots, total)]
     return ImageTask(
         TargetInfo(name, "image", "classification", names, tuple(images.shape[1:])),
         ArrayExamples(images[chosen], labels[chosen]),

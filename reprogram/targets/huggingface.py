@@ -71,7 +71,7 @@ def huggingface(
         train_labels, train_rows = train_labels[kept], train_rows[kept]
         split = {"kind": "stratified", "seed": split_seed}
     check_classes(train_labels, classes, f"target {name}")
-    first = train_rows[draw(train_labels, seed, shots, labels, classes)]
+    first = train_rows[draw(train_labels, seed, shots, labels)]
     shape = reader.shape(train, first, size) if reader.is_image(train) else None
     test_rows, test_examples = reader.examples(test, test_rows, test_labels, shape)
     train_rows, train_examples = reader.draw(
@@ -154,7 +154,7 @@ class _Reader:
         while True:
             self.notes[:] = before
             check_classes(labels, self.classes, f"target {self.name} without its test examples")
-            chosen = draw(labels, seed, shots, total, self.classes)
+            chosen = draw(labels, seed, shots, total)
             found, examples = self.examples(table, rows[chosen], labels[chosen], shape)
             new = not_tested(contents(examples), tested)
             if new.all():

@@ -187,8 +187,8 @@ class _Reader:
         for real, white in ((False, self.white.whole), (True, self.white.real)):
             peaks = [f.peak or 0.0 for f in deep if f.real == real]
             if peaks:
-                kind = "floating-point" if real else "16-bit"
-                named.append(f"{len(peaks)} {kind} grey images reach {max(peaks):.6g}, so white is {white:g}")
+                kind = "floating-point grey" if real else "16-bit"
+                named.append(f"{len(peaks)} {kind} images reach {max(peaks):.6g}, so white is {white:g}")
         return [
             f"{'; '.join(named)}; give target.white={self.white.real or self.white.whole:g} for further images of this kind."
         ]
@@ -305,7 +305,7 @@ def _draw_readable(
     """Draw the few labels among files that can be decoded and are not tested on: others are left out, and drawn again."""
     shots = None if given.labels_file is not None else given.shots
     while True:
-        chosen = files.rows(draw(files.labels, given.seed, shots, given.labels, classes))
+        chosen = files.rows(draw(files.labels, given.seed, shots, given.labels))
         readable, examples = reader.decode(chosen, shape, "reading training images", train=True)
         same = reader.the_same(readable)
         reader.left_out |= same

@@ -1,8 +1,8 @@
 """Image files as pixels: every mode right, EXIF orientation honoured, huge ones without filling the memory.
 
 What usually goes wrong, and what is done here: 16-bit grey is scaled (PIL's own ``convert`` cuts it off at 255), by the
-white that the whole set shows, for 12 bits in a 16-bit file would turn black; palettes are looked up; transparent pixels lie
-on white; CMYK is converted; a photo taken sideways is turned upright.
+white that the whole set shows, for 12 bits in a 16-bit file would turn black, colours too; palettes are looked up;
+transparent pixels lie on white; CMYK is converted; a photo taken sideways is turned upright.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 from reprogram.errors import DataError
 from reprogram.interfaces import Examples
 from reprogram.progress import progress
+from reprogram.targets import deep_colour
 from reprogram.targets.image_formats import (
     LARGEST_PIXELS,
     SUFFIXES,
@@ -80,14 +81,14 @@ class Header(NamedTuple):
 
 
 class White(NamedTuple):
-    """The value that is white in grey images of more than 8 bits: of whole numbers, and of floating-point ones."""
+    """The value that is white in images of more than 8 bits: of whole numbers, and of floating-point ones."""
 
     whole: float = 65535.0
     real: float | None = None  # None: 1.0, 255.0 or 65535.0, as each image asks for
 
 
 class Facts(NamedTuple):
-    """What is known of a file before it is used: its header; the largest grey value beyond 8 bits, and whether it is a
+    """What is known of a file before it is used: its header; the largest value beyond 8 bits, and whether it is a
     floating-point one; whether it has several frames."""
 
     header: Header
@@ -106,15 +107,18 @@ def read_header(source: ImageSource) -> Header:
 
 
 def read_facts(source: ImageSource) -> Facts:
-    """The header and more; only grey images of more than 8 bits are decoded for it."""
+    """The header and more; only images of more than 8 bits are decoded for it."""
     if is_dicom(source):
         return Facts(read_header(source), frames=dicom_header(source)[3] > 1)
     with open_picture(source) as image:
         header, frames = _header(image), bool(getattr(image, "is_animated", False))
-        if not _is_deep(image):
+        coloured = deep_colour.is_deep_colour(image)
+        if not _is_deep(image) and not coloured:
             return Facts(header, frames=frames)
         try:
             with _alone(header):
+                if coloured:
+                    return Facts(header, deep_colour.peak(deep_colour.colour_values(source), image.mode), frames=frames)
                 return Facts(header, float(np.nanmax(np.asarray(image))), image.mode == "F", frames)
         except Exception as error:  # as in read_image
             raise DataError(reason(error)) from error
@@ -138,6 +142,8 @@ def read_image(source: ImageSource, shape: Shape, white: White | None = None) ->
             if image.format == "JPEG":  # decodes at a half, quarter, eighth where that is enough
                 side = max(shape.height, shape.width)
                 image.draft(None, (side, side))
+            if white is not None and white.whole < deep_colour.FULL and deep_colour.is_deep_colour(image):
+                image = deep_colour.eight_bits(source, image, white.whole)
             decoded = _reduced(image, shape, white or White())
             upright = decoded if image.format in TURNED_BY_DECODER else ImageOps.exif_transpose(decoded)
             pixels = _eight_bits(upright, shape.channels, white or White())

@@ -68,14 +68,12 @@ def what_the_split_did(labels: np.ndarray, test: np.ndarray, classes: Sequence[s
     return notes
 
 
-def draw(
-    labels: np.ndarray, seed: int, shots: int | None = None, total: int | None = None, classes: Sequence[str] = ()
-) -> np.ndarray:
+def draw(labels: np.ndarray, seed: int, shots: int | None = None, total: int | None = None) -> np.ndarray:
     """Rows of a few-label subset, in random order: ``total`` stratified, else ``shots`` a class, else all.
 
     labels: int [N]. ``total`` goes before ``shots``; it keeps class proportions but at least one example of each class
-    that exists. A class with fewer than ``shots`` gives what it has (see :func:`fewer_than_asked`); where all have
-    fewer, the number is a mistake. Regression or multilabel labels are drawn uniformly. Raises ConfigError or DataError.
+    that exists. A class with fewer than ``shots`` gives what it has (see :func:`fewer_than_asked`). Regression or multilabel
+    labels are drawn uniformly. Raises ConfigError or DataError.
     """
     rng = np.random.default_rng(seed)
     shots = shots if total is None else None
@@ -91,13 +89,6 @@ def draw(
             raise ConfigError("target.shots needs classes; give target.labels (in all) for this target.")
         return rng.permutation(len(labels))[:total]
     present, counts = np.unique(labels, return_counts=True)
-    if shots is not None and len(counts) and shots > counts.max():
-        richest = int(counts.argmax())
-        name = classes[int(present[richest])] if len(classes) else present[richest]
-        raise DataError(
-            f"target.shots={shots} asks for more examples than class '{name}' has ({counts[richest]}), and no class has more; "
-            f"choose target.shots={counts[richest]} or fewer, or target.shots=null for all."
-        )
     quota = _proportional(counts, total) if total is not None else np.minimum(counts, shots or 0)
     picked = take(labels, dict(zip(present.tolist(), quota.tolist(), strict=True)), rng)
     return rng.permutation(np.concatenate(picked)) if picked else np.empty(0, dtype=int)

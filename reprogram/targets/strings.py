@@ -174,7 +174,7 @@ def string_task(
         split = "test_path"
     held_out = _measured(test, held_out, notes) if len(held_out) else held_out
     values = train.labels.values
-    chosen = draw(values[rows], options.seed, options.shots, options.labels, train.labels.classes)
+    chosen = draw(values[rows], options.seed, options.shots, options.labels)
     notes += fewer_than_asked(values[rows], options.shots, options.labels, train.labels.classes)
     picked = rows[chosen]
     if train.labels.problem == "classification":

@@ -37,6 +37,7 @@ MISTAKES = {
     ("training=[1,2]",): "training=[1,2] is not a choice",
     ("task=null",): "task=null is not a choice",
     ("run_dir=",): "run_dir='' must be a value, not an empty one.",
+    ("target=digits", "input=views", "input.sizes=[]"): "input.sizes=[] must be a value, not an empty one.",
     ("program=abc",): "program=abc is not possible; allowed: auto.",
     ("training.optimiser.weight_decay=nan",): "training.optimiser.weight_decay=nan is not possible; allowed: number.",
     ("training.checkpoint_seconds=nan",): "training.checkpoint_seconds=nan is not possible",
@@ -160,7 +161,6 @@ def folder_of(tmp_path, kind):
     [
         ("empty", "holds no images"),
         ("one class", "has only the class 'a'; at least two classes are needed."),
-        ("few", "target.shots=16 asks for more examples than class 'a' has (8)"),
         ("damaged", "3 of 20 images in"),
     ],
 )
