@@ -154,11 +154,14 @@ def is_radical(mol: Mol) -> bool:
     return any(mol.GetAtomWithIdx(i).GetNumRadicalElectrons() for i in range(mol.GetNumAtoms()))
 
 
-_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+_FORMULA = re.compile(r"([A-Z][a-z]?|\*)(\d*)")
 
 
 def element_counts(mol: Mol) -> dict[str, int]:
-    """Atoms by element, hydrogens counted whether they are written or not: ethanol -> {"C": 2, "H": 6, "O": 1}."""
+    """Atoms by element, hydrogens counted whether they are written or not: ethanol -> {"C": 2, "H": 6, "O": 1}.
+
+    Attachment points are atoms, too: ``"*"``, as every public counter has it.
+    """
     return {element: int(count or 1) for element, count in _FORMULA.findall(rdMolDescriptors.CalcMolFormula(mol))}
 
 

@@ -168,7 +168,7 @@ class Evaluator:
 
     def _ask(self, smiles: list[str]) -> list[Any]:
         began = time.perf_counter()
-        answers = self.workers(self.objective.score, smiles, self.objective.batch)
+        answers = self.workers(self.objective.score, smiles, self.objective.batch, self.objective.isolated)
         self.seconds += time.perf_counter() - began
         return [_row(answer) for answer in answers]
 

@@ -135,6 +135,11 @@ class Objective:
         """Molecules that its oracles take at once."""
         return max(term.oracle.batch for term in self.terms)
 
+    @property
+    def isolated(self) -> bool:
+        """Does one of its oracles run code that may end its process?"""
+        return any(term.oracle.isolated for term in self.terms)
+
     def violations(self, smiles: Sequence[str]) -> np.ndarray:
         """Total violation of the constraints, [N], without any oracle call; inf for what cannot be parsed."""
         if not self.constraints.items:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from markupsafe import Markup
 
 from molecules import chemistry
 from molecules.auc import auc_top, top_mean
+from molecules.constraints import Alerts, Plausible, Precedent
 from molecules.objective import Objective, Scored, hypervolume, pareto
 from molecules.oracles.descriptor import descriptor
+from molecules.precedent import RARE, unusual
 from reprogram.report.blocks import details, facts, listing, number, picture, pictures, table
 from reprogram.report.charts import GOOD, MARK, MUTED, OTHER, axes, curves, svg
 from reprogram.report.page import Page
@@ -79,6 +82,7 @@ def summary(found: Found, feasible: list[Scored], verdict: str) -> dict[str, Any
         "feasible": len(feasible),
         "failed": sum(math.isnan(s.score) for s in found.calls),
         "diversity": diversity(feasible[:100]),
+        "plausibility": plausibility(feasible[:100]),
         "pareto": front(found.objective, feasible),
         "notes": found.notes,
         "cost": found.cost,
@@ -103,6 +107,18 @@ def diversity(best: Sequence[Scored]) -> dict[str, Any]:
     return {"molecules": len(mols), "mean_distance": float(1 - alike.mean()), "scaffolds": scaffolds}
 
 
+def plausibility(best: Sequence[Scored]) -> dict[str, Any]:
+    """Shares of the best molecules that can exist, hold no unusual ring system and no structural alert, and their mean SA."""
+    mols = [m for s in best if (m := chemistry.parse(s.smiles)) is not None]
+    tests = {"can_exist": Plausible(), "known_ring_systems": Precedent(environments=0), "without_alerts": Alerts()}
+    shares = {name: share([t.violation(m) == 0 for m in mols]) for name, t in tests.items()}
+    return {"molecules": len(mols), **shares, "mean_sa": share([descriptor("sa")(m) for m in mols])}
+
+
+def share(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
 def front(objective: Objective, feasible: Sequence[Scored]) -> dict[str, Any] | None:
     """Of several terms: the molecules that no other beats in all parts, and the volume they dominate above 0."""
     names = [t.name for t in objective.terms]
@@ -123,13 +139,13 @@ def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
-    writer.writerow(["smiles", "score", "feasible", *header, "call", "parent", "reason"])
+    writer.writerow(["smiles", "score", "feasible", *header, "unusual", "call", "parent", "reason"])
     for s in scored:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
         values += [s.constraints.get(c) for c in constraints]
         row = [s.score, *values]
         cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in row]
-        writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], s.call, s.parent, s.reason])
+        writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], rare_parts(s.smiles), s.call, s.parent, s.reason])
     write_atomically(path, text.getvalue())
 
 
@@ -144,12 +160,20 @@ def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
             mol = Chem.MolFromSmiles(s.smiles)
             rdDepictor.Compute2DCoords(mol)
             mol.SetProp("_Name", f"call {s.call}")
-            values = {"smiles": s.smiles, "score": s.score, "call": s.call, "parent": s.parent}
+            values = {"smiles": s.smiles, "score": s.score, "unusual": rare_parts(s.smiles)}
+            values |= {"call": s.call, "parent": s.parent}
             values |= s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
             for name, value in values.items():
                 mol.SetProp(name, str(value))
             writer.write(mol)
     write_atomically(path, text.getvalue())
+
+
+@lru_cache(maxsize=20_000)
+def rare_parts(smiles: str) -> str:
+    """Ring systems and atom environments that few known molecules have, the rarest first; "" where there are none."""
+    mol = chemistry.parse(smiles)
+    return "" if mol is None else "; ".join(map(str, unusual(mol)))
 
 
 def draw(path: Path, scored: Sequence[Scored]) -> bytes | None:
@@ -175,6 +199,7 @@ def page(found: Found, feasible: list[Scored], verdict: str, grid: bytes | None)
     if len(feasible) > 1:
         result.section("Properties", property_chart(found.starts, feasible[:100]))
     result.section("Trade-offs", pareto_chart(found.objective, feasible))
+    result.section("Plausibility of the best 100", facts(plausibility_facts(feasible[:100])))
     result.section("Diversity of the best 100", facts(diversity_facts(feasible, found.starts)))
     result.section("Cost", facts(cost_facts(found)))
     if grid:
@@ -203,6 +228,8 @@ def card(scored: Scored, starts: Sequence[str]) -> Markup:
     drawing = chemistry.draw_svg(scored.smiles, start=origin)
     drawing = drawing[drawing.index("<svg") :]
     caption = f"{scored.score:.3f} · call {scored.call} · {alike:.2f} like its start"
+    rare = rare_parts(scored.smiles)
+    caption += f" · unusual: {rare}" if rare else ""
     return Markup(
         "<figure>{}<figcaption>{}<br><code style='overflow-wrap:anywhere'>{}</code></figcaption></figure>"
     ).format(Markup(drawing), caption, scored.smiles)
@@ -269,6 +296,18 @@ def pareto_chart(objective: Objective, feasible: Sequence[Scored]) -> Markup:
     if whole["hypervolume"] is not None:
         caption += f"; they dominate a volume of {whole['hypervolume']:.3f} above 0"
     return svg(figure, "trade-off between the first two parts", caption + ".")
+
+
+def plausibility_facts(best: Sequence[Scored]) -> dict[str, Any]:
+    figures = plausibility(best)
+    if not figures["molecules"]:
+        return {}
+    return {
+        "molecules that can exist": f"{figures['can_exist']:.0%}",
+        f"every ring system in {RARE} known molecules or more": f"{figures['known_ring_systems']:.0%}",
+        "no structural alert (PAINS, BRENK, NIH)": f"{figures['without_alerts']:.0%}",
+        "mean SA score (1 easy to 10 hard)": figures["mean_sa"],
+    }
 
 
 def diversity_facts(feasible: Sequence[Scored], starts: Sequence[str]) -> dict[str, Any]:

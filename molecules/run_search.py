@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from hydra.utils import instantiate
 
+from molecules.chemistry import parse
 from molecules.constraints.config import ConstraintConfig
 from molecules.counting import counted
 from molecules.evaluator import DiversityFilter, Evaluator
@@ -97,7 +98,7 @@ def notes_before(objective: Objective, starts: list[str], budget: int) -> list[s
     notes = []
     outside = [s for s, v in zip(starts, objective.violations(starts)) if v > 0]
     if outside:
-        few = ", ".join(outside[:3]) + (", …" if len(outside) > 3 else "")
+        few = ", ".join(f"{s} ({_why(objective, s)})" for s in outside[:3]) + (", …" if len(outside) > 3 else "")
         verb = "does" if len(outside) == 1 else "do"
         notes.append(f"{len(outside)} of {len(starts)} start molecules {verb} not satisfy the constraints: {few}.")
     if 0 < budget < len(starts):
@@ -105,6 +106,12 @@ def notes_before(objective: Objective, starts: list[str], budget: int) -> list[s
     if budget == 0:
         notes.append(f"budget=0: {counted(len(starts), 'start molecule')} and the constraints were read, nothing was scored.")
     return notes
+
+
+def _why(objective: Objective, smiles: str) -> str:
+    mol = parse(smiles)
+    reasons = [] if mol is None else objective.constraints.reasons(mol)
+    return "; ".join(reasons[:2]) + (f" and {len(reasons) - 2} more" if len(reasons) > 2 else "")
 
 
 def notes_after(evaluator: Evaluator, starts: list[str]) -> list[str]:

@@ -22,7 +22,8 @@ Function = Callable[[list[str]], list[Any]]
 class Workers(Checked):
     """Maps a function of a list over chunks of a list.
 
-    backend: ``processes`` (joblib's loky; a batch under a second is not worth it and stays here), ``dask``, ``serial``.
+    backend: ``processes`` (joblib's loky; a batch under a second is not worth it and stays here, unless the function may
+        crash), ``dask``, ``serial``.
     jobs: how many processes; None for one a core.
     timeout: seconds that an item may take before it counts as failed. Its process is ended, so that an oracle that
         hangs costs one molecule. Serial work is timed by the ledger instead.
@@ -54,22 +55,23 @@ class Workers(Checked):
         jobs = self._cluster() if self.backend == "dask" else 1 if self.backend == "serial" else self.processes
         return max(4 * jobs, batch * jobs, int(2 * jobs / max(self._seconds, 1e-6)))
 
-    def __call__(self, function: Function, items: Sequence[str], batch: int = 1) -> list[Any]:
+    def __call__(self, function: Function, items: Sequence[str], batch: int = 1, isolated: bool = False) -> list[Any]:
         """One answer an item, in order; an ``Exception`` for an item that has none. ``ReprogramError`` is raised.
 
         batch: items that the function takes at once, for instance in one start of a program; no chunk is smaller.
+        isolated: never in this process (unless ``backend`` is ``serial``), because the function may end it.
         """
-        answers = self._answers(function, list(items), batch)
+        answers = self._answers(function, list(items), batch, isolated)
         for answer in answers:
             if isinstance(answer, ReprogramError):
                 raise answer
         return answers
 
-    def _answers(self, function: Function, items: list[str], batch: int) -> list[Any]:
+    def _answers(self, function: Function, items: list[str], batch: int, isolated: bool) -> list[Any]:
         if self.backend == "serial":
             return self._here(function, items)
         answers: list[Any] = []
-        if self.backend == "processes" and self.timeout is None:
+        if self.backend == "processes" and self.timeout is None and not isolated:
             while items and self._seconds == math.inf:  # how long does one take?
                 answers += self._here(function, items[:batch])
                 items = items[batch:]

@@ -76,12 +76,21 @@ class StatusError(SourceError):
         self.status = status
 
 
+class Unavailable(SourceError):
+    """No answer after all attempts. status: of the last one, None where it was silent or could not be reached; silent: it
+    was reached and took too long."""
+
+    def __init__(self, message: str, status: int | None = None, silent: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.silent = status, silent
+
+
 class _Again(Exception):
     """An attempt that may be repeated; its text goes into the sentence of the last one."""
 
-    def __init__(self, problem: str, wait: float | None = None) -> None:
+    def __init__(self, problem: str, wait: float | None = None, status: int | None = None, silent: bool = False) -> None:
         super().__init__(problem)
-        self.wait = wait
+        self.wait, self.status, self.silent = wait, status, silent
 
 
 @dataclass
@@ -151,7 +160,7 @@ class Service:
             return again(self._attempt, method, path, body, meter, accepted, largest)
         except _Again as error:
             tries = f"(tries: {self.retries + 1}); earlier answers are kept."
-            raise SourceError(f"{self.address} {error} {tries}") from None
+            raise Unavailable(f"{self.address} {error} {tries}", error.status, error.silent) from None
 
     def _wait(self, state: Any) -> float:
         """Seconds: doubled each time, with some added at random so that clients do not return in step."""
@@ -173,7 +182,7 @@ class Service:
             answer = _wait_for(self._exchange(method, path, body, largest, seen))
         except (TimeoutError, httpx.TimeoutException):
             self._judge(seen, meter)
-            raise _Again(f"did not answer within {self.timeout:g} s") from None
+            raise _Again(f"did not answer within {self.timeout:g} s", silent=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             self._judge(seen, meter)
             untrusted = _untrusted(error)
@@ -208,7 +217,7 @@ class Service:
         problem = f"answered {path} with status {answer.status}".replace("  ", " ")
         if answer.status not in AGAIN:
             raise StatusError(answer.status, f"{self.address} {problem}: {answer.said()}")
-        raise _Again(problem, wait)
+        raise _Again(problem, wait, answer.status)
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, largest: int, seen: dict[str, Any]

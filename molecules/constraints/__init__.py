@@ -6,8 +6,10 @@ from molecules.constraints.forbid import Forbid
 from molecules.constraints.keep import Keep
 from molecules.constraints.lipinski import Lipinski
 from molecules.constraints.plausible import Plausible
+from molecules.constraints.precedent import Precedent
 from molecules.constraints.scaffold import Scaffold
 from molecules.constraints.similar import Similar
+from molecules.constraints.unstable import Unstable
 from molecules.constraints.window import Window
 
 __all__ = [
@@ -18,7 +20,9 @@ __all__ = [
     "Keep",
     "Lipinski",
     "Plausible",
+    "Precedent",
     "Scaffold",
     "Similar",
+    "Unstable",
     "Window",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from molecules.chemistry import Mol
 from molecules.constraints.base import Constraint
@@ -32,6 +32,7 @@ class Alerts(Constraint):
 
     catalogs: Sequence[str] = CATALOGS
     name: str = "alerts"
+    cost: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
         _catalog(tuple(self.catalogs))
@@ -39,6 +40,9 @@ class Alerts(Constraint):
     def hits(self, mol: Mol) -> list[str]:
         """Names of the alerts that the molecule carries."""
         return [match.GetDescription() for match in _catalog(tuple(self.catalogs)).GetMatches(mol)]
+
+    def reasons(self, mol: Mol) -> list[str]:
+        return [f"alert {name}" for name in self.hits(mol)]
 
     def violation(self, mol: Mol) -> float:
         return float(len(_catalog(tuple(self.catalogs)).GetMatches(mol)))

@@ -12,12 +12,14 @@ from molecules.constraints.forbid import Forbid
 from molecules.constraints.keep import Keep
 from molecules.constraints.lipinski import Lipinski
 from molecules.constraints.plausible import Plausible
+from molecules.constraints.precedent import Precedent
 from molecules.constraints.scaffold import Scaffold
 from molecules.constraints.similar import Similar
+from molecules.constraints.unstable import Unstable
 from molecules.constraints.window import Window
 from reprogram import registry
 from reprogram.errors import ConfigError
-from reprogram.ranges import Checked, NotEmpty, Range, Share
+from reprogram.ranges import Amount, Checked, NotEmpty, Range, Share
 
 
 @dataclass
@@ -29,7 +31,9 @@ class ConstraintConfig(Checked):
     scaffold: SMILES that must stay; with ``*`` it may grow only there. alerts: PAINS, BRENK, NIH.
     lipinski: how many of the four rules may be broken. sa: SA-score ceiling (1 easy, 10 hard).
     mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high].
-    plausible: nothing that a chemist would not draw. others: constraints of other packages by name, with their options.
+    plausible: nothing that cannot exist. unstable: no reactive or unstable groups.
+    ring_precedent / environment_precedent: in how many of the table's molecules every ring system / every atom with its
+    neighbours was seen at least; None requires nothing. others: constraints of other packages by name, with their options.
     """
 
     group: ClassVar[str] = "constraints."
@@ -45,6 +49,9 @@ class ConstraintConfig(Checked):
     mw: Sequence[float | None] | None = None
     windows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     plausible: bool = False
+    unstable: bool = False
+    ring_precedent: Amount | None = None
+    environment_precedent: Amount | None = None
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def constraints(self, starts: Sequence[str]) -> Constraints:
@@ -65,6 +72,10 @@ class ConstraintConfig(Checked):
         items += self._windows()
         if self.plausible:
             items.append(Plausible())
+        if self.unstable:
+            items.append(Unstable())
+        if self.ring_precedent or self.environment_precedent:
+            items.append(Precedent(self.ring_precedent or 0, self.environment_precedent or 0))
         return Constraints(items + [_other(name, options) for name, options in self.others.items()])
 
     def _windows(self) -> list[Constraint]:

@@ -41,6 +41,12 @@ class Window(Constraint):
             return ""
         return f"{required.text} must stay and weighs {weight:.0f}, more than {self.name} allows ({self.high})"
 
+    def reasons(self, mol: Mol) -> list[str]:
+        if self.violation(mol) == 0:
+            return []
+        ends = [f"{word} {end:g}" for word, end in (("at least", self.low), ("at most", self.high)) if end is not None]
+        return [f"{self.name} {self._function(mol):.3g}, not {' and '.join(ends)}"]
+
     def violation(self, mol: Mol) -> float:
         value = self._function(mol)
         if not math.isfinite(value):

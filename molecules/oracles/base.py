@@ -37,6 +37,11 @@ class Oracle(Checked, ABC):
     direction: str = MAXIMISE
     batch: int = 1
 
+    @property
+    def isolated(self) -> bool:
+        """Does it run code of somebody else in this process, which may end it (a crash of a compiled library)?"""
+        return not type(self).__module__.startswith("molecules.")
+
     @abstractmethod
     def answers(self, smiles: Sequence[str]) -> list[Answer]:
         """One :class:`Answer` a SMILES, in order. Must not raise for a bad molecule."""

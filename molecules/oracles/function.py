@@ -23,6 +23,10 @@ class Function(Oracle):
         self._call = find(self.function) if isinstance(self.function, str) else self.function
         self.name = self.name or getattr(self._call, "__name__", "function")
 
+    @property
+    def isolated(self) -> bool:
+        return True
+
     def answers(self, smiles: Sequence[str]) -> list[Answer]:
         return [self._answer(text) for text in smiles]
 

@@ -9,17 +9,24 @@ from urllib.parse import urlsplit
 
 from molecules.oracles.base import MAXIMISE
 from molecules.oracles.batches import BatchFailed, BatchOracle
-from reprogram.errors import ConfigError, SourceError
+from reprogram.errors import ConfigError
 from reprogram.ranges import Count, NotEmpty, Range, Seconds
 from reprogram.redact import conceal, redact
-from reprogram.service import Service
+from reprogram.service import Service, StatusError, Unavailable
 
+OF_MOLECULES = (400, 413, 422)  # statuses that are about what was sent; any other refusal is the service's own trouble
+CRASHED = 500  # a molecule may do that to a service, and so may anything else
 PAUSE = 0.5  # seconds before the first retry, doubled each time
 
 
 @dataclass
 class Http(BatchOracle):
-    """One POST a batch. token_env, header, scheme, verify, timeout, retries: :class:`reprogram.service.Service`'s."""
+    """One POST a batch.
+
+    A service that cannot be reached, is overloaded or refuses the token ends the run: its molecules are not charged, and a
+    resumed run asks again. The same where a whole batch of several molecules has no answer. token_env, header, scheme,
+    verify, timeout, retries: :class:`reprogram.service.Service`'s.
+    """
 
     url: NotEmpty
     key: NotEmpty = "score"
@@ -48,8 +55,14 @@ class Http(BatchOracle):
             self._service = Service(self.url, "oracle", **sent, **patience, environment=True)  # type: ignore[arg-type]
         try:
             answer = self._service.send("POST", body=json.dumps({"smiles": smiles}).encode())
-        except SourceError as error:
+        except StatusError as error:
+            if error.status not in OF_MOLECULES:
+                raise
             raise BatchFailed(str(error).rstrip(".")) from error
+        except Unavailable as error:
+            if error.status != CRASHED and not error.silent:
+                raise
+            raise BatchFailed(str(error).rstrip("."), outage=True) from error
         found = answer.json()
         if found is None:
             raise BatchFailed(f"{self.name} did not answer in JSON")

@@ -95,5 +95,5 @@ def feasible(evaluator: Evaluator, children: Iterable[Child], slack: float = 0.0
     constraints = evaluator.objective.constraints
     if not constraints.items:
         return list(children)
-    judged = [c._replace(violation=constraints.total(c.mol)) for c in children]
+    judged = [c._replace(violation=constraints.total(c.mol, slack)) for c in children]
     return [c for c in judged if c.violation <= slack]

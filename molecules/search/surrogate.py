@@ -16,7 +16,7 @@ import numpy as np
 from molecules.evaluator import Evaluator
 from molecules.objective import Scored
 from molecules.search.base import Search
-from molecules.search.genetic import PATIENCE, Population, feasible
+from molecules.search.genetic import PATIENCE, Population
 from molecules.search.model.acquisition import choose
 from molecules.search.model.features import Features
 from molecules.search.model.history import History, SurrogateModel
@@ -96,7 +96,15 @@ class Breeding:
 
     def assembled(self, count: int) -> list[Child]:
         """Feasible molecules put together from common pieces."""
-        return self._collect(self.offspring.assemble, count, {}, 0.0)
+        return self._without_slow(self._collect(self.offspring.assemble, count, {}, 0.0))
+
+    def feasible_children(self, draw: Callable[[], str], count: int) -> list[Child]:
+        """Children that satisfy every constraint."""
+        return self._without_slow(self.children(draw, count, {}, 0.0))
+
+    def _without_slow(self, children: list[Child]) -> list[Child]:
+        constraints = self.evaluator.objective.constraints
+        return [c for c in children if constraints.slow_total(c.mol) == 0]
 
     def reward(self, batch: list[Child], scored: list[Scored]) -> None:
         bar = self.population.bar
@@ -105,17 +113,22 @@ class Breeding:
     def _collect(
         self, make: Callable[[], Child | None], count: int, pool: dict[str, Child], slack: float
     ) -> list[Child]:
-        """Up to ``count`` molecules that are neither evaluated nor in the pool and miss the constraints by at most
+        """Up to ``count`` molecules that are neither evaluated nor in the pool and miss the quick constraints by at most
         ``slack``."""
-        made: dict[str, Child] = {}
+        constraints = self.evaluator.objective.constraints
+        seen: set[str] = set()
+        made: list[Child] = []
         for _ in range(10 * count):
             child = make()
-            if child is None or child.smiles in made or child.smiles in pool or self.evaluator.known(child.smiles):
+            if child is None or child.smiles in seen or child.smiles in pool or self.evaluator.known(child.smiles):
                 continue
-            made[child.smiles] = child
+            seen.add(child.smiles)
+            violation = constraints.quick_total(child.mol, slack)
+            if violation <= slack:
+                made.append(child._replace(violation=violation))
             if len(made) == count:
                 break
-        return feasible(self.evaluator, made.values(), slack)
+        return made
 
 
 class SurrogatePass:
@@ -173,15 +186,30 @@ class SurrogatePass:
         fitted = self.model.fit(self.history)
         batch = self.options.batch[self.stage]
         children, means, stds, features = self._bred(fitted, batch * self.options.candidates[self.stage])
-        ready = np.array([c.violation == 0 for c in children], dtype=bool)
-        weight = (2.0 if self.stuck else 1.0) * self.model.trust
         count = min(batch, max(self.evaluator.left, 1))
-        chosen = choose(means, stds, ready, count, weight, self.stuck, self.rng)
+        chosen = self._chosen(children, means, stds, count)
         order = np.argsort(-(means + self.model.trust * stds), kind="stable")
         kept = order[~np.isin(order, chosen)][: self.options.pool]
         self.model.expected = means[chosen], stds[chosen]
         self.pool, self.pool_features = [children[i] for i in kept], features.take(kept)
         return [children[i] for i in chosen]
+
+    def _chosen(self, children: list[Child], means: np.ndarray, stds: np.ndarray, count: int) -> list[int]:
+        """Candidates to evaluate. Slow constraints are asked about these alone; one that violates them is marked, and
+        another takes its place."""
+        constraints = self.breeding.evaluator.objective.constraints
+        ready = np.array([c.violation == 0 for c in children], dtype=bool)
+        weight = (2.0 if self.stuck else 1.0) * self.model.trust
+        passed: set[int] = set()
+        while True:
+            chosen = choose(means, stds, ready, count, weight, self.stuck, self.rng)
+            violations = {i: constraints.slow_total(children[i].mol) for i in chosen if i not in passed}
+            for i, violation in violations.items():
+                children[i] = children[i]._replace(violation=violation)
+                ready[i] = violation == 0
+            passed |= set(violations)
+            if not any(violations.values()):
+                return chosen
 
     def _bred(self, fitted: TanimotoGP, wanted: int) -> tuple[list[Child], np.ndarray, np.ndarray, Features]:
         """The pool and about ``wanted`` new candidates, with what the model expects of each, and their features."""
@@ -211,7 +239,7 @@ class SurrogatePass:
         batch = self.options.batch[self.stage]
         assembled = self.breeding.assembled(batch) if len(self.history) >= PLATEAU else []
         known = [s.smiles for s in self.history.scored] or self.start
-        return assembled or self.breeding.children(lambda: self.random.choice(known), batch, {}, 0.0)
+        return assembled or self.breeding.feasible_children(lambda: self.random.choice(known), batch)
 
 
 def _expected(fitted: TanimotoGP, children: list[Child], features: Features) -> tuple[np.ndarray, np.ndarray]:

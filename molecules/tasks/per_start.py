@@ -63,10 +63,12 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
     outcome = folder / f"{number:05d}.json"
     if outcome.exists():
         return json.loads(outcome.read_text())
-    serial = config | {"parallel": config["parallel"] | {"backend": "serial"}}
+    apart = build_objective(config, [smiles]).isolated  # what may crash gets processes of its own here, too
+    alone = {"backend": "processes", "jobs": 1} if apart else {"backend": "serial"}
+    own = config | {"parallel": config["parallel"] | alone}
     row: dict[str, Any] = {"number": number, "start": smiles, "error": "", "calls": 0, "best": [], "reached": False}
     try:
-        found = explore(serial, [smiles], folder / f"{number:05d}.jsonl", number=number)
+        found = explore(own, [smiles], folder / f"{number:05d}.jsonl", number=number)
     except ReprogramError as error:
         return row | {"error": str(error)}
     feasible = sorted((s for s in found.calls if s.feasible), key=lambda s: (s.rank, -s.call), reverse=True)

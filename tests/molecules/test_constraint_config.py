@@ -21,10 +21,12 @@ def test_each_option_adds_its_constraint():
     assert names(ConstraintConfig()) == []
     everything = ConstraintConfig(
         similarity=0.4, keep="c1ccccc1", forbid=["[N+]"], scaffold="c1ccccc1", alerts=["PAINS"], lipinski=0, sa=5,
-        mw=[100, None], windows={"tpsa": [None, 90]}, plausible=True,
+        mw=[100, None], windows={"tpsa": [None, 90]}, plausible=True, unstable=True,
+        ring_precedent=10,
     )  # fmt: skip
     assert names(everything) == [
         "similarity", "scaffold", "keep", "forbid", "alerts", "lipinski", "sa", "mw", "tpsa", "plausible",
+        "unstable", "precedent",
     ]  # fmt: skip
     assert everything.constraints([ASPIRIN]).total(parse(ASPIRIN)) == 0
 

@@ -49,7 +49,7 @@ class Logged(Oracle):
 
 def config(folder, *overrides):
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose("config", ["task=design", f"run_dir={folder}", "search=stoned", *overrides])
+        return compose("config", ["task=design", f"run_dir={folder}", "search=stoned", "constraints=none", *overrides])
 
 
 def run(folder, *overrides):
@@ -70,7 +70,7 @@ def logged(tmp_path, monkeypatch):
 
 
 def test_the_run_folder_holds_what_was_promised(tmp_path):
-    result = run(tmp_path, *QED, *GIVEN, "budget=120", "constraints=plausible", "constraints.similarity=0.2")
+    result = run(tmp_path, *QED, *GIVEN, "budget=120", "constraints.plausible=true", "constraints.similarity=0.2")
     assert result["schema"] == 1 and result["task"] == "design" and result["calls"] == 120 == result["budget"]
     assert 0 < result["auc_top100"] <= result["auc_top10"] <= result["auc_top1"] <= 1
     best = result["best"][0]
@@ -101,7 +101,8 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was_and_pays_nothing_twice(
     asked = tmp_path / "asked.txt"
     asked.write_text("")
     folder = tmp_path / "killed"
-    command = [sys.executable, str(ROOT / "train.py"), "task=design", "search=stoned", f"run_dir={folder}", *options]
+    words = ["task=design", "search=stoned", "constraints=none", f"run_dir={folder}", *options]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(asked.read_text().splitlines()) < 90:
         time.sleep(0.005)

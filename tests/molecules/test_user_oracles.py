@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import pickle
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from molecules.oracles.penalized_logp import PenalizedLogP, RawPenalizedLogP
 from molecules.oracles.similarity import Similarity
 from molecules.oracles.substructure import Substructure
 from molecules.workers import Workers
-from reprogram.errors import BudgetSpent, ConfigError, DataError
+from reprogram.errors import BudgetSpent, ConfigError, DataError, SourceError
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
@@ -116,15 +118,19 @@ def test_command_that_hangs_or_chatters_is_named(tmp_path):
 
 class Handler(BaseHTTPRequestHandler):
     failures = 0
+    refusals: ClassVar[list[int]] = []  # statuses of the next answers
+    breaks_on = "no such text"
     body = None
     seen = None
 
     def do_POST(self):
         Handler.seen = {name.lower(): value for name, value in self.headers.items()}
         smiles = json.loads(self.rfile.read(int(self.headers["content-length"])))["smiles"]
-        if Handler.failures:
-            Handler.failures -= 1
-            self.send_response(503)
+        broken = [500] * any(Handler.breaks_on in s for s in smiles)
+        status = Handler.refusals.pop() if Handler.refusals else 503 if Handler.failures else broken[0] if broken else 200
+        if status != 200:
+            Handler.failures = max(Handler.failures - 1, 0)
+            self.send_response(status)
             self.end_headers()
             return
         body = json.dumps({"score": [None if "N" in s else len(s) for s in smiles]}).encode()
@@ -160,8 +166,9 @@ def test_http_uses_passwords_and_tokens_and_names_none_of_them(endpoint, monkeyp
     assert oracle.answers(["C"])[0].value == 1
     assert Handler.seen["x-token"] == "t0ken-of-the-oracle" and Handler.seen["authorization"].startswith("Basic ")
     Handler.failures = 9
-    reason = oracle.answers(["C"])[0].reason
-    Handler.failures = 0
+    with pytest.raises(SourceError) as outage:
+        oracle.answers(["C"])
+    Handler.failures, reason = 0, str(outage.value)
     assert "503" in reason and "pa55word" not in reason + repr(oracle) + oracle.name
     assert pickle.loads(pickle.dumps(oracle)).answers(["CC"])[0].value == 2, "as a worker process gets it"
 
@@ -173,9 +180,41 @@ def test_http_answers_that_are_too_slow_or_no_json_cost_their_molecules_alone(en
     Handler.body = None
 
 
-def test_http_that_never_answers_is_named(monkeypatch):
+def test_http_that_cannot_be_reached_or_refuses_ends_the_run_uncharged_and_is_asked_again(endpoint, monkeypatch, tmp_path):
     monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.01)
-    answer = Http("http://127.0.0.1:9/none", retries=1, timeout=1).answers(["C"])[0]
-    assert math.isnan(answer.value) and "ConnectError" in answer.reason
+    with pytest.raises(SourceError, match="ConnectError"):
+        Http("http://127.0.0.1:9/none", retries=1, timeout=1).answers(["C"])
     with pytest.raises(ConfigError, match="must start with http"):
         Http("ftp://x")
+    journal = tmp_path / "calls.jsonl"
+    for status, sentence in ((401, "token"), (503, "503"), (404, "404")):
+        with Evaluator(Objective.of(Http(endpoint, batch=2, retries=1)), 10, journal=journal) as evaluator:
+            if status == 401:
+                evaluator.score(["C", "CC"])
+            Handler.refusals = [status] * 4
+            with pytest.raises(SourceError, match=sentence):
+                evaluator.score(["C", "CC", "CCC", "CCCC"])
+        Handler.refusals = []
+    with Evaluator(Objective.of(Http(endpoint, batch=2)), 10, journal=journal) as evaluator:
+        assert [s.score for s in evaluator.score(["C", "CC", "CCC", "CCCC"])] == [1, 2, 3, 4] and evaluator.left == 6
+    assert len(journal.read_text().splitlines()) == 4
+
+
+def test_http_that_breaks_on_a_molecule_costs_it_alone_and_one_that_breaks_on_all_ends_the_run(endpoint, monkeypatch):
+    monkeypatch.setattr("molecules.oracles.http.PAUSE", 0.001)
+    monkeypatch.setattr(Handler, "breaks_on", "P")
+    answers = Http(endpoint, retries=0).answers(["C", "CC", "P", "CCC"])
+    assert [a.value for a in answers if not a.reason] == [1, 2, 3] and "500" in answers[2].reason
+    monkeypatch.setattr(Handler, "breaks_on", "C")
+    with pytest.raises(SourceError, match="no answer to 7 requests in a row"):
+        Http(endpoint, retries=0).answers(["C", "CC", "CP", "CCC"])
+
+
+def test_a_function_that_crashes_its_process_costs_its_molecule_alone(tmp_path, monkeypatch):
+    (tmp_path / "crashing.py").write_text("import os\n\n\ndef score(s):\n    return os._exit(3) if 'N' in s else len(s)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    objective = Objective.of(Function("crashing.score"))
+    with Evaluator(objective, 10, workers=Workers("processes", jobs=2)) as evaluator:
+        scored = evaluator.score(["C", "CN", "CC", "CCC"])
+    assert [s.score for s in scored if not s.reason] == [1, 2, 3] and "process ended" in scored[1].reason
