@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets._signals import Signals
-from reprogram.targets.tables import TableOptions, is_missing, named, rows
+from reprogram.targets.tables import TableOptions, TableRows, is_missing, named, rows
 
 EVEN = 0.01  # of the usual step: times that differ by less are evenly spaced
 MOST_GRID = 1_000_000  # samples of one signal
@@ -115,6 +116,8 @@ def _wide_table(file: Path, columns: Columns, key: str, labelled: bool) -> Signa
     table = rows(file, TableOptions(), wanted if labelled else (), key)
     _has(table.header, columns, key, labelled)
     samples = [name for name in table.header if name not in (columns.label, columns.group)]
+    if not labelled:
+        samples = _of_numbers(table, samples, key)
     found, bad = Signals([], [], [], None if columns.group is None else [], notes=list(table.notes)), []
     for row in table:
         values = _numbers([row.cells[name] for name in samples])
@@ -127,6 +130,15 @@ def _wide_table(file: Path, columns: Columns, key: str, labelled: bool) -> Signa
         _add(found, row.cells, columns, row.number)
     if bad:
         found.notes.append(named(bad, "have a cell that is no number"))
+    return found
+
+
+def _of_numbers(table: TableRows, names: Sequence[str], key: str) -> list[str]:
+    """Columns that hold numbers in the first rows: a file without named labels may have names and notes beside."""
+    first = list(islice(table, 20))
+    found = [name for name in names if _numbers([row.cells[name] for row in first if not row.problem]) is not None]
+    if not found:
+        raise DataError(f"{key}={table.path} has no column of numbers; a row must be a signal, a cell one of its samples.")
     return found
 
 

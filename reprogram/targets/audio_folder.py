@@ -12,6 +12,7 @@ from typing import Any
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.progress import progress
 from reprogram.ranges import Count
+from reprogram.targets._signal_inputs import SoundInputs
 from reprogram.targets._signals import SeriesTask, Signals, SplitOptions, make_task
 from reprogram.targets._sound_files import SUFFIXES, read_header, read_sound, sounds_below
 from reprogram.targets.folders import below, is_part
@@ -57,6 +58,13 @@ def audio_folder(root: str, **options: Any) -> SeriesTask:
     held = None if test is None else _read(test, folder, rate, given)
     return make_task(found, held, given, given.name or folder.resolve().name)
 
+
+def _inputs(root: str, rate: int | None = None, mono: bool = True, **_: Any) -> SoundInputs:
+    """All sounds below a folder, in order, without labels; options on labels and splits are ignored."""
+    return SoundInputs(Path(root).expanduser(), rate, mono)
+
+
+audio_folder.inputs = _inputs  # type: ignore[attr-defined]
 
 Labelled = tuple[Path, str, str | None]  # a file, its class, its group
 

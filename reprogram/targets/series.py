@@ -11,6 +11,7 @@ import numpy as np
 
 from reprogram.errors import DataError
 from reprogram.targets._signal_files import Columns, read_signals, trimmed
+from reprogram.targets._signal_inputs import SignalInputs
 from reprogram.targets._signals import SeriesTask, Signals, SplitOptions, make_task
 from reprogram.targets.options import takes
 
@@ -57,6 +58,16 @@ def series(path: str, **options: Any) -> SeriesTask:
             raise DataError(f"The group '{both[0]}' of target.groups={given.groups} is in both files; one of them must go.")
     where = Path(path).stem if given.name is None else given.name
     return make_task(found, test, given, where)
+
+
+def _inputs(path: str, rate: float | None = None, **options: Any) -> SignalInputs:
+    """The signals of a file without their labels; options on labels and splits are ignored."""
+    names = ("id_column", "time_column", "value_columns", "channel_column", "label_column", "groups")
+    columns = SeriesOptions(**{name: options[name] for name in names if name in options}).columns()
+    return SignalInputs(Path(path).expanduser(), lambda: read_signals(path, columns, labelled=False), rate)
+
+
+series.inputs = _inputs  # type: ignore[attr-defined]
 
 
 def from_signals(

@@ -19,6 +19,7 @@ from reprogram.modalities._signals import resampled
 LONGEST = 2000  # samples that warping and MiniRocket read of a signal: a longer one is thinned out
 MOST_CELLS = 2e10  # cells of all warping matrices together; more would take more than some minutes
 RAW_POINTS = 256
+AT_ONCE = 64
 
 
 @dataclass
@@ -34,8 +35,8 @@ class SignalBaselines(Baseline):
         train, test = read(bench.target.train), read(bench.target.test)
         rows = {"raw+ridge": self._ridge(bench, *(raw(part) for part in (train, test)))}
         if info.input_shape[1] > 1:
-            rate = float(info.input_shape[1])
-            rows["log_mel+ridge"] = self._ridge(bench, *(log_mel(part, rate) for part in (train, test)))
+            whole = (bench.target.train, bench.target.test)
+            rows["log_mel+ridge"] = self._ridge(bench, *(log_mel(part, float(info.input_shape[1])) for part in whole))
         if importlib.util.find_spec("aeon") is None:
             bench.target.notes.append("No baselines by MiniRocket and warping: pip install 'reprogram[series]'.")
             return rows
@@ -63,11 +64,12 @@ def raw(signals: torch.Tensor) -> np.ndarray:
     return resampled(signals, min(signals.shape[2], RAW_POINTS)).flatten(1).numpy()
 
 
-def log_mel(signals: torch.Tensor, rate: float) -> np.ndarray:
-    """[N, 1024] a small log-mel spectrogram."""
+def log_mel(examples: Examples, rate: float) -> np.ndarray:
+    """[N, 1024] a small log-mel spectrogram of each signal at its own speed."""
     from reprogram.inputs._mel import patches
 
-    return patches(signals, rate, relative=False).numpy()
+    parts = np.array_split(np.arange(len(examples)), -(-len(examples) // AT_ONCE))
+    return np.concatenate([patches(examples.batch(rows), rate, relative=False).numpy() for rows in parts])
 
 
 def minirocket(train: torch.Tensor, test: torch.Tensor, seed: int) -> tuple[np.ndarray, np.ndarray]:
