@@ -29,7 +29,7 @@ from reprogram import __version__
 from reprogram.errors import ArtifactError, ReprogramError, nearest
 from reprogram.files import read_bytes, read_json
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
-from reprogram.modalities import known
+from reprogram.modalities import known, modality
 from reprogram.older_programs import SCHEMA, convert
 from reprogram.registry import find, name_of
 from reprogram.result import finite, write_atomically
@@ -44,7 +44,6 @@ JSON_FILE, TENSOR_FILE, CARD_FILE = "program.json", "program.safetensors", "READ
 LARGEST_JSON = 16 << 20  # bytes; names of 100,000 classes fit
 SLACK = 8 << 20  # bytes that a description may order beyond what its file holds
 LARGEST_TENSORS = 1 << 30  # bytes; a program is kilobytes, a kernel expansion megabytes
-LARGEST_SIDE = 20_000  # pixels of a target image
 LARGEST_COUNT = 20_000  # numbers in a configuration that no tensor of the file stands for; seeds may be larger
 LONGEST_LIST, LONGEST_TEXT = 1_000, 4_096  # in a configuration
 
@@ -308,10 +307,8 @@ def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
         if data[key] not in allowed:
             raise ArtifactError(f"{where}: '{key}' is '{data[key][:40]}'; allowed: {', '.join(allowed)}.")
     shape = data["input_shape"]
-    if shape is not None and not (
-        len(shape) == 3 and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in shape) and shape[0] <= 4
-    ):
-        raise ArtifactError(f"{where}: 'input_shape' must be [channels, height, width], found {str(shape)[:80]}.")
+    if shape is not None and (wanted := modality(data["kind"]).shape_problem(shape)):
+        raise ArtifactError(f"{where}: 'input_shape' must be {wanted}, found {str(shape)[:80]}.")
     return TargetInfo.from_json(data)
 
 

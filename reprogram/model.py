@@ -24,6 +24,7 @@ from reprogram.interfaces import (
     Tap,
     TargetInfo,
 )
+from reprogram.modalities import modality
 from reprogram.modalities.batches import is_pixels, is_tensor, to_device
 from reprogram.plain import is_json
 from reprogram.progress import progress
@@ -174,7 +175,7 @@ class ReprogrammedModel(nn.Module):
         errors: ``nan`` also takes lists of paths and pictures, and answers NaN in the place of what cannot be read.
         """
         if errors == "raise":
-            return self.probabilities(self.logits(_unlabelled(examples), batch_size)).numpy()
+            return self.probabilities(self.logits(_unlabelled(examples, modality(self.target.kind).pixels), batch_size)).numpy()
         from reprogram.prediction.frames import forgiving
 
         return forgiving(self, examples, errors, batch_size)
@@ -290,14 +291,14 @@ def _traced(batch: Tensor) -> bool:
     return batch.is_meta or type(batch) not in (Tensor, nn.Parameter) or watched
 
 
-def _unlabelled(inputs: Inputs) -> Examples:
+def _unlabelled(inputs: Inputs, pixels: bool) -> Examples:
     """New inputs as examples whose labels nobody knows."""
     if isinstance(inputs, Examples):
         return inputs
     if isinstance(inputs, str):
         raise DataError("One string is no list of strings: give [text].")
     if is_tensor(inputs):
-        if not is_pixels(inputs):
+        if pixels and not is_pixels(inputs):
             raise DataError(f"Images must have the shape [N, C, H, W]; found {list(inputs.shape)}; give image[None].")
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
     return StringExamples(list(inputs), np.zeros(len(inputs)))

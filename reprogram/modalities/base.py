@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from reprogram.interfaces import SourceSpec, TargetInfo
 
 Config = dict[str, Any]
 Named = tuple[str, Config]  # a method and its options
+LARGEST_SIDE = 20_000  # pixels of a target image
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class TableFile:
 class Modality(ABC):
     """One kind of inputs, as a target has them or as a source reads them (``TargetInfo.kind``, ``SourceSpec.kind``).
 
-    batch: what a batch is, ``images`` (float [B, C, H, W] in [0, 1]) or ``strings`` (list[str]); a program answers any
-        target whose batches are what it was made for.
+    batch: what a batch is, ``images`` (float [B, C, H, W] in [0, 1]), ``strings`` (list[str]) or another word of the
+        modality's own; a program answers any target whose batches are what it was made for.
     pixels: a batch is pixels in [0, 1] that an attack may move, a trigger may cover and a picture may show.
     plain_input: the input transformation of a program that names none.
     normalise: how values read from a source of this kind are brought to one scale (``l2`` or ``standard``).
@@ -96,6 +97,11 @@ class Modality(ABC):
         source: place of the source among several. hints: what the user said about the inputs (``photographs``). The
         list is short on purpose: with 150 candidates, taking the best cross-validated one costs about 2 points.
         """
+
+    def shape_problem(self, shape: Sequence[Any]) -> str:
+        """Empty where ``shape``, from a program of a stranger, can be ``TargetInfo.input_shape``; else what it must be."""
+        whole = len(shape) == 3 and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in shape)
+        return "" if whole and shape[0] <= 4 else "[channels, height, width]"
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
         """Taps ``layer@pooling`` that closed-form outputs read of a source of this kind, first to last."""

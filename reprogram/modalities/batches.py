@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,15 @@ def join(batches: Sequence[Any]) -> Any:
     if isinstance(batches[0], Tensor):
         return torch.cat(list(batches))
     return [item for batch in batches for item in batch]
+
+
+def stacked(rows: Sequence[Any]) -> np.ndarray:
+    """Arrays of one shape as one block; signals [C, l] of several lengths are padded with NaN behind their ends."""
+    if len({np.shape(row) for row in rows}) > 1 and {np.ndim(row) for row in rows} == {2}:
+        from reprogram.modalities._signals import pad
+
+        return pad(rows)
+    return np.stack(list(rows))
 
 
 def digests(batch: Any) -> list[bytes] | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reprogram.errors import BudgetSpent, DataError, Interrupted, ReprogramError, SourceError
 from reprogram.interfaces import Examples
+from reprogram.modalities.batches import stacked
 from reprogram.targets.base import ArrayExamples, StringExamples
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def as_examples(contents: Sequence[Any]) -> Examples:
     """Inputs whose labels nobody knows."""
     if isinstance(contents[0], str):
         return StringExamples(list(contents), np.zeros(len(contents)))
-    return ArrayExamples(np.stack(list(contents)), np.zeros(len(contents)))
+    return ArrayExamples(stacked(contents), np.zeros(len(contents)))
 
 
 def columns(model: ReprogrammedModel, confidence: float) -> list[str]:

@@ -160,13 +160,20 @@ def _strings(target: TargetTask, rows: np.ndarray, scores: np.ndarray) -> list[M
     answers = metrics.predictions(scores, target.info.problem)
     body = [
         [
-            Markup('<span class="long">{}</span>').format(text if len(text) <= 120 else f"{text[:120]} …"),
+            _one(item, target),
             named(target.test.labels[row], target.info),
             named(answers[row], target.info),
         ]
-        for row, text in zip(rows, target.test.batch(rows), strict=True)
+        for row, item in zip(rows, target.test.batch(rows), strict=True)
     ]
     return [blocks.table(["test example", "label", "prediction"], body)]
+
+
+def _one(item: Any, target: TargetTask) -> Markup:
+    """A string cut to a line; any other input as its modality shows it."""
+    if not isinstance(item, str):
+        return Markup(modality(target.info.kind).shown(item, 160))
+    return Markup('<span class="long">{}</span>').format(item if len(item) <= 120 else f"{item[:120]} …")
 
 
 def errors(target: TargetTask, scores: np.ndarray) -> list[Markup]:

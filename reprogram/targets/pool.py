@@ -143,6 +143,8 @@ def gather(inputs: Inputs, wanted: Collection[str] = (), size: int | None = None
         pool = only(pool, places)
     if modality(pool.kind).pixels:
         pool.shape, pool.white = _looked_at(pool, size, getattr(inputs, "white", None))
+    else:
+        pool.shape = getattr(inputs, "shape", None)
     if not len(pool):
         raise DataError(f"None of {total:,} inputs without labels can be read: {notes[-1] if notes else 'there is none'}")
     return pool
@@ -150,7 +152,8 @@ def gather(inputs: Inputs, wanted: Collection[str] = (), size: int | None = None
 
 def key(pool: Pool, place: int) -> str:
     """By what an input is recognised in another file: its path below the folder, or its one spelling."""
-    return str(pool.rows[place]) if modality(pool.kind).pixels else str(pool.contents[place])
+    content = pool.contents[place]
+    return content if isinstance(content, str) else str(pool.rows[place])
 
 
 def only(pool: Pool, places: Sequence[int] | np.ndarray) -> Pool:

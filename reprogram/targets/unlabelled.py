@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.interfaces import TargetInfo
 from reprogram.targets.image_formats import readable_suffixes
 from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
 from reprogram.targets.tables import TableOptions, TableRow, TableRows, rows
@@ -40,9 +41,18 @@ class Input(NamedTuple):
 
 
 class Inputs(Protocol):
-    """Can be iterated any number of times, in the same order. columns: names of the user's own columns."""
+    """Can be iterated any number of times, in the same order. columns: names of the user's own columns. root: what the
+    names of ``files`` are below. a_file_each: every input is a file of its own."""
 
     columns: list[str]
+    a_file_each: ClassVar[bool]
+
+    @property
+    def root(self) -> Path: ...
+
+    def files(self) -> Iterator[Path]: ...
+
+    def suit(self, target: TargetInfo) -> None: ...
 
     @property
     def kind(self) -> str: ...
@@ -61,6 +71,19 @@ class StringInputs:
     rows: TableRows
     input_column: str
     columns: list[str]
+    a_file_each: ClassVar[bool] = False
+
+    @property
+    def root(self) -> Path:
+        """The table."""
+        return self.rows.path
+
+    def files(self) -> Iterator[Path]:
+        """The table alone."""
+        yield self.rows.path
+
+    def suit(self, target: TargetInfo) -> None:
+        """Strings suit every program of strings."""
 
     @classmethod
     def of(
@@ -117,6 +140,12 @@ class ImageInputs:
     kind: str = "image"
     columns: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    a_file_each: ClassVar[bool] = True
+
+    def suit(self, target: TargetInfo) -> None:
+        """Pictures become what the program was made for."""
+        if target.input_shape is not None:
+            self.shape = Shape(*target.input_shape)
 
     def __post_init__(self) -> None:
         if not self.root.exists():

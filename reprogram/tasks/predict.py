@@ -24,8 +24,7 @@ from reprogram.prediction.formats import check_out, write_as
 from reprogram.prediction.stream import NAME, Growing, Lines, answer_chunk, header, write_all
 from reprogram.progress import console, progress
 from reprogram.ranges import NotEmpty, PositiveShare, Range
-from reprogram.targets.images import Shape
-from reprogram.targets.unlabelled import ImageInputs, Input, chunks, open_inputs
+from reprogram.targets.unlabelled import Input, Inputs, chunks, open_inputs
 from reprogram.tasks._on_cluster import on_cluster
 from reprogram.tasks._run import load_kept, spent, start
 
@@ -49,8 +48,7 @@ def run(config: DictConfig) -> None:
     kept = describe_program(config.program)
     model = load_kept(config, kept, context.device)
     check_kind(model, inputs.kind, modality(inputs.kind).batch, str(config.target.get("path") or config.target.get("root")))
-    if isinstance(inputs, ImageInputs) and model.target.input_shape is not None:
-        inputs.shape = Shape(*model.target.input_shape)
+    inputs.suit(model.target)
     names = header(inputs.columns, columns(model, config.task.confidence))
     more = modality(model.target.kind).writers(_input_column(inputs, names))
     if config.task.out is not None:
@@ -104,21 +102,16 @@ def _ahead(reader: ThreadPoolExecutor, stream: Iterator[list[Input]]) -> Iterato
         yield chunk
 
 
-def _identity(config: DictConfig, inputs: Any, kept: dict[str, Any]) -> tuple[str, int | None]:
+def _identity(config: DictConfig, inputs: Inputs, kept: dict[str, Any]) -> tuple[str, int | None]:
     """(what a growing file belongs to, the number of rows where it is known without reading them)."""
-    digest, total = hashlib.sha256(), None
-    if isinstance(inputs, ImageInputs):
-        total = 0
-        for file in inputs.files():
-            found = file.stat()
-            digest.update(f"{file.relative_to(inputs.root)}:{found.st_size}:{found.st_mtime_ns}\n".encode())
-            total += 1
-    else:
-        found = inputs.rows.path.stat()
-        digest.update(f"{found.st_size}:{found.st_mtime_ns}".encode())
+    digest, count = hashlib.sha256(), 0
+    for file in inputs.files():
+        found = file.stat()
+        digest.update(f"{file.relative_to(inputs.root)}:{found.st_size}:{found.st_mtime_ns}\n".encode())
+        count += 1
     made = [kept["tensors"]["sha256"], kept["source"]["fingerprint"], kept.get("conformal"), config.task.chunk]
     digest.update(json.dumps([*made, config.task.confidence]).encode())
-    return digest.hexdigest(), total
+    return digest.hexdigest(), count if inputs.a_file_each else None
 
 
 def _input_column(inputs: Any, names: list[str]) -> str:

@@ -1,0 +1,121 @@
+"""What the input transformations of signals share: their options, planes as colours, plain features beside the picture."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.inputs._convolutions import competing
+from reprogram.inputs._mel import cepstra, patches
+from reprogram.inputs.base import with_channels
+from reprogram.interfaces import InputTransformation, SourceSpec, Tap, TargetInfo
+from reprogram.modalities import check_source, modality
+from reprogram.modalities._signals import as_block, levels, resampled, standardised
+from reprogram.ranges import InputSide
+
+RAW, CONVOLVED = 256, 1024  # points at most that the raw series and the convolutions read
+
+
+@dataclass(eq=False)
+class SignalInput(InputTransformation):
+    """Base of the input transformations of signals: float [B, C, L], NaN where a value is missing or a signal has ended.
+
+    size: side of the picture in pixels; None is the side that the source was trained at.
+    features: plain features beside what the source reads, a hybrid program: ``raw`` (the series itself, at most 256 points
+        of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``levels`` (mean
+        and deviation of each channel, and the length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram,
+        the second less the mean of each band) and ``cepstral_convolutions``.
+    stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
+
+    After :meth:`build`: ``side``, ``channels`` of the source, ``signals`` (channels of the target), ``rate`` in samples a
+    second (1 where nobody said) and ``length``, the longest signal of the target in samples.
+    """
+
+    size: InputSide | None = 96
+    features: tuple[str, ...] = ()
+    stretch: bool = True
+
+    reads: ClassVar[str | None] = "series"
+
+    def build(self, spec: SourceSpec, target: TargetInfo) -> None:
+        check_source(self.name, "image", spec)
+        if target.input_shape is None or modality(target.kind).batch != "series":
+            raise ConfigError(f"input={self.name} reads signals, but the target has {target.kind} inputs")
+        for name in self.features:
+            if name not in FEATURES:
+                raise ConfigError(f"input.features has '{name}'; {nearest(name, FEATURES)}")
+        self.side, self.channels = self.size or spec.size, spec.channels
+        self.signals, self.rate, self.length = target.input_shape
+
+    def work(self) -> float:
+        """Pixels read."""
+        return float((self.size or 224) ** 2)
+
+    def block(self, batch: Any) -> Tensor:
+        """[B, C, L]; DataError where the signals have other channels than those of the target."""
+        found = as_block(batch)
+        if found.ndim != 3 or found.shape[1] != self.signals:
+            shape = list(found.shape[1:])
+            raise DataError(f"The program reads signals of {self.signals} channels [C, L]; these are {shape}")
+        return found
+
+    def forward(self, batch: Any) -> list[Any]:
+        return [with_channels(laid_out(self.planes(self.block(batch)), self.side), self.channels)]
+
+    @abstractmethod
+    def planes(self, block: Tensor) -> Tensor:
+        """Signals [B, C, L] -> planes of the picture [B, P, h, w] in [0, 1]."""
+
+    def side_features(self, batch: Any) -> dict[Tap, Tensor]:
+        return {Tap(name, "side"): FEATURES[name](self, self.block(batch)) for name in self.features}
+
+
+def _raw(reader: SignalInput, block: Tensor) -> Tensor:
+    return resampled(block, min(block.shape[2], RAW), reader.stretch).flatten(1)
+
+
+def _convolutions(reader: SignalInput, block: Tensor) -> Tensor:
+    """Of one standardised channel; several channels keep their scales, which tell them from one another."""
+    signals = resampled(block, min(block.shape[2], CONVOLVED), reader.stretch)
+    return competing(standardised(signals) if signals.shape[1] == 1 else signals)
+
+
+FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {
+    "raw": _raw,
+    "convolutions": _convolutions,
+    "levels": lambda reader, block: levels(block),
+    "log_mel": lambda reader, block: patches(block, float(reader.rate), relative=False),
+    "log_mel_changes": lambda reader, block: patches(block, float(reader.rate), relative=True),
+    "cepstral_convolutions": lambda reader, block: competing(cepstra(block, float(reader.rate))),
+}
+
+
+def laid_out(planes: Tensor, side: int) -> Tensor:
+    """Planes [B, P, h, w] as colours [B, 3, side, side]: one is grey, three are colours, more lie in tiles."""
+    planes = planes.clamp(0, 1)  # interpolation rounds beyond
+    count = planes.shape[1]
+    if count == 1:
+        return planes.expand(-1, 3, -1, -1)
+    missing = -count % 3
+    if missing:
+        planes = torch.cat([planes, planes[:, :missing] if count >= missing else planes.repeat(1, missing, 1, 1)], 1)
+    tiles = planes.unflatten(1, (-1, 3))
+    rows = math.ceil(math.sqrt(tiles.shape[1]))
+    columns = math.ceil(tiles.shape[1] / rows)
+    if rows * columns == 1:
+        return tiles[:, 0]
+    blank = rows * columns - tiles.shape[1]
+    if blank:
+        tiles = torch.cat([tiles, torch.full_like(tiles[:, :1], 1.0).expand(-1, blank, -1, -1, -1)], 1)
+    sheet = torch.cat([torch.cat(list(tiles[:, r * columns : (r + 1) * columns].unbind(1)), 3) for r in range(rows)], 2)
+    if sheet.shape[-2:] == (side, side):
+        return sheet
+    return F.interpolate(sheet, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

@@ -1,0 +1,83 @@
+"""Signals of sensors, hearts, motions and sounds: [C, L] samples, read by a vision model as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities.base import Candidate, Config, Modality, Named
+
+PICTURES = ("line_plot", "gramian", "recurrence", "spectrogram")
+SOUNDS = ("mel_spectrogram", "mel_changes")
+SLOWEST_SOUND = 4000  # samples a second from which a signal is one that is heard
+POINTS = 240  # of a line that is shown to a person
+INKS = ("#1f5fa8", "#c2571a", "#2b8a4b", "#8a2b7c", "#7a6a1f", "#444")
+MOST_SAMPLES, MOST_CHANNELS, MOST_RATE = 10_000_000, 1024, 1_000_000
+
+
+class Series(Modality):
+    """Several pictures of one signal, and the signal itself and random convolutions of it beside: a hybrid.
+
+    A batch is float [B, C, L], NaN where a value is missing or a shorter signal has ended, or a list of signals [C, l].
+    ``TargetInfo.input_shape``: (channels, samples a second or 1 where nobody said, samples of the longest).
+    """
+
+    batch: ClassVar[str] = "series"
+    plain_input: ClassVar[str] = "line_plot"
+
+    def candidates(
+        self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        sound = target.input_shape is not None and target.input_shape[1] >= SLOWEST_SOUND
+        pictures = SOUNDS if sound else PICTURES
+        beside = ("log_mel", "log_mel_changes", "cepstral_convolutions") if sound else ("convolutions", "raw")
+        ridge: Named = ("ridge_taps", {})
+        found = []
+        if spec.feature_size:
+            found.append(self.reading("linear probe", pictures[:1], (), ("linear_features", {}), source, "baseline"))
+        found.append(self.reading(pictures[0].replace("_", " "), pictures[:1], (), ridge, source))
+        found.append(self.reading("all pictures", pictures, (), ("grouped_ridge", {}), source))
+        hybrid: Config = {"side": [0.5, 0.5, 0.5] if sound else [1.0, 0.5]}
+        tags = ("preferred",)
+        name = "all pictures and the plain signal"
+        found.append(self.reading(name, pictures, beside, ("grouped_ridge", hybrid), source, tags=tags))
+        return found
+
+    def reading(
+        self,
+        name: str,
+        pictures: Sequence[str],
+        features: Sequence[str],
+        output: Named,
+        source: int,
+        kind: str = "program",
+        tags: tuple[str, ...] = (),
+    ) -> Candidate:
+        """A program that reads these pictures; its passes are shared with others that read one of them."""
+        shared = {"features": list(features)}
+        atoms = tuple(("signal_views", {"pictures": [picture]} | shared) for picture in pictures)
+        return Candidate(name, ("signal_views", {"pictures": list(pictures)} | shared), output, atoms, kind, source, tags)
+
+    def shape_problem(self, shape: Sequence[Any]) -> str:
+        whole = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)
+        if whole and shape[0] <= MOST_CHANNELS and shape[1] <= MOST_RATE and shape[2] <= MOST_SAMPLES:
+            return ""
+        return "[channels, samples a second, samples]"
+
+    def shown(self, item: Any, side: int = 224) -> str:
+        """Lines in the page, one colour a channel."""
+        signal = np.asarray(item, dtype=float).reshape(-1, np.shape(item)[-1])
+        low, high = np.nanmin(signal, initial=np.inf), np.nanmax(signal, initial=-np.inf)
+        height = side // 2
+        lines = []
+        for ink, channel in zip(INKS, signal, strict=False):
+            known = np.flatnonzero(np.isfinite(channel))
+            picked = known[np.unique(np.linspace(0, max(len(known) - 1, 0), POINTS).round().astype(int))] if len(known) else known
+            across = picked / max(signal.shape[1] - 1, 1) * (side - 2) + 1
+            down = height - 1 - (channel[picked] - low) / max(high - low, 1e-12) * (height - 2)
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
+            lines.append(f'<polyline fill="none" stroke="{ink}" points="{points}"/>')
+        return f'<svg viewBox="0 0 {side} {height}" width="{side}" height="{height}" role="img">{"".join(lines)}</svg>'
