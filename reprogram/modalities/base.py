@@ -49,6 +49,8 @@ class Modality(ABC):
     prompts: trained inputs that ``program=auto`` gives a short trial.
     changes: what an attack on such an input changes, ``pixels``, ``words``, ``residues``, or None where no general attack
         keeps the meaning.
+    longest: characters of a string that a strict check of inputs lets pass.
+    simplifies: :meth:`simplified` makes something of an input.
     """
 
     batch: ClassVar[str]
@@ -57,6 +59,8 @@ class Modality(ABC):
     normalise: ClassVar[str] = "standard"
     prompts: ClassVar[tuple[Named, ...]] = ()
     changes: ClassVar[str | None] = None
+    longest: ClassVar[int] = 20_000
+    simplifies: ClassVar[bool] = False
 
     @abstractmethod
     def candidates(
@@ -78,6 +82,15 @@ class Modality(ABC):
         input_column: the column of the inputs in these rows. The default has none.
         """
         return {}
+
+    def variants(self, item: Any, count: int, seed: int) -> list[Any]:
+        """``count`` changed copies of one input that mean the same, to vote. The default knows no harmless change."""
+        return []
+
+    def simplified(self, item: Any) -> list[Any]:
+        """Copies of one input without its finest detail: an honest input keeps its answer, an attack often does not."""
+        return []
+
     def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
         """(the input that reads a pool of inputs without labels, how many of its views in a row show the same thing)."""
         return (self.plain_input, {}), 1
