@@ -25,6 +25,7 @@ from reprogram.serving.wishes import RefusedRequest, Wishes
 if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
 
+LEAST = 0.001  # a probability that moves by less is no sign of anything
 AT_ONCE = 32  # noisy images in one pass: a pass is the longest that another request waits for its turn
 Model = Callable[[Tensor], Tensor]
 
@@ -99,7 +100,7 @@ class Detector:
             raise DataError(f"There is no way to simplify {model.target.kind} inputs, so none can be found suspicious.")
         scores = np.sort(suspicion(model, contents))
         rank = min(math.ceil((len(scores) + 1) * (1 - level) - 1e-9), len(scores))
-        return cls(float(scores[rank - 1]), 1 - rank / (len(scores) + 1), len(scores))
+        return cls(max(float(scores[rank - 1]), LEAST), 1 - rank / (len(scores) + 1), len(scores))
 
     @classmethod
     def load(cls, data: Any, where: str) -> Detector | None:

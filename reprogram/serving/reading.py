@@ -134,7 +134,8 @@ class TensorReader:
             try:
                 data = base64.b64decode(item, validate=True)
             except (binascii.Error, ValueError) as error:
-                raise DataError("it is not base64") from error
+                found = "not base64" if isinstance(item, str) else "neither a PNG nor a JPEG file"
+                raise DataError(f"it is {found}") from error
         else:
             raise DataError(f"it is no picture, but {_named(item)}")
         if len(data) > self.limits.bytes:

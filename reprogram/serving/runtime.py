@@ -216,7 +216,7 @@ def tensor(name: str, column: list[Any], values: bool) -> ResponseOutput:
     elif kind == PLACE:
         data = [int(value) if isinstance(value, int) else -1 for value in column]
     else:
-        data = ["" if value is None else str(value) for value in column]
+        data = [b"" if value is None else str(value).encode() for value in column]
     parameters = Parameters(content_type="str") if kind == TEXT else None
     called = name if name != "prediction" else "value" if values else "label"
     return ResponseOutput(name=called, datatype=kind, shape=[len(data), 1], data=data, parameters=parameters)
