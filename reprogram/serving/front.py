@@ -49,7 +49,8 @@ class EngineProcess:
             self.socket.unlink(missing_ok=True)
             self.starts += 1
             command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket)]
-            self._process = await asyncio.create_subprocess_exec(*command, preexec_fn=leave_with_the_parent)
+            few_heaps = {"MALLOC_ARENA_MAX": "2"} | os.environ  # glibc would keep one a thread
+            self._process = await asyncio.create_subprocess_exec(*command, env=few_heaps, preexec_fn=leave_with_the_parent)
             watch = asyncio.create_task(self._watch(address))
             code = await self._process.wait()
             watch.cancel()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mlserver import MLModel, ModelSettings
@@ -61,10 +62,8 @@ class ProgramRuntime(MLModel):
         settings = self.extra[BATCHING]
         from reprogram.serving.batching import Batcher
 
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="answers")
-        self._slow = ThreadPoolExecutor(1, thread_name_prefix="hardening")
         most = self.program.reader.limits.waiting
-        self._batcher = Batcher(self.program.answer, self._pool, settings["size"], settings["seconds"], most)
+        self._batcher = Batcher(self.program.answer, threads("answers"), settings["size"], settings["seconds"], most)
         self._batcher.sizes = self._observer.batch
         self._hardening = 0
         self._settings.versions = [self.program.digest]
@@ -84,8 +83,6 @@ class ProgramRuntime(MLModel):
         """Whatever is being answered is answered first."""
         if hasattr(self, "_batcher"):
             await self._batcher.drained()
-            self._pool.shutdown(wait=False)
-            self._slow.shutdown(wait=False)
             self._observer.close()
         return True
 
@@ -121,7 +118,8 @@ class ProgramRuntime(MLModel):
         content_type = parameters.pop("content_type", None)
         wishes = self.program.wishes.changed(parameters)
         self.program.check(wishes)
-        found = await asyncio.to_thread(self._read, payload, content_type, wishes.input_check == "strict")
+        loop, strict = asyncio.get_running_loop(), wishes.input_check == "strict"
+        found = await loop.run_in_executor(threads("reading"), self._read, payload, content_type, strict)
         good = found.good
         answered = await self._batcher.ask([found.contents[i] for i in good], wishes.confidence) if good else {}
         cells = placed(answered, good, found.problems)
@@ -145,7 +143,8 @@ class ProgramRuntime(MLModel):
             raise RefusedRequest("Too many certificates, votes and checks are waiting; send the request again later.", 503)
         self._hardening += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._slow, self.program.harden, found, wishes)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(threads("hardening"), self.program.harden, found, wishes)
         finally:
             self._hardening -= 1
 
@@ -175,6 +174,12 @@ class ProgramRuntime(MLModel):
         told: dict[str, Any] = {"content_type": "base64", "pixels": list(shape)} if shape else {"content_type": "str"}
         name = self.program.reader.name
         return [MetadataTensor(name=name, datatype=TEXT, shape=[-1, 1], parameters=Parameters(**told))], outputs
+
+
+@cache
+def threads(work: str) -> ThreadPoolExecutor:
+    """One thread for each kind of work, shared by all programs: each thread that runs a model keeps memory of its own."""
+    return ThreadPoolExecutor(1, thread_name_prefix=work)
 
 
 class Tensor:
