@@ -6,8 +6,9 @@ It answers HTTP at a socket that only the front opens, gRPC and metrics at their
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,11 @@ class Unchangeable:
     unload = load
 
 
-async def refused_stream(*_: Any, **__: Any) -> Any:
+async def refused_stream(payloads: Any, *_: Any, **__: Any) -> AsyncIterator[Any]:
     """A program answers whole requests."""
-    raise MLServerError("A program answers whole requests; use infer.", 501)
-    yield
+    if payloads is not None:
+        raise MLServerError("A program answers whole requests; use infer.", 501)
+    yield payloads
 
 
 async def not_the_protocol(request: Request, error: Any) -> JSONResponse:
@@ -84,6 +86,7 @@ async def serve(folder: Path, socket: str) -> None:
     """Until a signal comes. socket: where HTTP is answered."""
     guard = guard_settings(folder)
     settings, models = await load_settings(str(folder))
+    settings.host = os.environ.get("MLSERVER_HOST", settings.host)
     settings.parallel_workers = 0  # the front starts this process again, which the engine's own workers do not survive
     settings.grpc_max_message_length = guard.body_mb << 20
     settings._custom_rest_server_settings = {"uds": socket, "timeout_keep_alive": KEPT_OPEN}

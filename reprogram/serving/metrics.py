@@ -138,6 +138,7 @@ class Failures(logging.Filter):
     """Lets pass what is the server's own: a request that was refused is counted, not logged with a trace."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """False for an error below status 500."""
         error = record.exc_info[1] if record.exc_info else None
         return int(getattr(error, "status_code", 500)) >= 500
 
@@ -147,6 +148,7 @@ class JsonLines(logging.Formatter):
     a library's message may quote an input."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
         line = {"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"), "level": record.levelname, "logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             trace = record.exc_info[2]

@@ -24,7 +24,7 @@ from reprogram.modalities import modality
 from reprogram.serving.batching import Batcher
 from reprogram.serving.export import Serving, names, write_container, write_repository
 from reprogram.serving.guard import Guard, GuardSettings
-from reprogram.serving.hardening import Detector, suspicion
+from reprogram.serving.hardening import Detector, abstained, certify, suspicion
 from reprogram.serving.metrics import JsonLines, drift
 from reprogram.serving.program import ServedProgram
 from reprogram.serving.reading import TensorReader
@@ -178,6 +178,33 @@ def test_votes_keep_what_inputs_mean() -> None:
     image = torch.rand(3, 12, 12).numpy()
     for copy in modality("image").variants(image, 4, 0):
         assert copy.shape == image.shape and 0 <= copy.min() <= copy.max() <= 1
+
+
+def test_certificates_are_sound_where_the_true_radius_is_known() -> None:
+    """A linear classifier's boundary is a plane, and so is that of its smoothed classifier: the distance is the radius."""
+    rng = torch.Generator().manual_seed(3)
+    normal, wishes = torch.randn(3, 4, 4, generator=rng), Wishes(certify="l2", samples=2000, sigma=0.5)
+    for row in range(12):
+        image = torch.rand(3, 4, 4, generator=rng)
+        side = float((image * normal).sum()) - 0.4 * float(normal.sum())
+
+        def model(images: torch.Tensor) -> torch.Tensor:
+            return torch.stack([(images * normal).sum((1, 2, 3)) - 0.4 * normal.sum(), torch.zeros(len(images))], 1)
+
+        found = certify(model, image.numpy(), wishes, row)
+        true = abs(side) / float(normal.norm())
+        assert found.cohen <= true and (abstained(found) or found.label == int(side < 0))
+        assert abstained(found) or found.cohen > 0.5 * min(true, 1.0) - 0.1
+
+
+def test_an_engine_that_never_becomes_ready_is_given_up(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("mlserver")
+    from reprogram.serving.front import GIVE_UP, EngineProcess
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    engine = EngineProcess(tmp_path, tmp_path / "socket")
+    asyncio.run(engine.keep_alive("here"))
+    assert engine.failed and engine.starts == GIVE_UP and not engine.ready
 
 
 def asked(guard: Any, path: str, body: bytes = b"{}", **headers: str) -> tuple[int, bytes]:
