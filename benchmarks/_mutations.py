@@ -122,16 +122,21 @@ class Mutator:
             raise OSError
         return path.read_bytes()
 
+    def _put(self, name: str, data: bytes) -> None:
+        """A plain file in place of whatever stood there: a mutation before may have left a pipe or a link."""
+        (self.folder / name).unlink(missing_ok=True)
+        (self.folder / name).write_bytes(data)
+
     def _write_json(self, description: Any) -> None:
         text = json.dumps(description, ensure_ascii=self.rng.random() < 0.5)
-        (self.folder / JSON_FILE).write_bytes(text.encode("utf-8", "surrogatepass"))
+        self._put(JSON_FILE, text.encode("utf-8", "surrogatepass"))
 
     def _json(self) -> Any:
         return json.loads(self._read(JSON_FILE))
 
     def _write_tensors(self, data: bytes) -> None:
         """With the right digest: a stranger can compute one too."""
-        (self.folder / TENSOR_FILE).write_bytes(data)
+        self._put(TENSOR_FILE, data)
         description = self._json()
         description["tensors"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         self._write_json(description)

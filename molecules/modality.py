@@ -17,6 +17,8 @@ class Molecule(Text):
 
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule
+    simplifies: ClassVar[bool] = False
+    longest: ClassVar[int] = 1_000
     side_features: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
     libraries: ClassVar[tuple[str, ...]] = ("rdkit",)
 
@@ -44,6 +46,15 @@ class Molecule(Text):
 
     def writers(self, input_column: str) -> Mapping[str, Any]:
         return {".sdf": partial(write_sdf, input_column)}
+
+    def variants(self, item: Any, count: int, seed: int) -> list[Any]:
+        """Randomized SMILES of the same molecule."""
+        import numpy as np
+
+        from molecules.chemistry import parse, random_smiles
+
+        mol, rng = parse(str(item)), np.random.default_rng(seed)
+        return [] if mol is None else [random_smiles(mol, rng) for _ in range(count)]
 
     def shown(self, item: Any, side: int = 224) -> str:
         """The drawing, and the SMILES below it."""

@@ -78,6 +78,8 @@ class Modality(ABC):
     changes: what an attack on such an input changes, ``pixels``, ``words``, ``residues``, or None where no general attack
         keeps the meaning.
     libraries: packages that figures depend on, whose versions a report shows.
+    longest: characters of a string that a strict check of inputs lets pass.
+    simplifies: :meth:`simplified` makes something of an input.
     """
 
     batch: ClassVar[str]
@@ -87,6 +89,8 @@ class Modality(ABC):
     prompts: ClassVar[tuple[Named, ...]] = ()
     changes: ClassVar[str | None] = None
     libraries: ClassVar[tuple[str, ...]] = ()
+    longest: ClassVar[int] = 20_000
+    simplifies: ClassVar[bool] = False
 
     @abstractmethod
     def candidates(
@@ -121,6 +125,14 @@ class Modality(ABC):
     def tokenizations(self) -> Mapping[str, Tokenization]:
         """Ways in which its strings fall into tokens, by the names that options use. The default has none."""
         return {}
+
+    def variants(self, item: Any, count: int, seed: int) -> list[Any]:
+        """``count`` changed copies of one input that mean the same, to vote. The default knows no harmless change."""
+        return []
+
+    def simplified(self, item: Any) -> list[Any]:
+        """Copies of one input without its finest detail: an honest input keeps its answer, an attack often does not."""
+        return []
 
     def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
         """(the input that reads a pool of inputs without labels, how many of its views in a row show the same thing)."""

@@ -24,6 +24,7 @@ class Image(Modality):
     normalise: ClassVar[str] = "l2"
     prompts: ClassVar[tuple[Named, ...]] = (("low_rank", {"size": PROMPT_SIDE}), ("full", {"size": PROMPT_SIDE}))
     changes: ClassVar[str | None] = "pixels"
+    simplifies: ClassVar[bool] = True
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
         """The ends of the later stages on 4x4 and 2x2 grids."""
@@ -43,6 +44,26 @@ class Image(Modality):
 
     def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
         return ("views", {"sizes": [_side(spec.size, 0.57)], "flip": photographs}), 2 if photographs else 1
+
+    def variants(self, item: Any, count: int, seed: int) -> list[Any]:
+        """Moved by up to 4% of its side, the border repeated, with noise of 0.02. item: float [C, H, W] in [0, 1]."""
+        import numpy as np
+
+        rng, (height, width) = np.random.default_rng(seed), item.shape[1:]
+        most = max(1, round(0.04 * min(height, width)))
+        padded = np.pad(item, ((0, 0), (most, most), (most, most)), "edge")
+        copies = []
+        for top, left in rng.integers(0, 2 * most + 1, (count, 2)):
+            moved = padded[:, top : top + height, left : left + width]
+            copies.append(np.clip(moved + rng.normal(0, 0.02, item.shape), 0, 1).astype(np.float32))
+        return copies
+
+    def simplified(self, item: Any) -> list[Any]:
+        """Sixteen values a channel, and the median of 2 x 2 pixels (Xu et al. 2018)."""
+        import numpy as np
+        from scipy.ndimage import median_filter
+
+        return [np.rint(item * 15).astype(np.float32) / 15, median_filter(item, (1, 2, 2), mode="nearest")]
 
     def shown(self, item: Any, side: int = 224) -> str:
         """A picture inside the page, whole and upright."""

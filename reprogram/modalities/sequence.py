@@ -20,6 +20,7 @@ class Sequence(Text):
     """A language model reads them as they are or a token a letter; composition and k-mers stand beside."""
 
     changes: ClassVar[str | None] = "residues"
+    simplifies: ClassVar[bool] = False
     side_features: ClassVar[tuple[str, ...]] = ("composition", "kmers")
 
     def tokenizations(self) -> Mapping[str, Tokenization]:

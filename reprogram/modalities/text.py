@@ -9,6 +9,7 @@ from reprogram.interfaces import SourceSpec, TargetInfo
 from reprogram.modalities.base import Candidate, Config, Modality, Named, Tokenization
 
 POOLINGS = ("mean", "max", "std")
+WORDS = 12  # of a text that are left out, one at a time
 LAYERS = 6  # of a deep model, evenly from the last one down
 
 
@@ -21,6 +22,7 @@ class Text(Modality):
     batch: ClassVar[str] = "strings"
     plain_input: ClassVar[str] = "text"
     changes: ClassVar[str | None] = "words"
+    simplifies: ClassVar[bool] = True
     side_features: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
@@ -46,6 +48,15 @@ class Text(Modality):
 
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"characters": Tokenization(list)}
+
+    def simplified(self, item: Any) -> list[Any]:
+        """One word left out at a time, of a long text twelve evenly spaced ones."""
+        words = str(item).split()
+        if not self.simplifies or len(words) < 2:
+            return []
+        step = max(len(words) / WORDS, 1.0)
+        gone = [int(i * step) for i in range(min(WORDS, len(words)))]
+        return [" ".join(words[:place] + words[place + 1 :]) for place in gone]
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         """Programs of this modality alone. ``layers``: the ridge over layers that all of them share."""

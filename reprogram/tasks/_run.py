@@ -183,7 +183,7 @@ def load_kept(config: DictConfig, kept: dict[str, Any], device: str) -> Reprogra
     return from_pretrained(config.program, source=_source(config, kept), device=device)
 
 
-def _chosen_by_user(key: str) -> bool:
+def chosen_by_user(key: str) -> bool:
     """Was a group or one of its options given on the command line?"""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     return any(text.lstrip("+~").partition("=")[0].split(".")[0] == key for text in given)
@@ -191,6 +191,6 @@ def _chosen_by_user(key: str) -> bool:
 
 def _source(config: DictConfig, kept: dict[str, Any]) -> SourceModel | None:
     """The source that the user names, or that the program cannot name itself; else None: the program's own."""
-    if kept["source"]["loader"] is None or _chosen_by_user("source"):
+    if kept["source"]["loader"] is None or chosen_by_user("source"):
         return instantiate(config.source)
     return None

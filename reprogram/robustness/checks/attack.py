@@ -42,6 +42,8 @@ class AttackCheck(Check):
         super().__post_init__()
         if self.attack is None:
             raise ConfigError("An attack check needs attack=, such as reprogram.robustness.attacks.pgd.PGD.")
+        if isinstance(self.attack, Attack):
+            raise ConfigError("The attack of a check is a class with options; leave its _partial_ at true.")
         self._options: dict[str, Any] = dict(getattr(self.attack, "keywords", {}))
         self.method.check(self._options)
 

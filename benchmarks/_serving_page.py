@@ -1,0 +1,126 @@
+"""The page of results of a served program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def page(found: dict[str, Any], cores: int) -> str:
+    """Markdown of all parts that were measured."""
+    parts = [
+        f"MLServer, clients and the predict loop share one machine with {cores} cores that did other work meanwhile; the model "
+        "has one thread. Wall time therefore varies; processor time stands beside it. The loads are drawn by seeds on which "
+        "nothing was chosen."
+    ]
+    writers = {"throughput": speed, "memory": memory, "strangers": strangers, "killed": killed, "hardened": hardened}
+    parts += [write(found[name]) for name, write in writers.items() if name in found]
+    return "\n\n".join(parts)
+
+
+def reached(right: bool) -> str:
+    return "reached" if right else "not reached"
+
+
+def speed(found: dict[str, Any]) -> str:
+    rows = found["rows"]
+    lines = [
+        f"| {r['seed']} | {r['loop']:.0f} | {r['served']:.0f} | {r['served'] / r['loop']:.0%} | {1000 * r['cpu_loop']:.1f} | "
+        f"{1000 * r['cpu_served']:.1f} | {r['served_singles']:.0f} | {1000 * r['median']:.0f} | {1000 * r['p99']:.0f} | "
+        f"{r['p99'] / r['median']:.1f} |"
+        for r in rows
+    ]
+    ratios = sorted(r["served"] / r["loop"] for r in rows)
+    tails = sorted(r["p99"] / r["median"] for r in rows)
+    middle, tail = ratios[len(ratios) // 2], tails[len(tails) // 2]
+    return "\n".join(
+        [
+            "## Throughput and latency\n",
+            f"Digits on EfficientNet-Lite0 at {found['side']} pixels. *Loop*: `predict_proba` of 32 images that lie in memory. "
+            "*Served*: requests of 32 PNG files from 3 clients, with all outputs. *Singles*: 32 clients with one image each. "
+            "Latency: single images that arrive at random at half of that rate.\n",
+            "| seed | loop, images/s | served, images/s | share | loop, CPU ms/image | served, CPU ms/image | singles/s | "
+            "median, ms | p99, ms | p99 / median |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+            *lines,
+            "",
+            f"Wanted: at least 90% of the loop: {reached(middle >= 0.9)} ({middle:.0%}, the middle seed). "
+            f"Wanted: p99 at half load at most 3 times the median: {reached(tail <= 3)} ({tail:.1f}). "
+            f"The answers were those of the loop: {'yes' if all(r['same_answers'] for r in rows) else 'no'}. "
+            f"Ready {found['ready_after']:.1f} s after the start.",
+        ]
+    )
+
+
+def memory(found: dict[str, Any]) -> str:
+    return (
+        "## Memory\n\n"
+        f"Front and engine with one program: {found['1']:.0f} MB; with five on the same frozen source: {found['5']:.0f} MB "
+        f"({found['ratio']:.2f} times). Wanted: at most 1.2 times: {reached(found['ratio'] <= 1.2)}."
+    )
+
+
+def strangers(found: dict[str, Any]) -> str:
+    first, last, low, high = found["memory_mb"]
+    statuses = "\n".join(f"| {what} | {count:,} |" for what, count in found["statuses"].items())
+    unserved = found["valid_answered_wrongly_or_not"]
+    right = not found["crashes"] and not unserved and abs(last - first) <= 100
+    return (
+        "## Strangers' requests\n\n"
+        f"{found['requests']:,} requests from eight clients to two programs on a tiny network, one in ten malformed: cut or "
+        "altered JSON, shapes that lie, values out of range, pictures of up to 81 megapixels, bodies that unpack to up to 80 MB. "
+        f"{found['requests'] / found['seconds']:.0f} requests/s. A malformed request may still be answered: a picture that is "
+        "none has its reason in its place.\n\n"
+        f"| request, status | count |\n|---|---|\n{statuses}\n\n"
+        f"Crashes: {found['crashes']}. Valid requests that were answered wrongly, or not: {unserved}. "
+        f"Memory after the first tenth {first} MB, at the end {last} MB (between {low} and {high}). "
+        f"Wanted: none, none, ± 100 MB: {reached(right)}."
+    )
+
+
+def killed(found: dict[str, Any]) -> str:
+    lines = [
+        f"| {name} | {', '.join(f'{s:.1f}' for s in one['back_seconds'])} | {one['statuses']} | {one['wrong']} |"
+        for name, one in found.items()
+    ]
+    worst = max(s for one in found.values() for s in one["back_seconds"])
+    clean = all(set(one["statuses"]) <= {"200", "503"} and not one["wrong"] for one in found.values())
+    return "\n".join(
+        [
+            "## Killed engines\n",
+            "The engine is killed (SIGKILL) under the load of four clients. Seconds until all programs are ready again.\n",
+            "| source | seconds | statuses | wrong answers |",
+            "|---|---|---|---|",
+            *lines,
+            "",
+            f"Wanted: back in 10 s, clean statuses, no wrong answer: {reached(worst <= 10 and clean)} (slowest {worst:.1f} s).",
+        ]
+    )
+
+
+def hardened(found: dict[str, Any]) -> str:
+    certificates = "\n".join(
+        f"| {c['seed']} | {c['robustness']:.3f} | {c['served']:.3f} | {c['median_radius']:.3f} | {'yes' if c['same'] else 'no'} |"
+        for c in found["certificates"]
+    )
+    plain = found["costs"]["plain"]
+    costs = "\n".join(f"| {wish} | {1000 * s:.0f} | {s / plain:.1f} |" for wish, s in found["costs"].items())
+    names = [name for name in found["detection"][0] if name not in ("seed", "false_alarms")]
+    rows = "\n".join(
+        f"| {d['seed']} | {d['false_alarms']:.0%} | "
+        + "".join(f"{d[name]['found']:.0%} of {d[name]['broken']} | " for name in names)
+        for d in found["detection"]
+    )
+    detector = found["detector"]
+    same = all(c["same"] for c in found["certificates"])
+    return (
+        "## Hardening\n\n"
+        "Certified share at ℓ2 0.25 (six test digits, σ = 0.1, 500 samples): the row of the check `smoothing` and the served "
+        "answers to the same images and seeds.\n\n"
+        f"| seed | robustness | served | median radius | the same |\n|---|---|---|---|---|\n{certificates}\n\n"
+        f"Wanted: the same: {reached(same)}.\n\n"
+        f"| a single image with | ms | times |\n|---|---|---|\n{costs}\n\n"
+        f"`detect=true`, calibrated on {detector['examples']} labelled digits (threshold {detector['threshold']:.3f}, expected "
+        f"false alarms {detector['false_alarms']:.1%}): alarms among 100 test digits, and among digits whose answer an attack "
+        "changed (PGD, ℓ∞, 10 steps, not made against the detector).\n\n"
+        f"| seed | false alarms | {' | '.join(n.upper() for n in names)} |\n|---|---|{'---|' * len(names)}\n{rows}"
+    )

@@ -1,0 +1,193 @@
+"""The process that clients talk to: it guards, passes requests on to the engine, and starts the engine again when it dies.
+
+No model is in it. Whatever happens to the engine, a client gets an answer or an error with a status: its request is never
+answered by half, and the next ones wait a few seconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.config
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+
+from reprogram.serving.guard import Guard, GuardSettings, Receive, Refusal, Scope, Send, guard_settings, settings_file
+
+log = logging.getLogger("reprogram.serving")
+GIVE_UP = 3  # starts in a row that never became ready
+STARTING = 600.0  # seconds that a start may take
+SILENT = 60.0  # seconds without an answer to a sign of life after which the engine is ended
+PARTING = 20.0  # seconds to answer what is being answered
+LONGEST = 600.0  # seconds of one request
+OWN_HEADERS = ("connection", "keep-alive", "transfer-encoding", "content-length", "host", "upgrade", "te", "trailer")
+
+
+class EngineProcess:
+    """The engine for ``folder``, kept alive. ready: it answers now."""
+
+    def __init__(self, folder: Path, socket: Path) -> None:
+        self.folder, self.socket = folder, socket
+        self.ready, self.starts, self.failed = False, 0, False
+        self._process: asyncio.subprocess.Process | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def keep_alive(self, address: str) -> None:
+        """Start it, and again whenever it ends; returns where it never becomes ready."""
+        without = 0
+        while without < GIVE_UP:
+            self.socket.unlink(missing_ok=True)
+            self.starts += 1
+            command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket)]
+            few_heaps = {"MALLOC_ARENA_MAX": "2"} | os.environ  # glibc would keep one a thread
+            self._process = await asyncio.create_subprocess_exec(*command, env=few_heaps, preexec_fn=leave_with_the_parent)
+            watch = asyncio.create_task(self._watch(address))
+            code = await self._process.wait()
+            watch.cancel()
+            without = 0 if self.ready else without + 1
+            self.ready = False
+            log.error("the engine ended", extra={"fields": {"code": code, "starts": self.starts}})
+        self.failed = True
+
+    async def _watch(self, address: str) -> None:
+        """Ready once every model is; ended when it is silent."""
+        heard, limit = time.monotonic(), STARTING
+        while True:
+            await asyncio.sleep(0.1 if not self.ready else 1.0)
+            try:
+                path = "/v2/health/live" if self.ready else "/v2/health/ready"
+                status = (await self.pass_on("GET", path, {}, b"", SILENT / 2))[0]
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                status = 0
+            if status == 200:
+                heard, limit = time.monotonic(), SILENT
+                if not self.ready:
+                    self.ready = True
+                    log.info("ready", extra={"fields": {"address": address, "starts": self.starts}})
+            elif time.monotonic() - heard > limit and self._process is not None:
+                self._process.kill()
+
+    async def pass_on(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, seconds: float = LONGEST
+    ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """(status, headers, body) of the engine's answer. Raises aiohttp's errors."""
+        if self._session is None:
+            connector = aiohttp.UnixConnector(str(self.socket), limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        limit = aiohttp.ClientTimeout(total=seconds)
+        async with self._session.request(method, f"http://engine{path}", data=body, headers=headers, timeout=limit) as reply:
+            data = await reply.read()
+            kept = [(k.lower().encode(), v.encode()) for k, v in reply.headers.items() if k.lower() not in OWN_HEADERS]
+            return reply.status, [*kept, (b"content-length", str(len(data)).encode())], data
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: one request, passed on."""
+        if scope["path"] == "/v2/health/live":
+            status, headers, data = 200, [(b"content-length", b"0")], b""
+        else:
+            message = await receive()
+            given = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+            given = {name: value for name, value in given.items() if name not in OWN_HEADERS}
+            try:
+                path = scope["raw_path"].decode("ascii")
+                status, headers, data = await self.pass_on(scope["method"], path, given, message.get("body", b""))
+            except (aiohttp.ClientError, OSError):
+                raise Refusal(503, "The engine stopped while it was answering; send the request again.") from None
+            except TimeoutError:
+                raise Refusal(504, f"There was no answer within {LONGEST:g} seconds.") from None
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": data})
+
+    async def end(self) -> None:
+        """Let it finish what it is answering, then no more."""
+        if self._session is not None:
+            await self._session.close()
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), PARTING)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+
+def leave_with_the_parent() -> None:
+    """In the new process: it ends when the front is killed, instead of keeping its memory and ports (Linux)."""
+    with contextlib.suppress(Exception):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def served(folder: Path) -> Callable[[], set[str]]:
+    """Names of the models below ``folder``, as of a second ago at most."""
+    seen: list[Any] = [0.0, set()]
+
+    def names() -> set[str]:
+        if time.monotonic() - seen[0] > 1.0:
+            seen[:] = [time.monotonic(), {file.parent.name for file in folder.glob("*/model-settings.json")}]
+        return set(seen[1])
+
+    return names
+
+
+@contextlib.asynccontextmanager
+async def running(engine: EngineProcess, address: str, failed: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """The engine is kept alive inside; ``failed`` is called where it cannot be."""
+
+    async def keep() -> None:
+        await engine.keep_alive(address)
+        await failed()
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await engine.end()
+
+
+async def serve(folder: Path, guard: GuardSettings) -> bool:
+    """Until a signal comes. False where the engine never became ready."""
+    settings = settings_file(folder)
+    host, port = os.environ.get("MLSERVER_HOST") or settings.get("host", "127.0.0.1"), settings.get("http_port", 8080)
+    with tempfile.TemporaryDirectory(prefix="engine_") as scratch:
+        engine = EngineProcess(folder, Path(scratch) / "http")
+        app = Guard(engine, guard, served(folder), lambda: engine.ready)
+        config = uvicorn.Config(
+            app, host, port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=int(PARTING)
+        )
+        server = uvicorn.Server(config)
+
+        async def failed() -> None:
+            server.should_exit = True
+
+        async with running(engine, f"http://{host}:{port}", failed):
+            await server.serve()
+        return not engine.failed
+
+
+def main(folder: str) -> None:
+    """``python -m reprogram.serving FOLDER``."""
+    from reprogram.errors import ConfigError
+
+    try:
+        guard = guard_settings(Path(folder))
+        if logging_settings := settings_file(Path(folder)).get("logging_settings"):
+            logging.config.dictConfig(logging_settings)
+        ready = asyncio.run(serve(Path(folder), guard))
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None
+    if not ready:
+        raise SystemExit("error: The engine did not become ready; the lines above say why.")
