@@ -157,6 +157,7 @@ class Mutator:
                 data = data[:at]
             else:
                 data += data[at : at + 100]
+        path.unlink(missing_ok=True)
         path.write_bytes(bytes(data))
 
     def special_file(self) -> None:
@@ -240,7 +241,7 @@ class Mutator:
                 lambda: b"{" + b'"a":1,' * 200_000 + text.encode()[1:],
             )
         )()
-        (self.folder / JSON_FILE).write_bytes(changed)
+        self._put(JSON_FILE, changed)
 
     def method(self) -> None:
         description = self._json()

@@ -116,6 +116,7 @@ def plausibility(best: Sequence[Scored]) -> dict[str, Any]:
 
 
 def share(values: Sequence[float]) -> float | None:
+    """The mean of shares; None of none."""
     return float(np.mean(values)) if values else None
 
 
@@ -299,6 +300,7 @@ def pareto_chart(objective: Objective, feasible: Sequence[Scored]) -> Markup:
 
 
 def plausibility_facts(best: Sequence[Scored]) -> dict[str, Any]:
+    """How plausible the best molecules are, for the card; empty where there are none."""
     figures = plausibility(best)
     if not figures["molecules"]:
         return {}

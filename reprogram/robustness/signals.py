@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprogram.frozen import still
 from reprogram.hooks import Hook, Run
 from reprogram.modalities._signals import TINY, filled
 from reprogram.progress import progress
-from reprogram.robustness.evaluated_model import still
 from reprogram.robustness.findings import share_row
 from reprogram.robustness.losses import wrong
 

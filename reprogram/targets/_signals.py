@@ -133,7 +133,7 @@ def make_task(found: Signals, test: Signals | None, given: DrawOptions, where: s
     if problem == "classification":
         check_classes(values, classes, where)
     notes += fewer_than_asked(values, given.shots, given.labels, classes)
-    chosen = train.only(draw(values, given.seed, given.shots, given.labels, classes))
+    chosen = train.only(draw(values, given.seed, given.shots, given.labels))
     length = max((signal.shape[1] for signal in (*chosen.signals, *held.signals)), default=1)
     rate = given.rate or found.rate
     shape = (found.signals[0].shape[0], max(1, round(rate or 1)), length)
