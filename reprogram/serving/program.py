@@ -84,7 +84,7 @@ class ServedProgram:
         if (shape := self.model.target.input_shape) is not None:
             blank: Any = np.full(shape, 0.5, np.float32)
         else:
-            blank = "CC"  # a word, a peptide and a molecule
+            blank = "CC"  # a string of every kind
         self.answer([blank], self.wishes.confidence)
 
     def check(self, wishes: Wishes) -> None:
