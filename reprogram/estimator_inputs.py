@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from reprogram.errors import DataError
 from reprogram.interfaces import InputTransformation
+from reprogram.pixels import resize
 from reprogram.targets.arrays import as_images
 from reprogram.targets.images import Header, Shape, common_shape, read_header, read_image
 
@@ -254,7 +254,7 @@ def _shaped(image: np.ndarray, shape: Shape) -> np.ndarray:
     tall, wide = max(1, round(shape.height * share)), max(1, round(shape.width * share))
     top, left = (height - tall) // 2, (width - wide) // 2
     part = torch.from_numpy(np.ascontiguousarray(image[None, :, top : top + tall, left : left + wide])).float()
-    part = F.interpolate(part, (shape.height, shape.width), mode="bilinear", antialias=True, align_corners=False)
+    part = resize(part, (shape.height, shape.width))
     if channels != shape.channels:
         part = part.expand(-1, 3, -1, -1) if channels == 1 else part.mean(1, keepdim=True)
     return part[0].clamp(0.0, 1.0).contiguous().numpy()

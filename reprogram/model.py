@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reprogram.errors import ArtifactError, BudgetSpent, DataError, SourceError
 from reprogram.full_precision import full_precision
@@ -26,6 +25,7 @@ from reprogram.interfaces import (
 )
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_pixels, is_tensor, to_device
+from reprogram.pixels import resize
 from reprogram.plain import is_json
 from reprogram.progress import progress
 from reprogram.targets.base import ArrayExamples, StringExamples
@@ -104,7 +104,7 @@ class ReprogrammedModel(nn.Module):
     def _sized(self, view: Any) -> Any:
         if self.working_size is None or not is_tensor(view) or view.shape[-1] == self.working_size:
             return view
-        return F.interpolate(view, size=(self.working_size,) * 2, mode="bilinear", antialias=True)
+        return resize(view, self.working_size)
 
     def forward(self, batch: Any) -> Tensor:
         outputs = self.outputs(batch)

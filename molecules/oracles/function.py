@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 from molecules.oracles.base import MAXIMISE, Answer, Oracle
-from reprogram.errors import ConfigError
+from reprogram.user_function import user_function
 
 
 @dataclass
@@ -20,7 +19,7 @@ class Function(Oracle):
     name: str = ""
 
     def __post_init__(self) -> None:
-        self._call = find(self.function) if isinstance(self.function, str) else self.function
+        self._call = user_function(self.function, "oracle.function") if isinstance(self.function, str) else self.function
         self.name = self.name or getattr(self._call, "__name__", "function")
 
     @property
@@ -36,15 +35,3 @@ class Function(Oracle):
         except Exception as error:
             return Answer(math.nan, f"{type(error).__name__}: {error}".splitlines()[0])
         return Answer(value) if math.isfinite(value) else Answer(math.nan, f"{self.name} answered {value}")
-
-
-def find(name: str) -> Callable[[str], float]:
-    """The function behind ``package.module.name``; its module is imported from the Python path."""
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute) if module else None
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"oracle.function '{name}' cannot be imported: {error}.") from error
-    if not callable(found):
-        raise ConfigError(f"oracle.function '{name}' is not a function; give it as package.module.function.")
-    return found

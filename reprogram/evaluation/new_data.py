@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
 from reprogram.errors import ConfigError, DataError, nearest
-from reprogram.inputs.base import with_channels
 from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_pixels, join, take
+from reprogram.pixels import resize, with_channels
 
 
 def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> TargetTask:
@@ -79,10 +78,8 @@ class NewData(Examples):
     def _shaped(self, images: Tensor) -> Tensor:
         if self.shape is None or tuple(images.shape[1:]) == self.shape:
             return images
-        channels, *size = self.shape
-        if list(images.shape[2:]) != size:
-            images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        return with_channels(images, channels)
+        channels, height, width = self.shape
+        return with_channels(resize(images, (height, width)), channels)
 
 
 def in_columns(labels: np.ndarray, new: TargetInfo, program: TargetInfo) -> np.ndarray:

@@ -11,33 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from reprogram.errors import ConfigError
 from reprogram.interfaces import InputTransformation, SourceSpec, TargetInfo
 from reprogram.modalities import check_source
+from reprogram.pixels import resize, with_channels
 from reprogram.ranges import InputSide
 
 TRAINED_AT = 224  # pixels, where nobody says: most image models
-
-
-def resize(images: Tensor, side: int) -> Tensor:
-    """[B, C, H, W] -> [B, C, side, side], bilinear with antialiasing: a large image is averaged, not sampled."""
-    if images.shape[-2:] == (side, side):
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-
-
-def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Grey repeated over ``channels``, colour averaged to grey where the source reads one channel."""
-    if images.shape[1] == channels:
-        return images
-    if images.shape[1] == 1:
-        return images.expand(-1, channels, -1, -1)
-    if channels == 1:
-        return images.mean(1, keepdim=True)
-    raise ConfigError(f"The source reads {channels} channels but the target images have {images.shape[1]}; allowed: 1")
 
 
 @dataclass(eq=False)

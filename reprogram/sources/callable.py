@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 
-from reprogram.errors import ConfigError, SourceError
+from reprogram.errors import SourceError
 from reprogram.sources._asked import AskedSource
 from reprogram.sources._labels import read_labels
+from reprogram.user_function import user_function
 
 Function = Callable[[np.ndarray], Any]
 
@@ -27,7 +27,7 @@ class CallableSource(AskedSource):
     def __init__(
         self, function: Function | str, labels: Sequence[str] | str, version: str = "1", name: str = "", **asked: Any
     ) -> None:
-        found = _imported(function) if isinstance(function, str) else function
+        found = user_function(function, "source.function") if isinstance(function, str) else function
         super().__init__(name or getattr(found, "__name__", "callable"), read_labels(labels), str(version), **asked)
         self._function = found
 
@@ -38,13 +38,3 @@ class CallableSource(AskedSource):
                 f"{self.name} answers a {type(answers).__name__}; an array [{len(images)}, S] is expected."
             )
         return self.checked(answers, len(images))
-
-
-def _imported(path: str) -> Function:
-    module, colon, attribute = path.partition(":")
-    if not colon:
-        raise ConfigError(f"source.function={path} must be written package.module:name.")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"source.function={path} cannot be imported: {error}.") from error

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
+
+from reprogram.pixels import resize
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # also what timm takes where nothing is said
 SAME = 1e-4  # between our normalised values and those of the model's own processor
@@ -123,12 +124,10 @@ class Preprocessing:
         """
         height, width = pixels.shape[-2:]
         if smallest is None or height == width == self.size >= smallest:
-            wanted: tuple[int, ...] = (self.size, self.size)
+            wanted = (self.size, self.size)
         else:
-            wanted = tuple(max(smallest, side) // multiple * multiple for side in (height, width))
-        if wanted == (height, width):
-            return pixels
-        return F.interpolate(pixels, wanted, mode="bilinear", antialias=True, align_corners=False)
+            wanted = (max(smallest, height) // multiple * multiple, max(smallest, width) // multiple * multiple)
+        return resize(pixels, wanted)
 
 
 def _numbers(values: float | Sequence[float]) -> tuple[float, ...]:

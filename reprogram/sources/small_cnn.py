@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from reprogram.errors import SourceError, nearest
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
+from reprogram.pixels import resize
 from reprogram.ranges import Range, Seed, Side
 from reprogram.sources._labels import MOST_LABELS, read_labels
 from reprogram.sources._safetensors import load_safetensors
@@ -66,11 +67,7 @@ class SmallCNN(SourceModel):
 
     def answer(self, source_input: Tensor, taps: Sequence[Tap] = ()) -> SourceOutput:
         """Pixels in [0, 1], [B, C, h, w], resized to the model's size -> logits [B, S] and features."""
-        side = (self.spec.size, self.spec.size)
-        x = source_input
-        if x.shape[-2:] != side:
-            x = F.interpolate(x, side, mode="bilinear", antialias=True, align_corners=False)
-        features = self.body(2 * x - 1)
+        features = self.body(2 * resize(source_input, self.spec.size) - 1)
         return SourceOutput(self.head(features), features)
 
     def with_random_weights(self, seed: Seed) -> SmallCNN:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reprogram.evaluation.baselines.base import Baseline, Bench, NotApplicable
 from reprogram.interfaces import Examples, to_tensor_labels
 from reprogram.modalities import modality
+from reprogram.pixels import resize
 from reprogram.training import brier
 from reprogram.training.augment import Affine
 
@@ -106,6 +106,6 @@ class FromScratch(Baseline):
         for start in range(0, len(examples), 256):
             batch = examples.batch(np.arange(start, min(start + 256, len(examples))))
             if max(batch.shape[-2:]) > self.side:
-                batch = F.interpolate(batch, size=(self.side,) * 2, mode="bilinear", antialias=True)
+                batch = resize(batch, self.side)
             parts.append(batch)
         return torch.cat(parts)
