@@ -1,10 +1,12 @@
 """What accuracy to expect with these labels and with twice as many, when no labelled test set exists.
 
-Two witnesses on the log-odds scale. How sure the program is over the pool is a prior: accuracy is a little above it, with a
-wide spread. How many labelled examples the rest predicts rightly is the likelihood, of little weight while labels are few,
-because labels that were chosen to be unlike each other cannot foresee each other. Doubling the labels adds a gain that
-shrinks with the labels a class (a power law of the odds; Hestness et al. 2017, arXiv 1712.00409, for the form). The
-constants were fitted on other draws of digits, CIFAR-10 and BBBP; how far they hold is in ``docs/results/label_budget.md``.
+Accuracy is read on the scale of skill, 0 for guessing and 1 for always right, in log-odds, so that two classes and ten are
+alike. Two witnesses: how sure the program is over the pool is a prior, for skill is a little above it, with a wide spread.
+How many labelled examples the rest predicts rightly is the likelihood, of little weight while labels are few, because labels
+that were chosen to be unlike each other cannot foresee each other. Doubling the labels adds a gain that shrinks with the
+labels a class (a power law of the odds; Hestness et al. 2017, arXiv 1712.00409, for the form). Classes without a label are
+never right. The constants were chosen on other draws of digits, CIFAR-10, BBBP and AMP; how far they hold is in
+``docs/results/label_budget.md``.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-GRID = np.linspace(-4.0, 6.0, 401)  # log-odds of the accuracy
-SURE_OFFSET, SURE_SLOPE, SURE_SPREAD = 0.15, 1.3, 0.5  # log-odds of accuracy from log-odds of the mean confidence
-HALF_TRUST = 60.0  # foreseeable labels at which they count half
+GRID = np.linspace(-5.0, 6.0, 441)  # log-odds of the skill
+SURE_OFFSET, SURE_SPREAD = 0.3, 0.5  # log-odds of skill above those of the mean confidence
+HALF_TRUST = 40.0  # foreseeable labels at which they count half
+STILL_UNSEEN = 0.35  # of the classes without a label, after twice the labels
 GAIN, GAIN_FEW, GAIN_SPREAD = 0.1, 0.5, 0.35  # log-odds of a doubling: GAIN + GAIN_FEW / √(labels a class)
 NORMAL_95 = 1.959964
 NOT_WORTH = 0.01  # expected gain of a doubling below which more labels are not worth it
@@ -27,7 +30,7 @@ class Evidence:
     """What a program knows of itself without a test set.
 
     labels: n. classes: T. foreseen, foreseeable: labelled examples that the rest predicts rightly, and those whose class
-    has another example. confidence: mean largest probability over the pool.
+    has another example. confidence: mean largest probability over the pool. seen: classes that have a label.
     """
 
     labels: int
@@ -35,6 +38,7 @@ class Evidence:
     foreseen: int
     foreseeable: int
     confidence: float
+    seen: int
 
     @classmethod
     def of(cls, left_out: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Evidence:
@@ -42,7 +46,8 @@ class Evidence:
         counts = np.bincount(labels, minlength=left_out.shape[1])
         seen = (counts[labels] > 1) & np.isfinite(left_out).all(1)
         right = left_out[seen].argmax(1) == labels[seen]
-        return cls(len(labels), left_out.shape[1], int(right.sum()), int(seen.sum()), float(pool.max(1).mean()))
+        sure = float(pool.max(1).mean())
+        return cls(len(labels), len(counts), int(right.sum()), int(seen.sum()), sure, int((counts > 0).sum()))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,24 +79,36 @@ def forecast(evidence: Evidence) -> Forecast:
     """Raises ValueError for fewer than two classes or no label."""
     if evidence.classes < 2 or evidence.labels < 1:
         raise ValueError(f"a forecast needs labels of two classes or more, here: {evidence}")
-    sure = _log_odds(np.clip(evidence.confidence, 0.02, 0.998))
-    belief = -0.5 * ((GRID - SURE_OFFSET - SURE_SLOPE * sure) / SURE_SPREAD) ** 2
+    classes = evidence.classes
+    sure = _skill(evidence.confidence, classes)
+    belief = -0.5 * ((GRID - SURE_OFFSET - sure) / SURE_SPREAD) ** 2
+    right = _accuracy(GRID, classes)
     trust = evidence.foreseeable / (evidence.foreseeable + HALF_TRUST)
     missed = evidence.foreseeable - evidence.foreseen
-    belief = belief - trust * (evidence.foreseen * np.logaddexp(0, -GRID) + missed * np.logaddexp(0, GRID))
+    belief = belief + trust * (evidence.foreseen * np.log(right) + missed * np.log1p(-right))
     chance = np.exp(belief - belief.max())
     chance /= chance.sum()
     middle = float(chance @ GRID)
     spread = float(chance @ (GRID - middle) ** 2)
-    gain = GAIN + GAIN_FEW / np.sqrt(max(evidence.labels / evidence.classes, 0.25))
-    return Forecast(_span(middle, spread), _span(middle + gain, spread + GAIN_SPREAD**2))
+    gain = GAIN + GAIN_FEW / np.sqrt(max(evidence.labels / classes, 0.25))
+    unseen = 1.0 - evidence.seen / classes
+    now = _span(middle, spread, classes, 1.0 - unseen)
+    return Forecast(now, _span(middle + gain, spread + GAIN_SPREAD**2, classes, 1.0 - STILL_UNSEEN * unseen))
 
 
-def _span(middle: float, variance: float) -> Span:
+def _span(middle: float, variance: float, classes: int, reached: float) -> Span:
+    """reached: share of the classes that have a label."""
     half = NORMAL_95 * variance**0.5
-    value, low, high = 1.0 / (1.0 + np.exp(-np.array([middle, middle - half, middle + half])))
+    value, low, high = reached * _accuracy(np.array([middle, middle - half, middle + half]), classes)
     return Span(float(value), float(low), float(high))
 
 
-def _log_odds(share: float) -> float:
+def _accuracy(skill: np.ndarray, classes: int) -> np.ndarray:
+    """From log-odds of the skill."""
+    return 1.0 / classes + (1.0 - 1.0 / classes) / (1.0 + np.exp(-skill))
+
+
+def _skill(accuracy: float, classes: int) -> float:
+    """Log-odds of the skill; what is no better than guessing has a little."""
+    share = float(np.clip((accuracy * classes - 1.0) / (classes - 1.0), 0.02, 0.995))
     return float(np.log(share / (1.0 - share)))

@@ -79,6 +79,22 @@ def test_three_rounds_and_a_program(typed, source, pool, tmp_path):
     assert (tmp_path / "three" / "program" / "program.json").exists() and (tmp_path / "three" / "report.html").exists()
 
 
+def test_a_program_that_reads_the_pool_is_compared_with_random_weights(typed, source, pool, tmp_path):
+    """Trap: the same program on random weights had no pool, and the run ended at its baselines."""
+    for letter in "rgb":
+        (tmp_path / "test" / letter).mkdir(parents=True)
+        for file in sorted(pool.glob(f"{letter}[0-9]*.png"))[:2]:
+            Image.open(file).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "test" / letter / file.name)
+    rows = [f"{file.name},{file.name[0]}" for file in sorted(pool.glob("*[2468].png"))]
+    (tmp_path / "list.csv").write_text("\n".join(["input,label", *rows]))
+    target = ["target=image_folder", f"target.root={pool}", "target.labels_file=list.csv", f"target.unlabelled={pool}"]
+    named = ["target.test_root=test", "input=none", "output=diffusion", "task.baselines=[random_source]", "device=cpu"]
+    code, stderr = typed(*target, *named, "training.epochs=1", *source, folder="run")
+    assert code == 0, stderr
+    told = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert told["metrics"]["accuracy"]["value"] > 0.5 and "random_source" in told["baselines"]
+
+
 def test_a_wrong_label_is_put_in_front(typed, source, pool, tmp_path):
     common = ["task=choose_labels", "target=image_folder", f"target.root={pool}", *source]
     assert typed(*common, "budget=18", folder="one")[0] == 0

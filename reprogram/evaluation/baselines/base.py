@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from reprogram.evaluation.features import CachedSource, source_outputs
-from reprogram.interfaces import Examples, InputTransformation, OutputMapping, SourceModel, TargetTask
-from reprogram.model import ReprogrammedModel
+from reprogram.interfaces import Examples, InputTransformation, OutputMapping, SourceModel, SourceOutput, TargetTask
+from reprogram.modalities.batches import to_device
+from reprogram.model import ReprogrammedModel, concatenate
 
 if TYPE_CHECKING:
     from reprogram.training.loop import Training
@@ -59,8 +61,20 @@ class Bench:
 
         output: OutputMapping = type(self.model.output)(**self.model.output.config())
         other = ReprogrammedModel(source, input, output, self.target.info).to(self.model.device)
+        if output.reads_pool:
+            output.observe_pool(self._pool(other))
         fit(other, self.target.train, self.training, self.seed)
         return other.predict_proba(self.target.test, self.batch_size)
+
+
+    @torch.no_grad()
+    def _pool(self, model: ReprogrammedModel) -> list[SourceOutput]:
+        """What the model's source answers for the inputs without labels, one a view."""
+        if self.target.pool is None:
+            raise NotApplicable("the program has learned from inputs without labels, and they are not here")
+        model.eval()
+        parts = [model.outputs(to_device(batch, model.device)) for _, batch in self.target.pool.batches()]
+        return [concatenate([part[view].detach() for part in parts]) for view in range(len(parts[0]))]
 
 
 class Baseline(ABC):
