@@ -41,7 +41,7 @@ def _counts(answers: Tensor) -> Tensor:
     """[B, g, 8, L] -> [B, g · 16]: what the best fitting kernel reached, summed, and how often each fitted worst."""
     best, which = answers.max(2)
     reached = torch.zeros_like(answers[..., 0]).scatter_add(2, which, best)
-    worst = torch.zeros_like(reached).scatter_add(2, answers.argmin(2), torch.ones_like(best))
+    worst = torch.zeros_like(reached).scatter_add(2, answers.min(2).indices, torch.ones_like(best))
     size = answers.shape[3]
     return torch.cat([(reached.clamp_min(0) / size + 1e-8).sqrt(), (worst / size).sqrt()], 2).flatten(1)
 

@@ -14,7 +14,7 @@ from reprogram.modalities._signals import TINY, filled, lengths
 
 WINDOW, HOP = 0.032, 0.004  # seconds
 LONGEST = 4096  # frames of a sound; a longer one has a longer hop
-PATCH, CEPSTRAL_BANDS = 32, 24  # bands of plain features
+PATCH, CEPSTRAL_BANDS, COARSE_BANDS = 32, 24, 12  # bands of plain features
 FLOOR = 60.0  # decibels below the loudest that are seen
 CONTRAST = 80.0  # decibels from black to white of what is relative to a band's mean
 SILENCE = 35.0  # decibels below the loudest frame: what begins and ends with less is cut
@@ -29,7 +29,7 @@ def log_mel(block: Tensor, rate: float, bands: int, window: float = WINDOW, warp
     sound = torch.where(steps < size[:, None, None], sound, 0.0)
     width = max(16, round(rate * window))
     hop = max(1, round(rate * HOP), math.ceil(block.shape[2] / LONGEST))
-    energy = magnitudes(sound, width, hop)[:, 0].square()
+    energy = magnitudes(sound, width, hop, mirror=False)[:, 0].square()
     found = mel_bank(bands, energy.shape[1], rate, warp).to(energy) @ energy
     loudest = found.flatten(1).amax(1).clamp_min(TINY**2)[:, None, None]
     level = (10 * torch.log10(found / loudest + 1e-8)).clamp_min(-FLOOR)
@@ -84,6 +84,12 @@ def patches(block: Tensor, rate: float, relative: bool) -> Tensor:
     level, ends = log_mel(block, rate, PATCH)
     seen = columns(level, ends, PATCH)
     return (over_bands(seen) / CONTRAST + 0.5 if relative else 1 + seen / FLOOR).flatten(1)
+
+
+def relative_bands(block: Tensor, rate: float) -> Tensor:
+    """[B, 12, 96] twelve bands less their means, deviation about 1: a signal of 12 channels."""
+    level, ends = log_mel(block, rate, COARSE_BANDS)
+    return over_bands(columns(level, ends, 96)) / 20.0
 
 
 def cepstra(block: Tensor, rate: float) -> Tensor:

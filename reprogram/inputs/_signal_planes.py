@@ -60,11 +60,11 @@ def recurrences(block: Tensor, side: int, delays: tuple[int, ...] = (1, 2, 4), d
     return torch.stack(planes, 1)
 
 
-def magnitudes(signals: Tensor, window: int, hop: int) -> Tensor:
-    """|STFT| [B, C, F, T] with a Hann window; the edges are mirrored."""
+def magnitudes(signals: Tensor, window: int, hop: int, mirror: bool = True) -> Tensor:
+    """|STFT| [B, C, F, T] with a Hann window; the edges are mirrored, or else silence lies beyond them."""
     batch, channels, length = signals.shape
     flat = signals.reshape(batch * channels, 1, length)
-    mode = "reflect" if length > window // 2 else "replicate"
+    mode = "constant" if not mirror else "reflect" if length > window // 2 else "replicate"
     flat = F.pad(flat, (window // 2, window // 2), mode=mode)[:, 0]
     taper = torch.hann_window(window, device=signals.device, dtype=signals.dtype)
     found = torch.stft(flat, window, hop, window, taper, center=False, return_complex=True)

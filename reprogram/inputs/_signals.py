@@ -14,7 +14,7 @@ from torch import Tensor
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.inputs._convolutions import competing
-from reprogram.inputs._mel import cepstra, patches
+from reprogram.inputs._mel import cepstra, patches, relative_bands
 from reprogram.inputs.base import with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source, modality
@@ -32,7 +32,7 @@ class SignalInput(InputTransformation):
     features: plain features beside what the source reads, a hybrid program: ``raw`` (the series itself, at most 256 points
         of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``levels`` (mean
         and deviation of each channel, and the length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram,
-        the second less the mean of each band) and ``cepstral_convolutions``.
+        the second less the mean of each band), ``mel_convolutions`` and ``cepstral_convolutions``.
     stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
 
     After :meth:`build`: ``side``, ``channels`` of the source, ``signals`` (channels of the target), ``rate`` in samples a
@@ -94,6 +94,7 @@ FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {
     "levels": lambda reader, block: levels(block),
     "log_mel": lambda reader, block: patches(block, float(reader.rate), relative=False),
     "log_mel_changes": lambda reader, block: patches(block, float(reader.rate), relative=True),
+    "mel_convolutions": lambda reader, block: competing(relative_bands(block, float(reader.rate))),
     "cepstral_convolutions": lambda reader, block: competing(cepstra(block, float(reader.rate))),
 }
 

@@ -33,14 +33,14 @@ class Series(Modality):
     ) -> list[Candidate]:
         sound = target.input_shape is not None and target.input_shape[1] >= SLOWEST_SOUND
         pictures = SOUNDS if sound else PICTURES
-        beside = ("log_mel", "log_mel_changes", "cepstral_convolutions") if sound else ("convolutions", "raw")
+        beside = ("log_mel", "log_mel_changes", "mel_convolutions", "cepstral_convolutions") if sound else ("convolutions", "raw")
         ridge: Named = ("ridge_taps", {})
         found = []
         if spec.feature_size:
             found.append(self.reading("linear probe", pictures[:1], (), ("linear_features", {}), source, "baseline"))
         found.append(self.reading(pictures[0].replace("_", " "), pictures[:1], (), ridge, source))
         found.append(self.reading("all pictures", pictures, (), ("grouped_ridge", {}), source))
-        hybrid: Config = {"side": [0.5, 0.5, 0.5] if sound else [1.0, 0.5]}
+        hybrid: Config = {"side": [0.5, 0.5, 0.5, 0.5] if sound else [1.0, 0.5]}
         tags = ("preferred",)
         name = "all pictures and the plain signal"
         found.append(self.reading(name, pictures, beside, ("grouped_ridge", hybrid), source, tags=tags))
@@ -56,10 +56,14 @@ class Series(Modality):
         kind: str = "program",
         tags: tuple[str, ...] = (),
     ) -> Candidate:
-        """A program that reads these pictures; its passes are shared with others that read one of them."""
-        shared = {"features": list(features)}
-        atoms = tuple(("signal_views", {"pictures": [picture]} | shared) for picture in pictures)
-        return Candidate(name, ("signal_views", {"pictures": list(pictures)} | shared), output, atoms, kind, source, tags)
+        """A program that reads these pictures; its passes are shared with others that read one of them. Plain features are
+        read once, with the first."""
+        beside = [list(features), *([] for _ in pictures[1:])]
+        atoms = tuple(
+            ("signal_views", {"pictures": [picture], "features": read}) for picture, read in zip(pictures, beside, strict=True)
+        )
+        whole: Named = ("signal_views", {"pictures": list(pictures), "features": list(features)})
+        return Candidate(name, whole, output, atoms, kind, source, tags)
 
     def shape_problem(self, shape: Sequence[Any]) -> str:
         whole = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)

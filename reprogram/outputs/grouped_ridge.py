@@ -37,7 +37,7 @@ class GroupedRidge(RidgeTaps):
     """
 
     side: tuple[Positive, ...] = ()
-    standard: tuple[str, ...] = ("convolutions", "cepstral_convolutions")
+    standard: tuple[str, ...] = ("convolutions", "mel_convolutions", "cepstral_convolutions")
     keen: NotNegative = 6.0
     trust: NotNegative = 5.0
     found: tuple[NotNegative, ...] = ()

@@ -1,0 +1,159 @@
+"""Pictures and plain features of signals against closed forms and direct loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from reprogram.errors import ConfigError, DataError
+from reprogram.inputs import _convolutions, _mel
+from reprogram.inputs._signal_planes import gramian_fields, line, recurrences, spectra
+from reprogram.inputs._signals import laid_out
+from reprogram.inputs.gramian import Gramian
+from reprogram.inputs.line_plot import LinePlot
+from reprogram.inputs.mel_changes import MelChanges
+from reprogram.inputs.mel_spectrogram import MelSpectrogram
+from reprogram.inputs.recurrence import Recurrence
+from reprogram.inputs.reprogram_wave import ReprogramWave
+from reprogram.inputs.signal_views import SignalViews
+from reprogram.inputs.spectrogram import Spectrogram
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities._signals import as_block, filled, lengths, pad, resampled
+
+SPEC = SourceSpec("image", 64, ("a", "b"))
+PICTURES = [LinePlot, Gramian, Recurrence, Spectrogram, MelSpectrogram, MelChanges, ReprogramWave, SignalViews]
+
+
+def info(channels: int = 1, length: int = 100, rate: int = 8000) -> TargetInfo:
+    return TargetInfo("signals", "series", "classification", ("a", "b"), (channels, rate, length))
+
+
+def signals(channels: int = 1, length: int = 100, count: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, channels, length, generator=torch.Generator().manual_seed(seed)).cumsum(2)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize(("channels", "length"), [(1, 5), (1, 3000), (2, 24), (5, 100)])
+def test_every_picture_of_every_signal_is_what_a_source_reads(picture, channels, length):
+    method = picture(size=32)
+    method.build(SPEC, info(channels, length))
+    batch = signals(channels, length).requires_grad_()
+    views = method(batch)
+    for view in views:
+        assert view.shape == (3, 3, 32, 32) and torch.isfinite(view).all()
+        assert float(view.detach().min()) >= 0 and float(view.detach().max()) <= 1
+        assert float(view.detach().std()) > 0.01  # something is drawn
+    sum(view.sum() for view in views).backward()
+    assert torch.isfinite(batch.grad).all() and float(batch.grad.abs().max()) > 0
+    alone = [method(batch.detach()[i : i + 1]) for i in range(3)]
+    for place, view in enumerate(views):
+        assert torch.allclose(torch.cat([one[place] for one in alone]), view, atol=1e-4)
+
+
+@pytest.mark.parametrize("picture", [LinePlot, Gramian, Recurrence, MelSpectrogram])
+def test_what_stands_behind_the_end_of_a_signal_is_not_seen(picture):
+    method = picture(size=32)
+    method.build(SPEC, info(1, 2400))
+    short = signals(1, 2000)
+    padded = torch.cat([short, torch.full((3, 1, 400), float("nan"))], 2)
+    apart = (method(short)[0] - method(padded)[0]).abs()
+    assert float(apart.mean()) < 0.02  # the grid of samples that are averaged is another one
+    assert torch.allclose(method(list(short.numpy()))[0], method(short)[0])
+
+
+def test_missing_values_lie_on_the_line_between_their_neighbours():
+    nan = float("nan")
+    block = torch.tensor([[[nan, 1.0, nan, nan, 4.0, nan]], [[nan] * 6]])
+    assert torch.equal(filled(block), torch.tensor([[[1.0, 1.0, 2.0, 3.0, 4.0, 4.0]], [[0.0] * 6]]))
+    assert lengths(block).tolist() == [5, 1]
+    assert as_block([np.ones((1, 2)), np.ones((1, 4))]).isnan().sum() == 2
+
+
+def test_resampling_is_linear_and_stretches_each_signal():
+    ramp = torch.arange(5.0)[None, None]
+    assert torch.allclose(resampled(ramp, 9)[0, 0], torch.linspace(0, 4, 9))
+    both = torch.from_numpy(pad([np.arange(5.0)[None], np.arange(3.0)[None]]))
+    assert torch.allclose(resampled(both, 5)[:, 0, -1], torch.tensor([4.0, 2.0]))
+
+
+def test_a_line_is_where_the_value_is_and_keeps_every_peak():
+    ramp = torch.linspace(0, 1, 64)[None, None]
+    ink = 1 - line(ramp, 64)[0, 0]
+    rows = (ink * torch.arange(64.0)[:, None]).sum(0) / ink.sum(0)
+    assert torch.allclose(rows, torch.linspace(rows[0], rows[-1], 64), atol=0.6) and rows[0] > rows[-1] + 50
+    spike = torch.zeros(1, 1, 5000)
+    spike[..., 2501] = 1.0
+    assert float(line(spike, 32)[0, 0].amin(1)[: 4].amin()) < 0.2  # one sample in 5,000 reaches the top
+
+
+def test_gramian_fields_are_cosines_and_sines_of_angles():
+    x = torch.rand(1, 1, 16, generator=torch.Generator().manual_seed(1))
+    summed, apart = (field[0, 0] * 2 - 1 for field in gramian_fields(x, 16))
+    angle = torch.arccos(((x - x.min()) / (x.max() - x.min()) * 2 - 1)[0, 0])
+    assert torch.allclose(summed, torch.cos(angle[:, None] + angle[None]), atol=1e-3)
+    assert torch.allclose(apart, torch.sin(angle[:, None] - angle[None]), atol=1e-3)
+
+
+def test_recurrences_are_distances_of_states():
+    x = signals(2, 20)
+    got = recurrences(x, 20, (3,), 2)[0, 0]
+    z = x[0] - x[0].mean(1, keepdim=True)
+    z = z / z.std()
+    later = torch.cat([z[:, 3:], z[:, -1:].expand(-1, 3)], 1)
+    states = torch.cat([z, later]).T
+    wanted = torch.cdist(states, states)
+    assert torch.allclose(got, wanted / wanted.max(), atol=1e-3)
+
+
+def test_the_brightest_row_of_a_tone_is_its_frequency():
+    time = torch.arange(2048.0)
+    tone = torch.sin(2 * torch.pi * 0.125 * time)[None, None]  # a quarter of the highest frequency
+    rows = spectra(tone, 64, (0.125,))[0, 0].mean(1)
+    assert abs(float(rows.argmax()) - (63 - 16)) <= 2  # low frequencies lie below
+    level, _ = _mel.log_mel(torch.sin(2 * torch.pi * 1000 * time / 8000)[None, None], 8000.0, 40)
+    top = 2595 * np.log10(1 + 4000 / 700)
+    band = 2595 * np.log10(1 + 1000 / 700) / top * 41 - 1
+    assert abs(float(level[0].mean(1).argmax()) - band) <= 1
+
+
+def test_silence_around_a_sound_is_cut():
+    quiet, sound = torch.zeros(4000), torch.sin(torch.arange(4000.0))
+    _, ends = _mel.log_mel(torch.cat([quiet, sound, quiet])[None, None], 8000.0, 32)
+    assert ends[0].tolist() == pytest.approx([4000 / 32, 8000 / 32], abs=6)
+
+
+def test_competing_kernels_are_counted_as_in_a_loop():
+    signal = signals(1, 30, 1)
+    found = _convolutions.competing(signal, groups=2)[0]
+    weights, _ = _convolutions.kernels(0, 1, 2)
+    padded = torch.cat([torch.zeros(4), signal[0, 0], torch.zeros(4)])
+    answers = torch.stack([(padded.unfold(0, 9, 1) * w).sum(1) for w in weights[:, 0]]).view(2, 8, 30)
+    for group in range(2):
+        best, worst = answers[group].argmax(0), answers[group].argmin(0)
+        for kernel in range(8):
+            reached = answers[group, kernel][best == kernel].sum().clamp_min(0) / 30
+            assert float(found[16 * group + kernel]) ** 2 == pytest.approx(float(reached), abs=1e-4)
+            share = float((worst == kernel).float().mean())
+            assert float(found[16 * group + 8 + kernel]) ** 2 == pytest.approx(share, abs=1e-4)
+    assert _convolutions.dilations(100) == [1, 2, 4, 8] and _convolutions.dilations(9) == [1]
+
+
+def test_many_planes_lie_in_tiles():
+    planes = torch.arange(12.0)[None, :, None, None].expand(1, 12, 8, 8) / 12
+    sheet = laid_out(planes, 16)
+    assert sheet.shape == (1, 3, 16, 16)
+    assert torch.allclose(sheet[0, :, 0, 0], planes[0, :3, 0, 0]) and torch.allclose(sheet[0, :, -1, -1], planes[0, 9:, 0, 0])
+
+
+def test_what_does_not_fit_is_told():
+    with pytest.raises(ConfigError, match=r"input.pictures has 'line_plott', .*did you mean 'line_plot'"):
+        SignalViews(pictures=("line_plott",)).build(SPEC, info())
+    with pytest.raises(ConfigError, match=r"target.rate=NUMBER"):
+        MelSpectrogram().build(SPEC, info(rate=1))
+    with pytest.raises(ConfigError, match="reads signals, but the target has image inputs"):
+        LinePlot().build(SPEC, TargetInfo("t", "image", "classification", ("a", "b"), (3, 8, 8)))
+    method = LinePlot(features=("raw",))
+    method.build(SPEC, info(2))
+    with pytest.raises(DataError, match="signals of 2 channels"):
+        method(signals(1))
