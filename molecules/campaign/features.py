@@ -67,9 +67,13 @@ class MoleculeFeatures:
     @classmethod
     def from_bytes(cls, data: bytes) -> MoleculeFeatures:
         """Raises ValueError or KeyError where the rows do not belong together; nothing is unpacked, so nothing grows."""
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-                raise ValueError("compressed")
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                plain = all(item.compress_type == zipfile.ZIP_STORED for item in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError("not an archive") from error
+        if not plain:
+            raise ValueError("packed rows are not read")
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             table = found["descriptors"]
             prints = {k: _sparse(found[f"{k}_indices"], found[f"{k}_indptr"], len(table)) for k in KINDS}
