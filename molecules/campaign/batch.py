@@ -18,20 +18,20 @@ CONSIDERED = 2000  # of the most promising candidates that are compared with eac
 CHUNK = 5000
 
 
-class Nearest(NamedTuple):
+class NearestMeasured(NamedTuple):
     """Of each candidate: the row of the most similar measured molecule (-1: none), and the similarity; [N] each."""
 
     row: np.ndarray
     similarity: np.ndarray
 
 
-def nearest(candidates: MoleculeFeatures, measured: MoleculeFeatures) -> Nearest:
+def nearest(candidates: MoleculeFeatures, measured: MoleculeFeatures) -> NearestMeasured:
     """By Tanimoto on counted ECFP4 fragments."""
     row, best = np.full(len(candidates), -1), np.zeros(len(candidates))
     for i in range(0, len(candidates) if len(measured) else 0, CHUNK):
         alike = similarities(candidates.take(slice(i, i + CHUNK)), measured)
         row[i : i + CHUNK], best[i : i + CHUNK] = alike.argmax(1), alike.max(1)
-    return Nearest(row, best)
+    return NearestMeasured(row, best)
 
 
 class Pick(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from molecules import chemistry
-from molecules.campaign.batch import EXPLORE, Batch, Nearest, Pick, choose, nearest, spread_out
+from molecules.campaign.batch import EXPLORE, Batch, NearestMeasured, Pick, choose, nearest, spread_out
 from molecules.campaign.experts import Prediction
 from molecules.campaign.features import MoleculeFeatures
 from molecules.campaign.goals import CONDITION, MAXIMIZE, Goal, Promise, read_goals
@@ -59,7 +59,7 @@ class Proposal:
 
 
 @dataclass
-class Measured:
+class MeasuredValues:
     """smiles [N], canonical, each once; values, sides [N, G]: NaN where not measured; -1 and 1 where it is a bound."""
 
     smiles: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Campaign(Checked):
         self.goals: list[Goal] = read_goals(goals)
         self.explore, self.near_duplicate, self.alike, self.log, self.seed = explore, near_duplicate, alike, log, seed
         self.columns = [goal.column for goal in self.goals]
-        self.measured = Measured(values=np.zeros((0, len(self.goals))), sides=np.zeros((0, len(self.goals)), np.int8))
+        self.measured = MeasuredValues(values=np.zeros((0, len(self.goals))), sides=np.zeros((0, len(self.goals)), np.int8))
         self.features: MoleculeFeatures | None = None  # of the measured molecules
         self.models: list[PropertyModel] = []
         self.scales = [Scale() for _ in self.goals]
@@ -124,10 +124,10 @@ class Campaign(Checked):
             keys.append(key)
         found = np.array([[cell[0] for cell in cells] for cells in columns], dtype=float).T.reshape(len(keys), -1)
         sides = np.array([[cell[1] for cell in cells] for cells in columns], dtype=np.int8).T.reshape(len(keys), -1)
-        self.tell_measured(Measured(keys, found, sides))
+        self.tell_measured(MeasuredValues(keys, found, sides))
         return self
 
-    def tell_measured(self, new: Measured, features: MoleculeFeatures | None = None) -> None:
+    def tell_measured(self, new: MeasuredValues, features: MoleculeFeatures | None = None) -> None:
         """The same of canonical SMILES, bounds apart. features: of the new molecules, where they are known already."""
         known = {smiles: i for i, smiles in enumerate(new.smiles)}
         old = [i for i, smiles in enumerate(self.measured.smiles) if smiles not in known]
@@ -137,7 +137,7 @@ class Campaign(Checked):
         if self.features is not None and old:
             parts.insert(0, self.features.take(old))
         self.features = MoleculeFeatures.joined(parts)
-        self.measured = Measured(
+        self.measured = MeasuredValues(
             [self.measured.smiles[i] for i in old] + list(known),
             np.concatenate([self.measured.values[old], new.values[rows]]),
             np.concatenate([self.measured.sides[old], new.sides[rows]]),
@@ -200,7 +200,7 @@ class Campaign(Checked):
         picks.sort(key=lambda pick: (pick.purpose == EXPLORE, -value[pick.row]))
         return [self._proposal(p, smiles, near, found, (value[p.row], chance[p.row])) for p in picks]
 
-    def _allowed(self, smiles: Sequence[str], near: Nearest, taken: set[str]) -> np.ndarray:
+    def _allowed(self, smiles: Sequence[str], near: NearestMeasured, taken: set[str]) -> np.ndarray:
         """Bool [N]: neither measured nor taken nor nearly so, and each molecule once."""
         places: dict[str, int] = {}
         first = np.array([places.setdefault(s, i) == i for i, s in enumerate(smiles)], dtype=bool)
@@ -227,7 +227,7 @@ class Campaign(Checked):
         self,
         pick: Pick,
         smiles: Sequence[str],
-        near: Nearest,
+        near: NearestMeasured,
         found: Sequence[Prediction],
         worth: tuple[float, float] | None,
     ) -> Proposal:

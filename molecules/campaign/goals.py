@@ -123,8 +123,8 @@ class Promise:
         """What the value of a candidate is."""
         if not self.aims:
             return "probability that all goals are met"
-        among = f"expected improvement over the {self.among}th best measured value" if self.among > 1 else "expected improvement"
-        kind = among if len(self.aims) == 1 else "expected gain of dominated volume"
+        over = f"the last of the {self.among} best measured values" if self.among > 1 else "the best measured value"
+        kind = f"expected improvement over {over}" if len(self.aims) == 1 else "expected gain of dominated volume"
         return f"{kind}, times the probability that the conditions hold" if self.conditions else kind
 
     def feasible(self, found: Sequence[Prediction]) -> np.ndarray:

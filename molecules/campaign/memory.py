@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from molecules.campaign.campaign import Campaign, Measured, Proposal
+from molecules.campaign.campaign import Campaign, MeasuredValues, Proposal
 from molecules.campaign.property_model import LEVEL, Scale, half_width
 from reprogram.errors import DataError
 from reprogram.files import read_json
@@ -23,7 +23,7 @@ SCHEMA = 1
 LARGEST = 64 << 20  # bytes of a round
 
 
-class Outcome(NamedTuple):
+class MeasuredProposal(NamedTuple):
     """One proposal that was measured. error: in standard deviations of a new measurement, on the scale of the model, as the
     round told them."""
 
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass
-class Memory:
+class CampaignFolder:
     """rounds: by number, those before the present one. number: of the present one. pending: canonical SMILES that were
     proposed before and have no value yet."""
 
@@ -54,7 +54,7 @@ class Memory:
     digest: str
 
     @classmethod
-    def of(cls, folder: Path, measured: Measured) -> Memory:
+    def of(cls, folder: Path, measured: MeasuredValues) -> CampaignFolder:
         """Read the folder. A round that was proposed from the very same measurements is the present one, made again."""
         digest = digest_of(measured)
         rounds: dict[int, dict[str, Any]] = {}
@@ -67,12 +67,12 @@ class Memory:
             return cls(folder, rounds, last, digest)
         return cls(folder, rounds, last + 1, digest)
 
-    def pending(self, measured: Measured) -> list[str]:
+    def pending(self, measured: MeasuredValues) -> list[str]:
         known = set(measured.smiles)
         proposed = [p["smiles"] for found in self.rounds.values() for p in found["proposals"]]
         return [smiles for smiles in dict.fromkeys(proposed) if smiles not in known]
 
-    def outcomes(self, columns: Sequence[str], measured: Measured) -> list[Outcome]:
+    def outcomes(self, columns: Sequence[str], measured: MeasuredValues) -> list[MeasuredProposal]:
         """What became of earlier proposals, in order of the rounds; a bound is no outcome."""
         place = {smiles: i for i, smiles in enumerate(measured.smiles)}
         found = []
@@ -106,19 +106,19 @@ class Memory:
         write_atomically(self.folder / f"round_{self.number:03}.json", text + "\n")
 
 
-def digest_of(measured: Measured) -> str:
+def digest_of(measured: MeasuredValues) -> str:
     """Of molecules and values, in any order of the rows."""
     rows = sorted(zip(measured.smiles, measured.values.tolist(), measured.sides.tolist()), key=lambda row: row[0])
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _outcome(number: int, smiles: str, column: str, expected: dict[str, Any], measured: float, factor: float) -> Outcome:
+def _outcome(number: int, smiles: str, column: str, expected: dict[str, Any], measured: float, factor: float) -> MeasuredProposal:
     scale = Scale(bool(expected["log"]))
     value, low, high = (float(expected[key]) for key in ("value", "low", "high"))
     ends = scale.to_model(np.array([value, low, high, measured]))
     spread = max(float(ends[2] - ends[1]) / (2 * half_width(LEVEL)), 1e-12)
     error = float(ends[3] - ends[0]) / spread if math.isfinite(ends[3]) else -10.0
-    return Outcome(number, smiles, column, value, low, high, float(measured), error, error * factor)
+    return MeasuredProposal(number, smiles, column, value, low, high, float(measured), error, error * factor)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _read(file: Path) -> dict[str, Any]:
     return found | told
 
 
-def held_up(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def held_up(outcomes: Sequence[MeasuredProposal]) -> dict[str, Any]:
     """By column: how many proposals were measured, how many 90% intervals held, the mean absolute error."""
     found = {}
     for column in dict.fromkeys(o.column for o in outcomes):

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from molecules import chemistry
 from molecules.campaign.batch import EXPLORE
 from molecules.campaign.campaign import Campaign, Proposal
-from molecules.campaign.memory import Outcome, held_up
+from molecules.campaign.memory import MeasuredProposal, held_up
 from molecules.campaign.property_model import PropertyModel
 from molecules.modality import write_sdf
 from reprogram.report.blocks import code, details, listing, note, number, pictures, table
@@ -27,11 +27,12 @@ from reprogram.result import write_atomically
 SHOWN = 96  # drawings on the page
 LEFT_OUT_SHOWN = 30
 COLOURS = (MARK, GOOD, WARN, BAD, OTHER)
+TEACH = "Picked for what would be promising if the models were half as sure; a measurement here changes most."
 LEVELS = np.linspace(0.1, 0.95, 18)
 
 
 @dataclass
-class Round:
+class CampaignRound:
     """One round, for its files. names: the user's own of measured molecules, by SMILES. cells: the user's own columns of the
     proposals, by ``Proposal.row``. left_out: (row of the file, SMILES or text, reason)."""
 
@@ -41,7 +42,7 @@ class Round:
     names: Mapping[str, str]
     cells: Mapping[int, Mapping[str, str]]
     id_column: str | None
-    outcomes: list[Outcome]
+    outcomes: list[MeasuredProposal]
     verdict: str
     left_out: list[tuple[int, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Round:
         return {c: float(v) for c, v in zip(self.campaign.columns, row) if not np.isnan(v)}
 
 
-def rows_of(found: Round) -> list[dict[str, Any]]:
+def rows_of(found: CampaignRound) -> list[dict[str, Any]]:
     """The rows of ``proposal.csv``: ranked, the user's own columns last."""
     rows = []
     for rank, p in enumerate(found.proposals, 1):
@@ -81,7 +82,7 @@ def rows_of(found: Round) -> list[dict[str, Any]]:
     return rows
 
 
-def write_files(folder: Path, found: Round) -> None:
+def write_files(folder: Path, found: CampaignRound) -> None:
     """All files of a round; rows that were left out in ``left_out.csv``."""
     rows = rows_of(found)
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["rank", "row", "smiles"]
@@ -102,15 +103,15 @@ def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 # Page -----------------------------------------------------------------------------------------------------------------
 
 
-def page(found: Round) -> Page:
+def page(found: CampaignRound) -> Page:
     """``proposal.html``."""
     goals = "; ".join(map(str, found.campaign.goals))
     result = Page(title=goals[:1].upper() + goals[1:], kind=f"Round {found.number} of a campaign", lead=found.verdict)
     shown = found.proposals[:SHOWN]
     exploit = [card(found, rank, p) for rank, p in enumerate(shown, 1) if p.purpose != EXPLORE]
     explore = [card(found, rank, p) for rank, p in enumerate(shown, 1) if p.purpose == EXPLORE]
-    result.section("To make for their promise", pictures(exploit))
-    result.section("To make for what they teach", pictures(explore))
+    result.section("To make for their promise", pictures(exploit), ranked_by(found) if exploit else "")
+    result.section("To make for what they teach", pictures(explore), note(TEACH if explore else ""))
     result.section("How earlier predictions held up", *held_up_blocks(found))
     result.section("What the models know", *model_blocks(found.campaign))
     result.section("All proposals", proposal_table(found))
@@ -120,10 +121,17 @@ def page(found: Round) -> Page:
     return result
 
 
-def card(found: Round, rank: int, p: Proposal) -> Markup:
+def ranked_by(found: CampaignRound) -> Markup:
+    if not found.campaign.models:
+        return Markup("")
+    words = found.campaign.promise(len(found.proposals)).words
+    return note(f"Ranked by {words}. Values are predictions with 90% intervals of a new measurement.")
+
+
+def card(found: CampaignRound, rank: int, p: Proposal) -> Markup:
     """A drawing, what is expected, why, and the nearest measured molecule."""
     drawing = chemistry.draw_svg(p.smiles, size=(260, 190))
-    lines = [f"{rank}. {found.name(p)}"]
+    lines: list[Any] = [Markup("<strong>{}</strong>").format(f"{rank}. {found.name(p)}")]
     for column, e in p.expected.items():
         lines.append(f"{column} {number(e.value, 2)} ({number(e.low, 2)} to {number(e.high, 2)})")
     lines.append(p.words.partition(": ")[2])
@@ -136,7 +144,7 @@ def card(found: Round, rank: int, p: Proposal) -> Markup:
     )
 
 
-def proposal_table(found: Round) -> Markup:
+def proposal_table(found: CampaignRound) -> Markup:
     columns = found.campaign.columns
     intervals = [f"{column} (90% interval)" for column in columns]
     head = ["", "candidate", "purpose", "chance", *intervals, "nearest measured", "alike", "SMILES"]
@@ -152,7 +160,7 @@ def _interval(e: Any) -> str | None:
     return None if e is None else f"{number(e.value, 2)} ({number(e.low, 2)} to {number(e.high, 2)})"
 
 
-def held_up_blocks(found: Round) -> list[Markup]:
+def held_up_blocks(found: CampaignRound) -> list[Markup]:
     """Measured against predicted, and how often intervals of each level held; both grow with the campaign."""
     if not found.outcomes:
         return [note("No earlier proposal has been measured yet. From the next round on, predictions and values are compared.")]
@@ -166,7 +174,7 @@ def held_up_blocks(found: Round) -> list[Markup]:
     return blocks
 
 
-def outcome_chart(outcomes: Sequence[Outcome], column: str) -> Markup:
+def outcome_chart(outcomes: Sequence[MeasuredProposal], column: str) -> Markup:
     figure, chart = axes(5.2, 4.2, f"predicted {column}", f"measured {column}")
     logarithmic = _spans(outcomes)
     for turn in sorted({o.round for o in outcomes}):
@@ -184,12 +192,12 @@ def outcome_chart(outcomes: Sequence[Outcome], column: str) -> Markup:
     return svg(figure, f"measured against predicted {column}", "Each proposal when it was proposed; bars are 90% intervals.")
 
 
-def _spans(outcomes: Sequence[Outcome]) -> bool:
+def _spans(outcomes: Sequence[MeasuredProposal]) -> bool:
     values = [v for o in outcomes for v in (o.predicted, o.measured, o.low)]
     return min(values) > 0 and max(values) >= 100 * min(values)
 
 
-def calibration_chart(outcomes: Sequence[Outcome]) -> Markup:
+def calibration_chart(outcomes: Sequence[MeasuredProposal]) -> Markup:
     """Share of measured values inside the central interval of each level."""
     figure, chart = axes(4.2, 3.6, "level of the interval", "share that held")
     errors = np.abs([o.error for o in outcomes])
@@ -234,7 +242,7 @@ def left_out_quality(model: PropertyModel) -> dict[str, Any]:
     }
 
 
-def left_out_blocks(found: Round) -> list[Markup]:
+def left_out_blocks(found: CampaignRound) -> list[Markup]:
     if not found.left_out:
         return []
     rows = [list(row) for row in found.left_out[:LEFT_OUT_SHOWN]]
@@ -242,12 +250,12 @@ def left_out_blocks(found: Round) -> list[Markup]:
     return [details(f"{len(found.left_out):,} candidates were left out", table(["row", "molecule", "reason"], rows), note(more))]
 
 
-def next_blocks(found: Round) -> list[Markup]:
+def next_blocks(found: CampaignRound) -> list[Markup]:
     text = "Add the measured values to the table and give the same command again: it is the next round."
     return [note(text), code(found.command)] if found.command else [note(text)]
 
 
-def entry(found: Round, p: Proposal) -> dict[str, Any]:
+def entry(found: CampaignRound, p: Proposal) -> dict[str, Any]:
     """A proposal as ``result.json`` has it."""
     expected = {c: {"value": e.value, "low": e.low, "high": e.high} for c, e in p.expected.items()}
     nearest = {"smiles": p.nearest, "name": found.names.get(p.nearest), "similarity": p.similarity}
@@ -257,7 +265,7 @@ def entry(found: Round, p: Proposal) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def summary(found: Round) -> dict[str, Any]:
+def summary(found: CampaignRound) -> dict[str, Any]:
     """The keys of ``result.json``."""
     campaign = found.campaign
     return {

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from molecules.campaign.campaign import Measured
+from molecules.campaign.campaign import MeasuredValues
 from molecules.campaign.goals import Goal
 from molecules.targets import molecule_reader
 from reprogram.errors import ConfigError, DataError, nearest
@@ -40,7 +40,7 @@ class MeasuredTable:
     """measured: canonical molecules with their values. names: the user's own name of a molecule, by SMILES. goals: with the
     columns as the file spells them."""
 
-    measured: Measured
+    measured: MeasuredValues
     goals: dict[str, str]
     names: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -142,7 +142,7 @@ def _merged(
     first, found, notes = merge(strings, part, [table.rows[i] for i in kept], options.conflicts)
     names = {strings[i]: table.columns[id_column][kept[i]] for i in first} if id_column else {}
     zeros = np.zeros(found.values.shape, np.int8)
-    measured = Measured([strings[i] for i in first], found.values, zeros if found.sides is None else found.sides)
+    measured = MeasuredValues([strings[i] for i in first], found.values, zeros if found.sides is None else found.sides)
     told = [*table.notes, *labels.notes, *(named(numbers, what) for what, numbers in problems.items()), *notes]
     return MeasuredTable(measured, goals, names, [note.replace("target.", "table.") for note in told])
 

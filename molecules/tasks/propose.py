@@ -16,8 +16,8 @@ from molecules.campaign.batch import nearest
 from molecules.campaign.campaign import Campaign, Proposal
 from molecules.campaign.designed import design_candidates
 from molecules.campaign.features import MoleculeFeatures
-from molecules.campaign.memory import Memory, Outcome, held_up
-from molecules.campaign.outputs import Round, summary, write_files
+from molecules.campaign.memory import CampaignFolder, MeasuredProposal, held_up
+from molecules.campaign.outputs import CampaignRound, summary, write_files
 from molecules.campaign.pool import Candidates, cells_of, read_candidates
 from molecules.campaign.tables import CandidateTable, MeasuredTable, read_measured
 from molecules.counting import counted
@@ -67,7 +67,7 @@ def run(config: DictConfig) -> None:
     folder = campaign_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with holding(folder):
-        memory = Memory.of(folder, table.measured)
+        memory = CampaignFolder.of(folder, table.measured)
         outcomes = memory.outcomes(campaign.columns, table.measured)
         campaign.past = [[o.raw_error for o in outcomes if o.column == column] for column in campaign.columns]
         campaign.tell_measured(table.measured)
@@ -84,7 +84,7 @@ def run(config: DictConfig) -> None:
         for proposal in proposals:
             proposal.row = candidates.rows[proposal.row]
         cells = cells_of(source, [p.row for p in proposals]) if source else {}
-        found = Round(
+        found = CampaignRound(
             memory.number, campaign, proposals, table.names, cells, source.id_column if source else None, outcomes,
             verdict(campaign, proposals, outcomes, memory.number, len(candidates)), left_out,
             notes(table, campaign, candidates, proposals, pending, settings), command(),
@@ -106,7 +106,7 @@ def campaign_folder(settings: dict[str, Any]) -> Path:
     return path.with_name(path.name.partition(".")[0] + ".campaign")
 
 
-def write(context: Run, found: Round, seconds: float) -> None:
+def write(context: Run, found: CampaignRound, seconds: float) -> None:
     write_files(context.dir, found)
     context.result.data |= summary(found) | {"cost": {"seconds": seconds}}
 
@@ -134,7 +134,7 @@ def reasons(
 
 
 def verdict(
-    campaign: Campaign, proposals: Sequence[Proposal], outcomes: Sequence[Outcome], number: int, candidates: int
+    campaign: Campaign, proposals: Sequence[Proposal], outcomes: Sequence[MeasuredProposal], number: int, candidates: int
 ) -> str:
     """The outcome in a sentence or two."""
     head = f"{counted(len(proposals), 'molecule')} of {counted(candidates, 'candidate')} to make and measure in round {number}"

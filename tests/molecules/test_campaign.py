@@ -198,7 +198,7 @@ def test_without_enough_values_the_batch_covers_the_candidates(drugs):
 
 
 def test_what_cannot_be_told_is_named(drugs):
-    smiles, logp, _ = drugs
+    smiles = drugs[0]
     campaign = Campaign({"a": "maximize", "b": "at most 3"})
     with pytest.raises(ConfigError, match="by column: a, b"):
         campaign.tell(smiles[:2], [1, 2])

@@ -111,7 +111,8 @@ def test_mistakes_name_the_key(tables, typed, options, said):
 
 def test_units_are_refused_with_the_key_of_this_table(tables, typed):
     rows = read(tables / "measured.csv")
-    write(tables / "measured.csv", ["id", "SMILES", "log P (o/w)"], [(r["id"], r["SMILES"], "5 mM" if i else "5 uM") for i, r in enumerate(rows)])
+    mixed = [(r["id"], r["SMILES"], "5 mM" if i else "5 uM") for i, r in enumerate(rows)]
+    write(tables / "measured.csv", ["id", "SMILES", "log P (o/w)"], mixed)
     code, stderr = typed(*COMMAND)
     assert code == 2 and "several units" in stderr and "target." not in stderr
 
