@@ -187,9 +187,13 @@ class Campaign(Checked):
         self, count: int, smiles: Sequence[str], features: MoleculeFeatures, taken: Sequence[str] = ()
     ) -> list[Proposal]:
         """The same with features that are known. taken: canonical SMILES that are not proposed (again)."""
+        if not smiles:
+            return []
         measured = self.features or features.take([])
         near = nearest(features, measured)
         allowed = self._allowed(smiles, near, {*self.measured.smiles, *taken})
+        if not allowed.any():
+            return []
         batch = Batch(features, allowed, self.alike)
         found = self.predict(features)
         if not self.models:

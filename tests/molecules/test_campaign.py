@@ -197,6 +197,13 @@ def test_without_enough_values_the_batch_covers_the_candidates(drugs):
     assert all(p.purpose == EXPLORE and not p.expected for p in proposals)
 
 
+def test_nothing_is_proposed_where_nothing_is_left(drugs):
+    smiles, logp, _ = drugs
+    campaign = Campaign({"logp": "maximize", "other": "minimize"}).tell(smiles[:8], {"logp": logp[:8], "other": [1.0] * 8})
+    assert campaign.ask(3, []) == [] and campaign.ask(3, smiles[:8]) == []
+    assert len(campaign.ask(3, smiles[8:10])) == 2
+
+
 def test_what_cannot_be_told_is_named(drugs):
     smiles = drugs[0]
     campaign = Campaign({"a": "maximize", "b": "at most 3"})
