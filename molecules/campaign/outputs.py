@@ -122,6 +122,7 @@ def page(found: CampaignRound) -> Page:
 
 
 def ranked_by(found: CampaignRound) -> Markup:
+    """What the order of the batch is; nothing without models."""
     if not found.campaign.models:
         return Markup("")
     words = found.campaign.promise(len(found.proposals)).words
@@ -145,6 +146,7 @@ def card(found: CampaignRound, rank: int, p: Proposal) -> Markup:
 
 
 def proposal_table(found: CampaignRound) -> Markup:
+    """Every proposal in a line."""
     columns = found.campaign.columns
     intervals = [f"{column} (90% interval)" for column in columns]
     head = ["", "candidate", "purpose", "chance", *intervals, "nearest measured", "alike", "SMILES"]
@@ -175,6 +177,7 @@ def held_up_blocks(found: CampaignRound) -> list[Markup]:
 
 
 def outcome_chart(outcomes: Sequence[MeasuredProposal], column: str) -> Markup:
+    """Measured against predicted values with their intervals, a colour a round."""
     figure, chart = axes(5.2, 4.2, f"predicted {column}", f"measured {column}")
     logarithmic = _spans(outcomes)
     for turn in sorted({o.round for o in outcomes}):
@@ -243,6 +246,7 @@ def left_out_quality(model: PropertyModel) -> dict[str, Any]:
 
 
 def left_out_blocks(found: CampaignRound) -> list[Markup]:
+    """Which candidates could not be proposed, folded."""
     if not found.left_out:
         return []
     rows = [list(row) for row in found.left_out[:LEFT_OUT_SHOWN]]
@@ -251,6 +255,7 @@ def left_out_blocks(found: CampaignRound) -> list[Markup]:
 
 
 def next_blocks(found: CampaignRound) -> list[Markup]:
+    """How the campaign goes on."""
     text = "Add the measured values to the table and give the same command again: it is the next round."
     return [note(text), code(found.command)] if found.command else [note(text)]
 

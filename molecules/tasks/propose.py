@@ -107,6 +107,7 @@ def campaign_folder(settings: dict[str, Any]) -> Path:
 
 
 def write(context: Run, found: CampaignRound, seconds: float) -> None:
+    """The files of the round, and what ``result.json`` will hold."""
     write_files(context.dir, found)
     context.result.data |= summary(found) | {"cost": {"seconds": seconds}}
 
