@@ -45,8 +45,7 @@ class MeasuredProposal(NamedTuple):
 
 @dataclass
 class CampaignFolder:
-    """rounds: by number, those before the present one. number: of the present one. pending: canonical SMILES that were
-    proposed before and have no value yet."""
+    """rounds: by number, those before the present one. number: of the present one. digest: of its measurements."""
 
     folder: Path
     rounds: dict[int, dict[str, Any]]
@@ -68,6 +67,7 @@ class CampaignFolder:
         return cls(folder, rounds, last + 1, digest)
 
     def pending(self, measured: MeasuredValues) -> list[str]:
+        """Canonical SMILES that were proposed before and have no value yet."""
         known = set(measured.smiles)
         proposed = [p["smiles"] for found in self.rounds.values() for p in found["proposals"]]
         return [smiles for smiles in dict.fromkeys(proposed) if smiles not in known]

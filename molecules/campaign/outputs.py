@@ -58,6 +58,7 @@ class CampaignRound:
         return self.names.get(proposal.nearest) or proposal.nearest
 
     def nearest_values(self, proposal: Proposal) -> dict[str, float]:
+        """What was measured of it, by column."""
         measured = self.campaign.measured
         if not proposal.nearest:
             return {}

@@ -48,6 +48,7 @@ class Scale:
         return np.log10(np.maximum(found, 0.0), out=np.full(found.shape, -np.inf), where=found > 0)
 
     def to_user(self, values: np.ndarray | float) -> np.ndarray:
+        """Back in the units of the column."""
         found = np.asarray(values, dtype=float)
         return 10.0 ** np.clip(found, -300, 300) if self.log else found
 

@@ -140,7 +140,7 @@ def test_a_folder_that_is_no_campaign_is_refused(tables, typed):
 
 
 def test_candidates_from_a_design_search(tables, typed, values):
-    code, stderr = typed(*COMMAND[:3], "candidates=design", "batch=4", "budget=60", "search.batch=[15,15,15]")
+    code, stderr = typed(*COMMAND[:3], "candidates=design", "batch=4", "search=genetic", "budget=40")
     assert code == 0, stderr
     rows = read(tables / "run" / "proposal.csv")
     assert len(rows) == 4 and not {r["smiles"] for r in rows} & set(list(values)[:30])
