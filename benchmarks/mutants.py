@@ -52,6 +52,7 @@ INSPECT, ENSEMBLE = "tests/robustness/test_trojan_inspection.py", "tests/outputs
 GUARD, ZEROTH = "tests/training/test_hold_out_selection.py", "tests/training/test_zeroth_order.py"
 METRICS, SURROGATE = "tests/evaluation/test_metrics.py", "tests/molecules/test_surrogate.py"
 LABELS, RIDGE = "tests/outputs/test_label_mappings.py", "tests/outputs/test_ridge_taps.py"
+CAMPAIGN, CAMPAIGNS = "molecules/campaign", "tests/molecules/test_campaign.py"
 PENALIZED = "tests/molecules/test_user_oracles.py::test_penalized_logp_has_two_scales_named_apart"
 FAST_BOUNDS = f"{BOUNDS}::test_bounds_hold_samples_and_are_never_looser_than_intervals"
 BENDS = f"{BOUNDS}::test_lines_of_bends_stay_on_their_side"
@@ -188,6 +189,14 @@ MUTANTS = (
            "if (name in READS or func in RAW) and any(map(_moves, args)):", "if False:", UNSEEN),
     Mutant("bounds: state is not looked at", f"{LINEAR}/agreement.py",
            "if changed is not None:", "if False:", UNSEEN),
+    Mutant("campaign: improvement without its certain part", f"{CAMPAIGN}/goals.py",
+           "std * (z * ndtr(z) +", "std * (", f"{CAMPAIGNS}::test_expected_improvement_and_the_chance_of_conditions"),
+    Mutant("campaign: left-out values with their own weight", f"{CAMPAIGN}/experts.py",
+           "(self.rotated / self.values) / own,", "(self.rotated / self.values),",
+           f"{CAMPAIGNS}::test_left_out_values_of_a_process_are_those_of_a_fit_without_them"),
+    Mutant("campaign: molecules that were proposed are proposed again", f"{CAMPAIGN}/campaign.py",
+           "{*self.measured.smiles, *taken}", "{*self.measured.smiles}",
+           "tests/molecules/test_propose.py::test_a_round_and_the_next"),
     Mutant("bounds: the chord above a ReLU without its offset", f"{LINEAR}/relax.py",
            "-high * low / width", "0 * low", BENDS),
     Mutant("bounds: half-widths go through weights with their signs", f"{LINEAR}/operators.py",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reprogram.exports import exported
 
 if TYPE_CHECKING:
+    from molecules.campaign.campaign import Campaign
     from molecules.constraints.base import Constraint, Constraints
     from molecules.constraints.config import ConstraintConfig
     from molecules.evaluator import Evaluator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Answer": "molecules.oracles.base",
+    "Campaign": "molecules.campaign.campaign",
     "Constraint": "molecules.constraints.base",
     "ConstraintConfig": "molecules.constraints.config",
     "Constraints": "molecules.constraints.base",
@@ -38,8 +40,8 @@ _PUBLIC = {
     "load_search": "molecules.from_python",
 }
 __all__ = [
-    "Answer", "Constraint", "ConstraintConfig", "Constraints", "Evaluator", "Found", "MoleculeOracle", "Objective", "Oracle",
-    "Scored", "Search", "Term", "design", "load_objective", "load_oracle", "load_search",
+    "Answer", "Campaign", "Constraint", "ConstraintConfig", "Constraints", "Evaluator", "Found", "MoleculeOracle", "Objective",
+    "Oracle", "Scored", "Search", "Term", "design", "load_objective", "load_oracle", "load_search",
 ]  # fmt: skip
 
 __getattr__ = exported(__name__, _PUBLIC)

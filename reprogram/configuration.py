@@ -31,7 +31,8 @@ ROOT: dict[str, Any] = {
 MAY_BE_LEFT_OUT = {"input", "output", "oracle", "objective", "experiment", "hparams_search"}
 MAY_BE_EMPTY = {"robustness", "inspection", "trigger", "logger"}  # their option ``none``
 
-OPEN = ("constraints.windows", "constraints.others", "robustness.threats")  # options whose keys are the user's own choice
+# Options whose keys are the user's own choice
+OPEN = ("constraints.windows", "constraints.others", "robustness.threats", "goals")
 
 
 def config_folder() -> Path:

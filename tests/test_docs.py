@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 TRAINED_PAGES = ("python.md", "scikit-learn.md")  # run from top to bottom; they need nothing but what they show
-FEW = {"molecule-search.md": ("budget=200", "budget=12")}
+FEW = {"molecule-search.md": ("budget=200", "budget=12"), "propose.md": ("", "")}
 
 
 def blocks(page, languages):
