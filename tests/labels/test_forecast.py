@@ -63,7 +63,7 @@ def test_the_interval_holds_on_tasks_of_the_model():
 
 def test_two_classes_that_are_guessed_are_half_right_and_classes_without_a_label_never():
     guessed = forecast(Evidence(100, 2, 50, 100, 0.5, 2))
-    assert 0.5 <= guessed.now.low and guessed.now.value < 0.6
+    assert guessed.now.low >= 0.5 and guessed.now.value < 0.6
     whole, half = (forecast(Evidence(40, 10, 30, 40, 0.7, seen)) for seen in (10, 5))
     assert half.now.value == pytest.approx(0.5 * whole.now.value)
     assert 0.7 < half.twice.value / whole.twice.value < 0.95

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from reprogram.errors import ConfigError
 from reprogram.progress import progress
 from reprogram.robustness.attacks.base import Attack
-from reprogram.robustness.checks.base import Check, Scope
+from reprogram.robustness.checks.base import Check, Scope, class_of
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row, share_row
 from reprogram.robustness.smallest import Smallest
@@ -40,10 +39,7 @@ class AttackCheck(Check):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attack is None:
-            raise ConfigError("An attack check needs attack=, such as reprogram.robustness.attacks.pgd.PGD.")
-        if isinstance(self.attack, Attack):
-            raise ConfigError("The attack of a check is a class with options; leave its _partial_ at true.")
+        class_of(self.attack, Attack, "reprogram.robustness.attacks.pgd.PGD")  # type: ignore[type-abstract]
         self._options: dict[str, Any] = dict(getattr(self.attack, "keywords", {}))
         self.method.check(self._options)
 

@@ -7,14 +7,17 @@ A new check is a file here and a file in ``conf/check/``; a new attack is a file
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from reprogram.errors import ConfigError
 from reprogram.ranges import Count
 from reprogram.robustness.findings import Outcome
 from reprogram.threat import Threat
+
+A = TypeVar("A")
 
 ALL: Final = "all"
 FEW: Final = "few"
@@ -78,6 +81,18 @@ class Check(ABC):
     def config(self) -> dict[str, Any]:
         """The settings as JSON values, for the result and for recognising finished checks."""
         return {f.name: _told(getattr(self, f.name)) for f in fields(self)}
+
+
+def class_of(attack: Callable[..., A] | None, kind: type[A], example: str) -> type[A]:
+    """The class behind a check's ``attack=``: a class, or one with options (``_partial_: true``). Raises ConfigError."""
+    found = getattr(attack, "func", attack)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        shown = f"a {type(found).__name__}" if isinstance(found, kind) else attack
+        raise ConfigError(
+            f"attack={shown} of a check is not an attack: it needs the class under _target_, such as {example}, "
+            "and _partial_: true."
+        )
+    return found
 
 
 def at_least(minimum: float, **options: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from reprogram.errors import ConfigError
 from reprogram.progress import progress
-from reprogram.robustness.checks.base import FEW, Check, Examples, Scope
+from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, class_of
 from reprogram.robustness.findings import Outcome, share_row
 from reprogram.robustness.losses import wrong
 from reprogram.robustness.text_attacks.base import EvaluatedStrings, TextAttack, ask_texts
@@ -23,8 +23,7 @@ class TextAttackCheck(Check):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attack is None:
-            raise ConfigError("A text attack needs attack=, such as reprogram.robustness.text_attacks.characters.Characters.")
+        class_of(self.attack, TextAttack, "reprogram.robustness.text_attacks.characters.Characters")  # type: ignore[type-abstract]
         self._options: dict[str, Any] = dict(getattr(self.attack, "keywords", {}))
         if self._options.get("most", 1) < 1:
             raise ConfigError(f"most={self._options['most']} of a text attack must be at least 1.")
