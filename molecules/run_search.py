@@ -29,7 +29,7 @@ class Found:
     starts: list[str]
     calls: list[Scored]
     budget: int
-    search: Search
+    search: Search | None
     notes: list[str] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ def search(
     method: Search = instantiate(config["search"], _convert_="all")
     diversity = DiversityFilter(**config["diversity"]) if config["diversity"]["bucket"] else None
     options: dict[str, Any] = {"target": config["stop_at"], "diversity": diversity, "journal": journal}
-    notes = notes_before(objective, starts, config["budget"])
+    notes = notes_before(objective, starts, config["budget"]) + stereo_note(method, starts)
     with Evaluator(objective, config["budget"], workers=instantiate(config["parallel"]), **options) as evaluator:
         evaluator.bar = bar
         method.run(evaluator, starts, np.random.default_rng(list(seeds)))
@@ -96,6 +96,18 @@ def notes_before(objective: Objective, starts: list[str], budget: int) -> list[s
     if budget == 0:
         notes.append(f"budget=0: {counted(len(starts), 'start molecule')} and the constraints were read, nothing was scored.")
     return notes
+
+
+def stereo_note(method: Search, starts: list[str]) -> list[str]:
+    """What becomes of stereo marks, where the start molecules have some and the search makes flat molecules."""
+    marked = sum(any(mark in smiles for mark in "@/\\") for smiles in starts)
+    if not marked or not method.flat:
+        return []
+    verb = "has" if marked == 1 else "have"
+    return [
+        f"{marked} of {counted(len(starts), 'start molecule')} {verb} stereo marks, which this search drops; search.stereo=keep "
+        "keeps what an edit leaves alone, search.stereo=vary also tries other configurations."
+    ]
 
 
 def _why(objective: Objective, smiles: str) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -29,17 +29,19 @@ class Genetic(Search):
     """Steady-state genetic algorithm over everything that was evaluated.
 
     population: parents come from this many of the best. batch: molecules evaluated in a round.
-    max_atoms, max_rings: larger children are dropped (parents may be larger).
+    max_atoms, max_rings: larger children are dropped (parents may be larger). stereo: marks of the parents are dropped, kept
+    where an edit leaves them alone, or varied.
     """
 
     population: Annotated[int, Range(2, 10**7)] = 500
     batch: Count = 10
     max_atoms: Count = 60
     max_rings: Amount = 8
+    stereo: Literal["drop", "keep", "vary"] = "drop"
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))
-        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings)
+        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings, self.stereo)
         population = Population(self.population, random)
         population.add(start)
         idle = 0

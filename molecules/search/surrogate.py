@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Surrogate(Search):
     next round. niches: share of parents that are leaders of different clusters. patience: calls without a 1% gain of
     the top ten after which the search explores more. restart: calls after which it begins again from the start
     molecules and evaluates none of the others twice (0: never). max_atoms, max_rings: larger children are dropped.
+    stereo: marks of the parents are dropped, kept where an edit leaves them alone, or varied.
     """
 
     population: Annotated[int, Range(2, 10**7)] = 500
@@ -53,6 +54,7 @@ class Surrogate(Search):
     restart: Amount = 0
     max_atoms: Count = 60
     max_rings: Amount = 8
+    stereo: Literal["drop", "keep", "vary"] = "drop"
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         before = -1
@@ -68,7 +70,7 @@ class Breeding:
 
     def __init__(self, options: Surrogate, evaluator: Evaluator, random: Random) -> None:
         self.options, self.evaluator, self.random = options, evaluator, random
-        self.offspring = Offspring(random, default_library(), options.max_atoms, options.max_rings)
+        self.offspring = Offspring(random, default_library(), options.max_atoms, options.max_rings, options.stereo)
         self.population = Population(options.population, random)
         self.leaders: list[str] = []
         self.niches = options.niches  # share of parents that are leaders of clusters
