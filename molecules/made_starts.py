@@ -11,16 +11,14 @@ import numpy as np
 from molecules import chemistry
 from molecules.chemistry import Mol
 from molecules.replacements import replacements
-from molecules.rgroups import HYDROGEN, labelled, points, put_together
+from molecules.rgroups import points, put_together
 from molecules.search.operators.library import default_library
+from molecules.search.operators.regroup import drawn_group, drawn_linker
 from molecules.starts import Source, StartRow
 from reprogram.errors import ConfigError
 from reprogram.ranges import Count, NotEmpty
 
 TRIES = 30  # for each molecule that is asked for
-BARE = 0.2  # share of attachment points that keep their hydrogen
-SIMPLE = ("*C*", "*CC*", "*CCC*", "*O*", "*N*", "*C(=O)*", "*NC(=O)*", "*C(=O)N*", "*CO*", "*OC*", "*CN*", "*NC*", "*S(=O)(=O)*")
-SIMPLE_SHARE = 0.5  # of linkers; the others are ring systems of the library, with or without a simple one beside
 
 
 @dataclass
@@ -39,12 +37,11 @@ class Decorated(Source):
     def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
         random, library = Random(int(rng.integers(2**63))), default_library()
 
-        def group(number: int) -> str:
-            text = None if random.random() < BARE else library.text(1, random)
-            return f"[{number}*]{HYDROGEN}" if text is None else labelled(text, number)
+        def make() -> str | None:
+            groups = [drawn_group(number, library, random) for number, _ in enumerate(points(self._locked), 1)]
+            return put_together(self._locked, groups)
 
-        numbers = range(1, len(points(self._locked)) + 1)
-        return _made(lambda: put_together(self._locked, [group(number) for number in numbers]), self.count, "start.scaffold")
+        return _made(make, self.count, self.origin)
 
 
 @dataclass
@@ -60,14 +57,7 @@ class Linked(Source):
 
     def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
         random, library = Random(int(rng.integers(2**63))), default_library()
-
-        def piece() -> str:
-            ring = library.text(2, random) or "*C*"
-            if random.random() < SIMPLE_SHARE:
-                return _two_ends(random.choice(SIMPLE))
-            return _two_ends(ring)
-
-        return _made(lambda: put_together(self._locked, [piece()]), self.count, "start.linker")
+        return _made(lambda: put_together(self._locked, [drawn_linker(library, random)]), self.count, self.origin)
 
 
 @dataclass
@@ -93,11 +83,6 @@ def two_parts(text: str) -> Mol:
     if len(parts) != 2 or any(part.count("*") != 1 or "." in part for part in parts):
         raise ConfigError(f"start.linker '{text}' must be two SMILES with one * each: *c1ccccc1|*N1CCOCC1.")
     return chemistry.locked_scaffold(text, "start.linker")
-
-
-def _two_ends(text: str) -> str:
-    first, _, rest = text.partition("*")
-    return f"{first}[1*]{rest.replace('*', '[2*]', 1)}"
 
 
 def _made(make: Callable[[], str | None], count: int, key: str) -> list[StartRow]:

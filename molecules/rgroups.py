@@ -28,8 +28,52 @@ def r_groups(mol: Mol, scaffold: Mol) -> list[str] | None:
     """The R-group at each attachment point; None where the molecule does not keep the scaffold. Two points joined
     by a bond alone are ``[1*][2*]``. Of the ways to lay a symmetric scaffold the first in alphabetical order counts.
     """
-    ways = [found for place in chemistry.scaffold_places(mol, scaffold) if (found := _taken_apart(mol, scaffold, place))]
-    return min(ways, default=None)
+    way = _way(mol, scaffold)
+    return None if way is None else way[0]
+
+
+def core(mol: Mol, scaffold: Mol) -> Mol | None:
+    """What :func:`r_groups` leaves of the molecule: the scaffold with its attachment points, and with the stereo marks that
+    it has there."""
+    way = _way(mol, scaffold)
+    if way is None:
+        return None
+    groups, place = way
+    whole = Chem.RWMol(mol)
+    for number, dummy in enumerate(points(scaffold), 1):
+        if groups[number - 1].endswith(HYDROGEN):
+            at = whole.GetAtomWithIdx(place[_neighbour(scaffold, dummy)])
+            at.SetNumExplicitHs(max(at.GetNumExplicitHs() - 1, 0))
+            new = whole.AddAtom(Chem.Atom(0))
+            whole.GetAtomWithIdx(new).SetIsotope(number)
+            whole.AddBond(at.GetIdx(), new, Chem.BondType.SINGLE)
+    return _inside(whole, scaffold, place)
+
+
+def _inside(whole: Chem.RWMol, scaffold: Mol, place: dict[int, int]) -> Mol | None:
+    """The atoms of the scaffold alone; every bond out of it ends in the mark of its attachment point."""
+    inside = set(place.values())
+    left = {number: place[_neighbour(scaffold, dummy)] for number, dummy in enumerate(points(scaffold), 1)}
+    marked = {a.GetIdx(): a.GetIsotope() for a in whole.GetAtoms() if a.GetAtomicNum() == 0}
+    left = {number: at for number, at in left.items() if number not in marked.values()}
+    cuts, labels = [], []
+    for bond in whole.GetBonds():
+        held = [end for end in (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) if end in inside]
+        if len(held) != 1 or bond.GetOtherAtomIdx(held[0]) in marked:
+            continue
+        number = next(number for number, at in left.items() if at == held[0])
+        del left[number]
+        cuts.append(bond.GetIdx())
+        labels.append((number, number))
+    apart = Chem.FragmentOnBonds(whole, cuts, dummyLabels=labels) if cuts else whole.GetMol()
+    kept = [piece for atoms, piece in zip(Chem.GetMolFrags(apart), Chem.GetMolFrags(apart, asMols=True)) if inside & set(atoms)]
+    return None if left else Chem.MolFromSmiles(".".join(map(Chem.MolToSmiles, kept)))
+
+
+def _way(mol: Mol, scaffold: Mol) -> tuple[list[str], dict[int, int]] | None:
+    places = chemistry.scaffold_places(mol, scaffold)
+    ways = [(groups, place) for place in places if (groups := _taken_apart(mol, scaffold, place))]
+    return min(ways, key=lambda way: way[0], default=None)
 
 
 def _taken_apart(mol: Mol, scaffold: Mol, place: dict[int, int]) -> list[str] | None:
@@ -80,11 +124,13 @@ def _in_scaffold(scaffold: Mol, place: dict[int, int], ends: tuple[int, int]) ->
 
 
 def put_together(scaffold: Mol, groups: Sequence[str]) -> str | None:
-    """Canonical SMILES of a scaffold with these R-groups; None where that is no molecule."""
+    """Canonical SMILES of a scaffold, or of a :func:`core`, with these R-groups; None where that is no molecule."""
     labelled = Chem.Mol(scaffold)
     joined_to = {int(match[2]): int(match[1]) for group in groups if (match := _BOND.fullmatch(group))}
     for number, dummy in enumerate(points(scaffold), 1):
-        labelled.GetAtomWithIdx(dummy).SetIsotope(joined_to.get(number, number))
+        point = labelled.GetAtomWithIdx(dummy)
+        number = point.GetIsotope() or number  # a core is marked already
+        point.SetIsotope(joined_to.get(number, number))
     pieces = [group for group in dict.fromkeys(groups) if not _BOND.fullmatch(group)]
     whole = ".".join([Chem.MolToSmiles(labelled), *pieces])
     parts = Chem.MolFromSmiles(whole)

@@ -19,6 +19,7 @@ from molecules.objective import Scored
 from molecules.search.base import Search
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.regroup import locked
 from reprogram.ranges import Amount, Count, Range
 
 PATIENCE = 100  # rounds without a new molecule before the search gives up
@@ -41,7 +42,8 @@ class Genetic(Search):
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))
-        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings, self.stereo)
+        scaffold = locked(evaluator.objective.constraints)
+        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings, self.stereo, scaffold)
         population = Population(self.population, random)
         population.add(start)
         idle = 0

@@ -23,6 +23,7 @@ from molecules.search.model.history import History, SurrogateModel
 from molecules.search.model.tanimoto_gp import TanimotoGP
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.regroup import locked
 from reprogram.ranges import Amount, Count, Range, Share
 
 FROM_POOL = 0.4  # share of parents that are candidates which were not evaluated
@@ -70,7 +71,9 @@ class Breeding:
 
     def __init__(self, options: Surrogate, evaluator: Evaluator, random: Random) -> None:
         self.options, self.evaluator, self.random = options, evaluator, random
-        self.offspring = Offspring(random, default_library(), options.max_atoms, options.max_rings, options.stereo)
+        sizes = options.max_atoms, options.max_rings
+        scaffold = locked(evaluator.objective.constraints)
+        self.offspring = Offspring(random, default_library(), *sizes, options.stereo, scaffold)
         self.population = Population(options.population, random)
         self.leaders: list[str] = []
         self.niches = options.niches  # share of parents that are leaders of clusters

@@ -20,6 +20,7 @@ from molecules.search.operators.edits import (
 )
 from molecules.search.operators.graph import Graph, finish, graph
 from molecules.search.operators.library import Library
+from molecules.search.operators.regroup import SHARE, regroup
 from molecules.search.operators.stereo import FLIPPED, has_marks, inherit, numbered, take_numbers, vary
 
 WEIGHTS = {
@@ -66,13 +67,20 @@ class Offspring:
 
     stereo: ``drop``: children are flat; ``keep``: they inherit the marks of their parent that the edit did not touch;
     ``vary``: every possible centre and double bond has a configuration, and configurations are changed, too.
+    scaffold: that must stay; most children then differ in an R-group alone.
     """
 
     def __init__(
-        self, random: Random, library: Library, max_atoms: int, max_rings: int, stereo: str = "drop"
+        self,
+        random: Random,
+        library: Library,
+        max_atoms: int,
+        max_rings: int,
+        stereo: str = "drop",
+        scaffold: Mol | None = None,
     ) -> None:
         self.random, self.library, self.max_atoms, self.max_rings = random, library, max_atoms, max_rings
-        self.stereo = stereo
+        self.stereo, self.scaffold = stereo, scaffold
         self.names = list(WEIGHTS)
         self._tried = dict.fromkeys(self.names, 1.0)
         self._won = dict.fromkeys(self.names, 0.1)
@@ -80,6 +88,8 @@ class Offspring:
 
     def child(self, parent: str, mate: Callable[[], str]) -> Child | None:
         """One child of ``parent``; crossovers ask ``mate`` for a second parent. None if the edit did not work out."""
+        if self.scaffold is not None and self.random.random() < SHARE:
+            return self._regrouped(parent, mate(), self.scaffold)
         if self.stereo != "drop" and (self.stereo == "vary" or has_marks(parent)):
             return self._with_stereo(parent, mate)
         base = graph(parent)
@@ -91,6 +101,16 @@ class Offspring:
             return None
         made = finish(edited, self.max_atoms, self.max_rings)
         return None if made is None or made[0] == parent else Child(made[0], made[1], parent, name)
+
+    def _regrouped(self, parent: str, mate: str, scaffold: Mol) -> Child | None:
+        smiles = regroup(parent, mate, scaffold, self.library, self.random, flat=self.stereo == "drop")
+        mol = None if smiles is None else parse(smiles)
+        if mol is None or mol.GetNumAtoms() > self.max_atoms or mol.GetRingInfo().NumRings() > self.max_rings:
+            return None
+        if self.stereo == "drop":
+            mol = Chem.Mol(mol)
+            Chem.RemoveStereochemistry(mol)
+        return _written(vary(mol, self.random, flip=False) if self.stereo == "vary" else mol, parent, "regroup")
 
     def _with_stereo(self, parent: str, mate: Callable[[], str]) -> Child | None:
         """The same, with the stereo marks that the edit left alone, and random ones under ``vary``."""
