@@ -6,7 +6,7 @@ A molecule travels through the project as its *canonical SMILES*: the key of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -246,14 +246,17 @@ def keeps_scaffold(mol: Mol, locked: Mol) -> bool:
 
     ``locked`` is a query from :func:`locked_scaffold`. A scaffold without ``*`` may grow anywhere.
     """
-    free = [a.GetIdx() for a in locked.GetAtoms() if a.GetAtomicNum() == 0]
-    if not free:
+    if not attachment_points(locked):
         return mol.HasSubstructMatch(locked)
+    return next(scaffold_places(mol, locked), None) is not None
+
+
+def scaffold_places(mol: Mol, locked: Mol) -> Iterator[dict[int, int]]:
+    """Where ``mol`` holds the scaffold and grows only at its ``*``: atom of the scaffold -> atom of the molecule."""
     core = [a for a in locked.GetAtoms() if a.GetAtomicNum() != 0]
     for match in mol.GetSubstructMatches(_without_dummies(locked), uniquify=False, maxMatches=200):
         if all(_same_place(mol.GetAtomWithIdx(index), atom) for atom, index in zip(core, match)):
-            return True
-    return False
+            yield {atom.GetIdx(): index for atom, index in zip(core, match)}
 
 
 def _same_place(atom: Any, locked: Any) -> bool:
@@ -264,8 +267,8 @@ def _same_place(atom: Any, locked: Any) -> bool:
 
 
 def locked_scaffold(text: str, key: str = "scaffold") -> Mol:
-    """A scaffold to keep, as SMILES; ``*`` marks where it may grow."""
-    mol = Chem.MolFromSmiles(text) if text else None
+    """A scaffold to keep, as SMILES; ``*`` marks where it may grow. Two parts, divided by ``|`` or ``.``, are joined there."""
+    mol = Chem.MolFromSmiles(text.replace("|", ".")) if text else None
     if mol is None:
         raise ConfigError(f"{key} '{text}' is not a SMILES that RDKit can parse.")
     return mol

@@ -32,11 +32,11 @@ SHOWN, PICTURED, IN_SDF, IN_JSON = 12, 20, 1000, 100
 PROPERTIES = ("qed", "mw", "logp", "sa", "tpsa", "rotatable_bonds")
 
 
-def write(run: Run, found: Found) -> str:
-    """All files of a run; returns the verdict, one plain sentence."""
+def write(run: Run, found: Found, verdict: str = "") -> str:
+    """All files of a run; returns the verdict, one plain sentence (the outcome of a search where none is given)."""
     best = sorted(found.calls, key=lambda s: (s.rank, -s.call), reverse=True)
     feasible = [s for s in best if s.feasible]
-    verdict = verdict_of(found, feasible)
+    verdict = verdict or verdict_of(found, feasible)
     write_csv(run.dir / "molecules.csv", best, found.objective)
     write_sdf(run.dir / "molecules.sdf", feasible[:IN_SDF], found.objective)
     grid = draw(run.dir / "molecules.png", feasible[:PICTURED])
@@ -140,13 +140,15 @@ def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
-    writer.writerow(["smiles", "score", "feasible", *header, "unusual", "call", "parent", "reason"])
+    added = [name for c in objective.constraints.items for name in c.columns()]
+    writer.writerow(["smiles", "score", "feasible", *header, *added, "unusual", "call", "parent", "reason"])
     for s in scored:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
         values += [s.constraints.get(c) for c in constraints]
         row = [s.score, *values]
         cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in row]
-        writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], rare_parts(s.smiles), s.call, s.parent, s.reason])
+        texts = [*added_values(s.smiles, objective).values(), rare_parts(s.smiles)]
+        writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], *texts, s.call, s.parent, s.reason])
     write_atomically(path, text.getvalue())
 
 
@@ -163,11 +165,19 @@ def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
             mol.SetProp("_Name", f"call {s.call}")
             values = {"smiles": s.smiles, "score": s.score, "unusual": rare_parts(s.smiles)}
             values |= {"call": s.call, "parent": s.parent}
-            values |= s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
+            values |= added_values(s.smiles, objective) | s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
             for name, value in values.items():
                 mol.SetProp(name, str(value))
             writer.write(mol)
     write_atomically(path, text.getvalue())
+
+
+def added_values(smiles: str, objective: Objective) -> dict[str, str]:
+    """What constraints add to a molecule's row, such as its R-groups."""
+    mol = chemistry.parse(smiles)
+    if mol is None:
+        return {name: "" for c in objective.constraints.items for name in c.columns()}
+    return {name: text for c in objective.constraints.items for name, text in zip(c.columns(), c.values(mol))}
 
 
 @lru_cache(maxsize=20_000)
@@ -249,8 +259,12 @@ def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
 def parts_table(best: Sequence[Scored], objective: Objective) -> Markup:
     """The best molecules with every part of the objective, after and before its transform."""
     terms = [t.name for t in objective.terms]
-    header = ["SMILES", "score", *terms, *(f"{t} (raw)" for t in terms), "call"]
-    rows = [[s.smiles, s.score, *(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms), s.call] for s in best]
+    added = [name for c in objective.constraints.items for name in c.columns()]
+    header = ["SMILES", "score", *terms, *(f"{t} (raw)" for t in terms), *added, "call"]
+    rows = []
+    for s in best:
+        values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
+        rows.append([s.smiles, s.score, *values, *added_values(s.smiles, objective).values(), s.call])
     return table(header, rows)
 
 

@@ -29,7 +29,7 @@ class Found:
     starts: list[str]
     calls: list[Scored]
     budget: int
-    search: Search
+    search: Search | None
     notes: list[str] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence
     """One search for one evaluator. Raises DataError where the oracle failed on every molecule."""
     began = time.monotonic()
     objective, budget = evaluator.objective, evaluator.budget
-    notes = notes_before(objective, starts, budget)
+    notes = notes_before(objective, starts, budget) + stereo_note(method, starts)
     method.run(evaluator, starts, np.random.default_rng(list(seeds)))
     evaluator.check()
     seconds = time.monotonic() - began
@@ -106,6 +106,18 @@ def notes_before(objective: Objective, starts: list[str], budget: int) -> list[s
     if budget == 0:
         notes.append(f"budget=0: {counted(len(starts), 'start molecule')} and the constraints were read, nothing was scored.")
     return notes
+
+
+def stereo_note(method: Search, starts: list[str]) -> list[str]:
+    """What becomes of stereo marks, where the start molecules have some and the search makes flat molecules."""
+    marked = sum(any(mark in smiles for mark in "@/\\") for smiles in starts)
+    if not marked or not method.flat:
+        return []
+    verb = "has" if marked == 1 else "have"
+    return [
+        f"{marked} of {counted(len(starts), 'start molecule')} {verb} stereo marks, which this search drops; search.stereo=keep "
+        "keeps what an edit leaves alone, search.stereo=vary also tries other configurations."
+    ]
 
 
 def _why(objective: Objective, smiles: str) -> str:

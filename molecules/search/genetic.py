@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from molecules.objective import Scored
 from molecules.search.base import Search
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.regroup import locked
 from reprogram.ranges import Amount, Count, Range
 
 PATIENCE = 100  # rounds without a new molecule before the search gives up
@@ -29,17 +30,20 @@ class Genetic(Search):
     """Steady-state genetic algorithm over everything that was evaluated.
 
     population: parents come from this many of the best. batch: molecules evaluated in a round.
-    max_atoms, max_rings: larger children are dropped (parents may be larger).
+    max_atoms, max_rings: larger children are dropped (parents may be larger). stereo: marks of the parents are dropped, kept
+    where an edit leaves them alone, or varied.
     """
 
     population: Annotated[int, Range(2, 10**7)] = 500
     batch: Count = 10
     max_atoms: Count = 60
     max_rings: Amount = 8
+    stereo: Literal["drop", "keep", "vary"] = "drop"
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         random = Random(int(rng.integers(2**63)))
-        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings)
+        scaffold = locked(evaluator.objective.constraints)
+        offspring = Offspring(random, default_library(), self.max_atoms, self.max_rings, self.stereo, scaffold)
         population = Population(self.population, random)
         population.add(start)
         idle = 0

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from molecules.search.model.history import History, SurrogateModel
 from molecules.search.model.tanimoto_gp import TanimotoGP
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.regroup import locked
 from reprogram.ranges import Amount, Count, Range, Share
 
 FROM_POOL = 0.4  # share of parents that are candidates which were not evaluated
@@ -40,6 +41,7 @@ class Surrogate(Search):
     next round. niches: share of parents that are leaders of different clusters. patience: calls without a 1% gain of
     the top ten after which the search explores more. restart: calls after which it begins again from the start
     molecules and evaluates none of the others twice (0: never). max_atoms, max_rings: larger children are dropped.
+    stereo: marks of the parents are dropped, kept where an edit leaves them alone, or varied.
     """
 
     population: Annotated[int, Range(2, 10**7)] = 500
@@ -53,6 +55,7 @@ class Surrogate(Search):
     restart: Amount = 0
     max_atoms: Count = 60
     max_rings: Amount = 8
+    stereo: Literal["drop", "keep", "vary"] = "drop"
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         before = -1
@@ -68,7 +71,9 @@ class Breeding:
 
     def __init__(self, options: Surrogate, evaluator: Evaluator, random: Random) -> None:
         self.options, self.evaluator, self.random = options, evaluator, random
-        self.offspring = Offspring(random, default_library(), options.max_atoms, options.max_rings)
+        sizes = options.max_atoms, options.max_rings
+        scaffold = locked(evaluator.objective.constraints)
+        self.offspring = Offspring(random, default_library(), *sizes, options.stereo, scaffold)
         self.population = Population(options.population, random)
         self.leaders: list[str] = []
         self.niches = options.niches  # share of parents that are leaders of clusters

@@ -9,7 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from molecules import recipe, report
-from molecules.run_search import build_objective, explore, notes_before
+from molecules.run_search import build_objective, explore, notes_before, stereo_note
+from molecules.search.base import Search
 from molecules.starts import Starts
 from molecules.tasks import per_start
 from reprogram.artifact import save_pretrained
@@ -52,6 +53,6 @@ def run(config: DictConfig) -> float | None:
 def check(context: Run, starts: Starts) -> None:
     """``budget=0``: reads the input, builds everything and prints the notes. The run folder stays free for the run."""
     objective = build_objective(context.config, starts.smiles)
-    instantiate(context.config["search"], _convert_="all")
-    for note in starts.notes + notes_before(objective, starts.smiles, 0):
+    method: Search = instantiate(context.config["search"], _convert_="all")
+    for note in starts.notes + notes_before(objective, starts.smiles, 0) + stereo_note(method, starts.smiles):
         console.print(note, soft_wrap=True, markup=False)

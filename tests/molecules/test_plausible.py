@@ -29,6 +29,7 @@ CAN_EXIST = {  # strained or odd, and made
     "biphenylene": "c1ccc2c(c1)-c1ccccc1-2",
     "ferrocene": "[Fe+2].c1cc[cH-]c1.c1cc[cH-]c1",
     "[6]metacyclophane": "C1CCc2cccc(CCC1)c2",
+    "diamantane": "C1C2CC3C4CC5CC(C14)C(C2)C3C5",
     "a porphyrin": "C1=Cc2cc3ccc(cc4nc(cc5ccc(cc1n2)[nH]5)C=C4)[nH]3",
     "bicyclo[3.3.1]nonene": "C1CC2=CCCC(C1)C2",
 }
@@ -45,6 +46,7 @@ CANNOT_EXIST = {
     "C1=CC=C1": "cyclobutadiene",
     "C1=CO1": "antiaromatic three-membered ring",
     "C12C3C1C23": "atom shared by too many small rings",
+    "NC1=CC2NC34C56CC7CC2(NC3(C5)O6)S(=O)N2COC7C14C2": "cage of too many bridged rings",
 }
 
 

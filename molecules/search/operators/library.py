@@ -70,10 +70,15 @@ class Library:
 
     def draw(self, ends: int, random: Random, typical: bool = False) -> Piece | None:
         """A random piece with this many open ends; None if the library has none. typical: as often as it was counted."""
+        text = self.text(ends, random, typical)
+        return None if text is None else _piece(text)
+
+    def text(self, ends: int, random: Random, typical: bool = False) -> str | None:
+        """The same as SMILES with a ``*`` at each open end."""
         if ends not in self._smiles:
             return None
         weights = self._counts if typical else self._weights
-        return _piece(random.choices(self._smiles[ends], cum_weights=weights[ends])[0])
+        return random.choices(self._smiles[ends], cum_weights=weights[ends])[0]
 
     def assemble(self, random: Random) -> Chem.RWMol | None:
         """A new molecule, typical for those that the library was counted on: ring systems joined, open ends filled."""

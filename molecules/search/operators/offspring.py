@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rdkit import Chem
 
-from molecules.chemistry import Mol
+from molecules.chemistry import Mol, canonical, parse
 from molecules.search.operators.edits import (
     EDITS,
     append_fragment,
@@ -20,6 +20,8 @@ from molecules.search.operators.edits import (
 )
 from molecules.search.operators.graph import Graph, finish, graph
 from molecules.search.operators.library import Library
+from molecules.search.operators.regroup import SHARE, regroup
+from molecules.search.operators.stereo import FLIPPED, has_marks, inherit, numbered, take_numbers, vary
 
 WEIGHTS = {
     "cross": 6.0,
@@ -53,11 +55,32 @@ class Child(NamedTuple):
     violation: float = 0.0
 
 
-class Offspring:
-    """Makes children by random edits; :meth:`reward` shifts the edits' weights towards what worked."""
+def _written(mol: Mol, parent: str, edit: str) -> Child | None:
+    """A molecule with stereo marks as a child; read again, because marks that mean nothing go when it is written."""
+    smiles = canonical(Chem.MolToSmiles(mol))
+    read = None if smiles is None or smiles == parent else parse(smiles)
+    return None if smiles is None or read is None else Child(smiles, read, parent, edit)
 
-    def __init__(self, random: Random, library: Library, max_atoms: int, max_rings: int) -> None:
+
+class Offspring:
+    """Makes children by random edits; :meth:`reward` shifts the edits' weights towards what worked.
+
+    stereo: ``drop``: children are flat; ``keep``: they inherit the marks of their parent that the edit did not touch;
+    ``vary``: every possible centre and double bond has a configuration, and configurations are changed, too.
+    scaffold: that must stay; most children then differ in an R-group alone.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        library: Library,
+        max_atoms: int,
+        max_rings: int,
+        stereo: str = "drop",
+        scaffold: Mol | None = None,
+    ) -> None:
         self.random, self.library, self.max_atoms, self.max_rings = random, library, max_atoms, max_rings
+        self.stereo, self.scaffold = stereo, scaffold
         self.names = list(WEIGHTS)
         self._tried = dict.fromkeys(self.names, 1.0)
         self._won = dict.fromkeys(self.names, 0.1)
@@ -65,6 +88,10 @@ class Offspring:
 
     def child(self, parent: str, mate: Callable[[], str]) -> Child | None:
         """One child of ``parent``; crossovers ask ``mate`` for a second parent. None if the edit did not work out."""
+        if self.scaffold is not None and self.random.random() < SHARE:
+            return self._regrouped(parent, mate(), self.scaffold)
+        if self.stereo != "drop" and (self.stereo == "vary" or has_marks(parent)):
+            return self._with_stereo(parent, mate)
         base = graph(parent)
         if base is None:
             return None
@@ -74,6 +101,34 @@ class Offspring:
             return None
         made = finish(edited, self.max_atoms, self.max_rings)
         return None if made is None or made[0] == parent else Child(made[0], made[1], parent, name)
+
+    def _regrouped(self, parent: str, mate: str, scaffold: Mol) -> Child | None:
+        smiles = regroup(parent, mate, scaffold, self.library, self.random, flat=self.stereo == "drop")
+        mol = None if smiles is None else parse(smiles)
+        if mol is None or mol.GetNumAtoms() > self.max_atoms or mol.GetRingInfo().NumRings() > self.max_rings:
+            return None
+        if self.stereo == "drop":
+            mol = Chem.Mol(mol)
+            Chem.RemoveStereochemistry(mol)
+        return _written(vary(mol, self.random, flip=False) if self.stereo == "vary" else mol, parent, "regroup")
+
+    def _with_stereo(self, parent: str, mate: Callable[[], str]) -> Child | None:
+        """The same, with the stereo marks that the edit left alone, and random ones under ``vary``."""
+        before, base = parse(parent), numbered(parent)
+        if before is None or base is None:
+            return None
+        if self.stereo == "vary" and self.random.random() < FLIPPED:
+            return _written(vary(before, self.random, flip=True), parent, "turn")
+        name = self.random.choices(self.names, cum_weights=self._cumulative)[0]
+        edited = self._edit(self.random.choice(list(EDITS)) if name == "double_edit" else name, base, mate)
+        if edited is None:
+            return None
+        numbers = take_numbers(edited)
+        made = finish(edited, self.max_atoms, self.max_rings)
+        if made is None:
+            return None
+        child = inherit(made[1], numbers, before)
+        return _written(vary(child, self.random, flip=False) if self.stereo == "vary" else child, parent, name)
 
     def assemble(self) -> Child | None:
         """A molecule without a parent, put together from the library's pieces. None if it did not work out."""
@@ -112,6 +167,8 @@ class Offspring:
             self._tried[name] = FORGET * self._tried[name] + (1 - FORGET)
             self._won[name] = FORGET * self._won[name] + 0.1 * (1 - FORGET)
         for name, success in children:
+            if name not in self._tried:  # made by no edit
+                continue
             self._tried[name] += 1
             self._won[name] += success
         self._refresh()
