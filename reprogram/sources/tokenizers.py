@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reprogram.sources.transformers_models import Checkpoint
 
 OWN_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+SKIPPED = 100_000  # numbers that a tokenizer may leave out; more is a damaged file, and would fill the memory
 TOKENIZER_FILES = (*OWN_FILES, "vocab.txt")
 SPECIALS = {  # the roles of special tokens, and the names that they have in vocabularies
     "unk_token": ("[UNK]", "<unk>"),
@@ -247,6 +248,12 @@ def _around(own: Any, tokens: Sequence[str]) -> tuple[tuple[int, ...], tuple[int
 
 
 def _tokens(own: Any) -> list[str]:
-    """Token texts in id order; ids that the tokenizer skips are named by their number."""
+    """Token texts in id order; ids that the tokenizer skips are named by their number. Raises SourceError."""
     by_id = {index: token for token, index in own.get_vocab().items()}
+    if min(by_id, default=0) < 0 or max(by_id, default=0) > 4 * len(by_id) + SKIPPED:
+        odd = max(by_id) if min(by_id) >= 0 else min(by_id)
+        raise SourceError(
+            f"The tokenizer gives the token {str(by_id[odd])[:40]!r} the number {odd}, but it has only {len(by_id)} tokens; "
+            "take its files anew from where the model came from."
+        )
     return [by_id.get(i, f"<{i}>") for i in range(max(by_id) + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,19 @@ def test_the_sentence_names_the_way_of_reading_that_fits(tmp_path):
     assert reading_notes(source, built(Text(tokens="amino_acids"), source), StringExamples(PROTEINS, np.arange(2))) == []
     both = built(Text(tokens="own+amino_acids"), source)  # one view that reads them is enough
     assert reading_notes(source, both, StringExamples(PROTEINS, np.arange(2))) == []
+
+
+def test_a_tokenizer_that_numbers_a_token_beyond_all_reason_is_refused(text_models, tmp_path):
+    """A stranger's file asked for a list of a billion names."""
+    folder = tmp_path / "model"
+    shutil.copytree(text_models("bert"), folder)
+    path = folder / "tokenizer.json"
+    found = json.loads(path.read_text())
+    last = max(found["model"]["vocab"], key=found["model"]["vocab"].get)
+    found["model"]["vocab"][last] = 2**31
+    path.write_text(json.dumps(found))
+    with pytest.raises(SourceError, match=r"the number 2147483648, but it has only \d+ tokens"):
+        TextSource(str(folder))
 
 
 def test_a_few_unknown_characters_and_empty_strings_are_notes(text_models):
