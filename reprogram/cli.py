@@ -234,6 +234,11 @@ def sentence(error: Exception) -> str:
     if "float-castable" in text or "No trials are completed" in text:
         return "The sweep has no value to optimise: this task returns none; use task=reprogram or task=design."
     made = re.search(r"full_key: (\S+)", text)
+    cause: object = error.__cause__
+    if made and isinstance(cause, OSError) and cause.strerror and cause.filename:
+        path = str(cause.filename)
+        shown = path if len(path) <= 80 else f"{path[:60]}…"
+        return f"{made.group(1)}: '{shown}' cannot be opened ({cause.strerror}); name another file or folder."
     if made and error.__cause__ is not None:
         cause = " ".join(str(error.__cause__).split()).rstrip(".") or type(error.__cause__).__name__
         return f"{made.group(1)} cannot be made: {cause}; debug=true shows where."
