@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class SignalBaselines(Baseline):
         if info.input_shape[1] > 1:
             whole = (bench.target.train, bench.target.test)
             rows["log_mel+ridge"] = self._ridge(bench, *(log_mel(part, float(info.input_shape[1])) for part in whole))
-        if importlib.util.find_spec("aeon") is None:
+        if find_spec("aeon") is None:
             bench.target.notes.append("No baselines by MiniRocket and warping: pip install 'reprogram[series]'.")
             return rows
         rows["minirocket+ridge"] = self._ridge(bench, *minirocket(train, test, bench.seed))
