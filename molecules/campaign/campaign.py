@@ -43,7 +43,8 @@ class Proposal:
     """A candidate to make and measure next.
 
     row: its place among the candidates. purpose: ``exploit`` or ``explore``. promise: what it was ranked by (0 without a
-    model). chance: probability that the conditions hold and, with one aim, that it is better than the best measured.
+    model). chance: probability that the conditions hold and, with one aim, that it is better than the best measured; None for
+    several aims alone.
     expected: by column. nearest: the most similar measured molecule, ``similarity`` Tanimoto on counted ECFP4 fragments.
     """
 
@@ -243,6 +244,8 @@ class Campaign(Checked):
         row = int(near.row[pick.row])
         like = self.measured.smiles[row] if row >= 0 else ""
         promise, chance = (0.0, None) if worth is None else (float(worth[0]), float(worth[1]))
+        if chance is not None and len(self.goals) > 1 and not any(goal.aim == CONDITION for goal in self.goals):
+            chance = None
         alike = float(near.similarity[pick.row])
         proposal = Proposal(smiles[pick.row], pick.row, pick.purpose, promise, chance, expected, like, alike)
         proposal.words = self._words(proposal)
@@ -250,10 +253,10 @@ class Campaign(Checked):
 
     def _words(self, proposal: Proposal) -> str:
         """What the pick is for, one sentence."""
-        if proposal.chance is None:
+        if not proposal.expected:
             return "explore: covers a part of the candidates of which nothing is measured."
         aims = [goal for goal in self.goals if goal.aim != CONDITION]
-        chance = f"{proposal.chance:.0%} chance to"
+        chance = "" if proposal.chance is None else f"{proposal.chance:.0%} chance to"
         also = " and meet the conditions" if len(self.goals) > len(aims) else ""
         if len(aims) == 1:
             promise = f"{chance} beat the best measured{also}"

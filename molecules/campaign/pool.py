@@ -55,6 +55,8 @@ def read_candidates(table: CandidateTable, folder: Path) -> Candidates:
             if part is None:
                 part = _featurised(table, chunk, bar.advance)
                 _keep(home, number, part)
+            else:
+                bar.advance(len(part))
             parts.append(part)
     if not any(len(part) for part in parts):
         why = next((reason for part in parts for reason in part.unreadable.values()), "it has no rows")
