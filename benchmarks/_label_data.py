@@ -21,7 +21,7 @@ from molecules.featurisers import Descriptors
 from molecules.targets import molecules_csv
 from reprogram.featurisers import Composition
 from reprogram.interfaces import Examples, SourceOutput, SourceSpec, Tap, TargetInfo
-from reprogram.outputs.ridge_taps import default_layers
+from reprogram.modalities import modality
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.sources.minilm import MiniLM
 from reprogram.targets.amp import amp
@@ -106,7 +106,7 @@ def _strings(name: str, folder: Path, bbbp: str | None) -> Data:
     source = MiniLM()
     read = torch.from_numpy(np.asarray(kept(folder, f"{name}-taps", strings, partial(read_taps, source))))
     plain = {"composition": Composition(AMINO_ACIDS)} if name == "amp" else {"descriptors": Descriptors()}
-    layers = [layer for layer in dict.fromkeys(tap.split("@")[0] for tap in default_layers(source.spec))]
+    layers = list(dict.fromkeys(tap.split("@")[0] for tap in modality(source.spec.kind).default_layers(source.spec)))
     values = {
         f"{layer}@{pooling}": read[:, source.spec.taps.index(layer), j]
         for layer in layers

@@ -40,6 +40,7 @@ from reprogram.interfaces import SourceModel, TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.result import Result
+from reprogram.sources import load_source
 from reprogram.targets.base import ArrayExamples, StringExamples
 from reprogram.tasks.predict import run as predict
 from reprogram.training.loop import Training
@@ -219,6 +220,20 @@ def ready(model: ReprogrammedModel, data: Path) -> Any:
     return torch.cat([model.input(torch.stack(pictures[i : i + 32]) / 255.0)[0] for i in range(0, len(pictures), 32)])
 
 
+def size(folder: Path, kind: str, make: Any, many: int, given: argparse.Namespace) -> dict[str, Any]:
+    """:func:`check_size` with a model of a few thousand weights."""
+    text, image = tiny_models(folder)
+    program = keep_program(text if kind == "table" else image, folder / f"tiny_{kind}", 32, given.seed)
+    return check_size(folder, kind, program, lambda path, rows: make(path, rows, given.seed), given.few, many)
+
+
+def speed(folder: Path, kind: str, source: str, make: Any, rows: int, given: argparse.Namespace) -> dict[str, float]:
+    """:func:`throughput` of a bundled model."""
+    program = keep_program(load_source(source), folder / f"full_{kind}", 224, given.seed)
+    data = make(folder / ("speed.csv" if kind == "table" else "speed"), rows, given.seed)
+    return throughput(folder, program, data, given.repeats)
+
+
 def page(figures: dict[str, Any]) -> str:
     head = "| inputs | rows | peak MB | peak MB for {few:,} | more MB | killed at row | identical | bad rows | out of place |\n"
     lines = [head.format(few=figures["table"]["few"]) + "|---" * 9 + "|"]
@@ -238,8 +253,8 @@ def page(figures: dict[str, Any]) -> str:
             f"{f['wall_share']:.2f} | {f['cpu_share']:.2f} |"
         )
     told = [
-        "Target: at least 0.90. Medians of turns; memory and the kill with a model of a few thousand weights, in processes",
-        "of their own.",
+        f"Target: at least 0.90. Medians of turns on {figures['threads']} threads, seed {figures['seed']}; memory and the kill "
+        "with a model of a few thousand weights, in processes of their own.",
     ]
     return "\n".join([*lines, "", *told])
 
@@ -250,29 +265,29 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cells", type=Path, help="finished parts as JSON; a stopped benchmark goes on from them")
     parser.add_argument("--page", type=Path, help="write the tables here, as docs/results/predict.md")
     given = parser.parse_args()
-    from reprogram.sources import load_source
+    figures: dict[str, Any] = json.loads(given.cells.read_text()) if given.cells and given.cells.exists() else {}
+    figures |= {"seed": given.seed, "threads": torch.get_num_threads(), "versions": versions("torch", "transformers")}
 
-    figures: dict[str, Any] = {"seed": given.seed, "versions": versions("torch", "transformers")}
+    def part(name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        if name not in figures:
+            figures[name] = measure()
+            print(name, json.dumps(figures[name]), flush=True)
+        if given.cells:
+            given.cells.write_text(json.dumps(figures))
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text, image = tiny_models(folder)
-        for kind, source in (("table", text), ("images", image)):
-            make, many = (make_table, given.rows) if kind == "table" else (make_pictures, given.images)
-            program = keep_program(source, folder / f"tiny_{kind}", 32, given.seed)
-            figures[kind] = check_size(folder, kind, program, lambda p, n, m=make: m(p, n, given.seed), given.few, many)
-            print(kind, json.dumps(figures[kind]), flush=True)
-        for kind, loader, data in (
-            ("table", "minilm", make_table(folder / "speed.csv", given.speed_rows, given.seed)),
-            ("images", "efficientnet_lite0", make_pictures(folder / "speed", given.speed_images, given.seed)),
-        ):
-            program = keep_program(load_source(loader), folder / f"full_{kind}", 224, given.seed)
-            figures[f"{kind}_throughput"] = throughput(folder, program, data, given.repeats)
-            print(kind, json.dumps(figures[f"{kind}_throughput"]), flush=True)
+        part("table_throughput", lambda: speed(folder, "table", "minilm", make_table, given.speed_rows, given))
+        part("images_throughput", lambda: speed(folder, "images", "efficientnet_lite0", make_pictures, given.speed_images, given))
+        part("table", lambda: size(folder, "table", make_table, given.rows, given))
+        part("images", lambda: size(folder, "images", make_pictures, given.images, given))
     print(page(figures))
     if given.page:
-        sizes = f"--rows {given.rows} --images {given.images} --speed-rows {given.speed_rows} --speed-images {given.speed_images}"
+        sizes = f"--rows {given.rows} --images {given.images}"
+        sizes += f" --speed-rows {given.speed_rows} --speed-images {given.speed_images}"
         write_page(given.page, "Predictions at size", f"python benchmarks/predict.py {sizes}", page(figures))
     print(json.dumps(figures))
 

@@ -4,9 +4,8 @@ Accuracy is read on the scale of skill, 0 for guessing and 1 for always right, i
 alike. Two witnesses: how sure the program is over the pool is a prior, for skill is a little above it, with a wide spread.
 How many labelled examples the rest predicts rightly is the likelihood, of little weight while labels are few, because labels
 that were chosen to be unlike each other cannot foresee each other. Doubling the labels adds a gain that shrinks with the
-labels a class (a power law of the odds; Hestness et al. 2017, arXiv 1712.00409, for the form). Classes without a label are
-never right. The constants were chosen on other draws of digits, CIFAR-10, BBBP and AMP; how far they hold is in
-``docs/results/label_budget.md``.
+labels a class (a power law of the odds; Hestness et al. 2017, arXiv 1712.00409, for the form). The constants were chosen on
+other draws of digits, CIFAR-10, BBBP and AMP; how far they hold is in ``docs/results/label_budget.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import numpy as np
 GRID = np.linspace(-5.0, 6.0, 441)  # log-odds of the skill
 SURE_OFFSET, SURE_SPREAD = 0.3, 0.5  # log-odds of skill above those of the mean confidence
 HALF_TRUST = 40.0  # foreseeable labels at which they count half
-STILL_UNSEEN = 0.35  # of the classes without a label, after twice the labels
 GAIN, GAIN_FEW, GAIN_SPREAD = 0.1, 0.5, 0.35  # log-odds of a doubling: GAIN + GAIN_FEW / √(labels a class)
 NORMAL_95 = 1.959964
 NOT_WORTH = 0.01  # expected gain of a doubling below which more labels are not worth it
@@ -30,7 +28,7 @@ class Evidence:
     """What a program knows of itself without a test set.
 
     labels: n. classes: T. foreseen, foreseeable: labelled examples that the rest predicts rightly, and those whose class
-    has another example. confidence: mean largest probability over the pool. seen: classes that have a label.
+    has another example. confidence: mean largest probability over the pool.
     """
 
     labels: int
@@ -38,7 +36,6 @@ class Evidence:
     foreseen: int
     foreseeable: int
     confidence: float
-    seen: int
 
     @classmethod
     def of(cls, left_out: np.ndarray, labels: np.ndarray, pool: np.ndarray) -> Evidence:
@@ -46,8 +43,7 @@ class Evidence:
         counts = np.bincount(labels, minlength=left_out.shape[1])
         seen = (counts[labels] > 1) & np.isfinite(left_out).all(1)
         right = left_out[seen].argmax(1) == labels[seen]
-        sure = float(pool.max(1).mean())
-        return cls(len(labels), len(counts), int(right.sum()), int(seen.sum()), sure, int((counts > 0).sum()))
+        return cls(len(labels), len(counts), int(right.sum()), int(seen.sum()), float(pool.max(1).mean()))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,15 +87,12 @@ def forecast(evidence: Evidence) -> Forecast:
     middle = float(chance @ GRID)
     spread = float(chance @ (GRID - middle) ** 2)
     gain = GAIN + GAIN_FEW / np.sqrt(max(evidence.labels / classes, 0.25))
-    unseen = 1.0 - evidence.seen / classes
-    now = _span(middle, spread, classes, 1.0 - unseen)
-    return Forecast(now, _span(middle + gain, spread + GAIN_SPREAD**2, classes, 1.0 - STILL_UNSEEN * unseen))
+    return Forecast(_span(middle, spread, classes), _span(middle + gain, spread + GAIN_SPREAD**2, classes))
 
 
-def _span(middle: float, variance: float, classes: int, reached: float) -> Span:
-    """reached: share of the classes that have a label."""
+def _span(middle: float, variance: float, classes: int) -> Span:
     half = NORMAL_95 * variance**0.5
-    value, low, high = reached * _accuracy(np.array([middle, middle - half, middle + half]), classes)
+    value, low, high = _accuracy(np.array([middle, middle - half, middle + half]), classes)
     return Span(float(value), float(low), float(high))
 
 
