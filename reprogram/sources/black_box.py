@@ -38,14 +38,14 @@ class BlackBoxSource(AskedSource):
         if noise < 0 or not 1 <= top <= len(source.labels):
             raise ConfigError(f"source.noise={noise} must be at least 0 and source.top={top} from 1 to all classes.")
         super().__init__(
-            f"{source.name} behind a wall",
+            f"{source.name} (black box)",
             source.labels,
             source.fingerprint()[:16],
             size=source.spec.size,
             channels=source.spec.channels,
             answers=answers,
             decimals=decimals,
-            **asked,
+            **{"known_as": f"{source.name} behind a wall"} | asked,  # its name in caches and programs of version 0.1.0
         )
         self.decimals, self.top, self.noise = decimals, top, noise
         self._hidden = [source]  # in a list: not a submodule, so no caller can reach its parameters by mistake
