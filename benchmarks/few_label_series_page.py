@@ -21,6 +21,7 @@ ROWS = {  # row of a cell -> what the page calls it
     "raw+ridge": "ridge on the raw signal",
     "log_mel+ridge": "ridge on log-mel",
 }
+WHOLE = 8  # sets of a whole run
 BASELINES = ("minirocket+ridge", "warping+nearest", "raw+ridge")
 Cells = dict[tuple[str, int | None, str], list[float]]
 
@@ -43,6 +44,8 @@ def write_results(file: Path, page: Path) -> dict[str, Any]:
         "warping from the package aeon.",
         "",
     ]
+    if len(sets) < WHOLE or not sounds:
+        text += [f"This is a partial run: {len(sets)} of {WHOLE} sets, {'with' if sounds else 'without'} spoken digits.", ""]
     figures: dict[str, Any] = {}
     for shots in (2, 4, 8, None):
         if sets:
