@@ -166,6 +166,9 @@ def check_choices(arguments: list[str]) -> None:
             raise ConfigError(f"{group}={written[:80]} is not a choice; write the name of one: {nearest('', options(group))}")
 
 
+HYDRAS_OWN = "TypeError: Instantiation: "  # what Hydra raises as such for _partial_ and _convert_ of a wrong type
+
+
 def said(function: Callable[[], Any], debug: bool = False) -> int:
     """Run; an expected error becomes one sentence on stderr, and its exit code comes back."""
     try:
@@ -194,7 +197,7 @@ def said(function: Callable[[], Any], debug: bool = False) -> int:
 def unforeseen(error: BaseException) -> int:
     """The last net, for an error that nobody thought of: one sentence, exit code 1; what was written stays."""
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".: ")
-    if "float-castable" in text or "No trials are completed" in text:
+    if "float-castable" in text or "No trials are completed" in text or text.startswith(HYDRAS_OWN):
         print(f"error: {sentence(error)}", file=sys.stderr)  # type: ignore[arg-type]
         return ConfigError.exit_code
     if own := own_error(error):
@@ -234,6 +237,9 @@ def sentence(error: Exception) -> str:
     if "float-castable" in text or "No trials are completed" in text:
         return "The sweep has no value to optimise: this task returns none; use task=reprogram or task=design."
     made = re.search(r"full_key: (\S+)", text)
+    if made and text.startswith("Instantiation: "):
+        wrong = " ".join(text.partition("full_key:")[0].split()).removeprefix("Instantiation: ")
+        return f"{made.group(1)}: {wrong}."
     cause: object = error.__cause__
     if made and isinstance(cause, OSError) and cause.strerror and cause.filename:
         path = str(cause.filename)
