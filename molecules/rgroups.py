@@ -99,9 +99,8 @@ def _taken_apart(mol: Mol, scaffold: Mol, place: dict[int, int]) -> list[str] | 
             cuts[bond.GetIdx()] = taken[0]
     found |= {number: f"[{number}*]{HYDROGEN}" for number, _ in left}
     if cuts:
-        kinds = [mol.GetBondWithIdx(b).GetBondType() for b in cuts]
         labels = [(number, number) for number in cuts.values()]
-        apart = Chem.FragmentOnBonds(mol, list(cuts), dummyLabels=labels, bondTypes=kinds)
+        apart = Chem.FragmentOnBonds(mol, list(cuts), dummyLabels=labels)
         for atoms, piece in zip(Chem.GetMolFrags(apart), Chem.GetMolFrags(apart, asMols=True)):
             if inside.isdisjoint(atoms):
                 text = Chem.MolToSmiles(piece)

@@ -32,12 +32,14 @@ CAN_EXIST = {  # strained or odd, and made
     "diamantane": "C1C2CC3C4CC5CC(C14)C(C2)C3C5",
     "a porphyrin": "C1=Cc2cc3ccc(cc4nc(cc5ccc(cc1n2)[nH]5)C=C4)[nH]3",
     "bicyclo[3.3.1]nonene": "C1CC2=CCCC(C1)C2",
+    "bicyclo[4.2.2]decene": "C1CCCC2=CCC1CC2",
 }
 CANNOT_EXIST = {
     "C1CCc2cccc(C1)c2": BRIDGED,
     "C1Cc2ccc1cc2": BRIDGED,
     "c1cc2oc1CC2": BRIDGED,
     "C1=C2CCC(C1)C2": "anti-Bredt double bond",
+    "C1CCC2=CCC1CC2": "anti-Bredt double bond",
     "C1=CC2=CC=C1C2": "anti-Bredt double bond",
     "C1CCC#CC1": "triple bond in a small ring",
     "c1cccc#c1": "triple bond in a small ring",
