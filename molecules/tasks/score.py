@@ -27,7 +27,7 @@ from reprogram.tasks._run import start
 
 
 @dataclass
-class Row:
+class ScoredRow:
     """A row of the file: where it stands and what it says, its molecule (None: ``reason`` says why), what was changed."""
 
     where: str
@@ -51,10 +51,10 @@ def run(config: DictConfig) -> float | None:
     return max((s.score for s in found.calls if s.feasible), default=None)
 
 
-def read(row: StartRow) -> Row:
+def read(row: StartRow) -> ScoredRow:
     """The molecule of a row, as a search would read it."""
     smiles, dropped, changes = read_row(row.where, row.smiles)
-    return Row(row.where, row.smiles or "", smiles, REASONS.get(dropped, ""), tuple(changes))
+    return ScoredRow(row.where, row.smiles or "", smiles, REASONS.get(dropped, ""), tuple(changes))
 
 
 def score(context: Run, smiles: list[str]) -> Found:
@@ -79,7 +79,7 @@ def score(context: Run, smiles: list[str]) -> Found:
     return Found(objective, smiles, evaluator.calls, len(smiles), None, cost=cost)
 
 
-def write(context: Run, rows: Sequence[Row], found: Found) -> None:
+def write(context: Run, rows: Sequence[ScoredRow], found: Found) -> None:
     """``scores.csv`` in the order of the file, and the files of a design run, best first."""
     by_smiles = {s.smiles: s for s in found.calls}
     write_atomically(context.dir / "scores.csv", table(rows, by_smiles, found.objective))
@@ -93,7 +93,7 @@ def write(context: Run, rows: Sequence[Row], found: Found) -> None:
     console.print(f"{verdict}\nresults in {context.dir}", soft_wrap=True)
 
 
-def table(rows: Sequence[Row], scored: dict[str, Scored], objective: Objective) -> str:
+def table(rows: Sequence[ScoredRow], scored: dict[str, Scored], objective: Objective) -> str:
     """One line a row: its own words, the molecule, score, parts, what is violated and why, what is unusual."""
     terms, constraints = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
     added = [name for c in objective.constraints.items for name in c.columns()]
