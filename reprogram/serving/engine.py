@@ -6,7 +6,11 @@ It answers HTTP at a socket that only the front opens, gRPC and metrics at their
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
+import json
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -82,6 +86,26 @@ async def not_the_protocol(request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": f"The body is no request of the protocol ({why})."}, 400)
 
 
+def import_what_is_served(folder: Path) -> None:
+    """Everything that loading the programs needs; a program that cannot be read is told of when it is loaded."""
+    from reprogram.artifact import describe_program
+    from reprogram.interfaces import SourceModel
+    from reprogram.registry import find
+
+    for file in folder.glob("*/model-settings.json"):
+        with contextlib.suppress(Exception):
+            place = Path(json.loads(file.read_text())["parameters"]["uri"])
+            described = describe_program(file.parent / place)
+            find("reprogram.sources", described["source"]["loader"], SourceModel)
+            for part in ("input", "output"):
+                find(f"reprogram.{part}s", described[part]["name"], object)
+            if described["source"]["options"].get("name"):  # of a model that transformers loads
+                importlib.import_module("transformers.modeling_utils")
+    import torch
+
+    torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8))  # what torch makes at its first pass
+
+
 async def serve(folder: Path, socket: str) -> None:
     """Until a signal comes. socket: where HTTP is answered."""
     guard = guard_settings(folder)
@@ -96,7 +120,10 @@ async def serve(folder: Path, socket: str) -> None:
 
 
 def main(folder: str, socket: str) -> None:
-    """``python -m reprogram.serving FOLDER SOCKET``, as the front starts it."""
+    """``python -m reprogram.serving FOLDER SOCKET``, as the front starts it: import, wait for a line, load and serve."""
+    import_what_is_served(Path(folder))
+    if not sys.stdin.readline():
+        return  # the front is gone
     from reprogram.malloc_tuning import keep_freed_memory
 
     keep_freed_memory()

@@ -34,23 +34,42 @@ OWN_HEADERS = ("connection", "keep-alive", "transfer-encoding", "content-length"
 
 
 class EngineProcess:
-    """The engine for ``folder``, kept alive. ready: it answers now."""
+    """The engine for ``folder``, kept alive. ready: it answers now. spare: a second process waits with everything imported
+    and nothing loaded, which is most of the time that a start takes."""
 
-    def __init__(self, folder: Path, socket: Path) -> None:
-        self.folder, self.socket = folder, socket
+    def __init__(self, folder: Path, socket: Path, spare: bool = True) -> None:
+        self.folder, self.socket, self.spare = folder, socket, spare
         self.ready, self.starts, self.failed = False, 0, False
         self._process: asyncio.subprocess.Process | None = None
+        self._waiting: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        """A process that imports, and loads and serves once a line comes."""
+        command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket)]
+        few_heaps = {"MALLOC_ARENA_MAX": "2"} | os.environ  # glibc would keep one a thread
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, env=few_heaps, preexec_fn=leave_with_the_parent
+        )
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        """The waiting process where there is one, else a new one; it is told to go on."""
+        self.socket.unlink(missing_ok=True)
+        if self._waiting is None or self._waiting.returncode is not None:
+            self._waiting = await self._spawn()
+        process, self._waiting = self._waiting, None
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it is dead already, and waiting for it says so
+            process.stdin.write(b"go\n")
+            await process.stdin.drain()
+        self.starts += 1
+        return process
 
     async def keep_alive(self, address: str) -> None:
         """Start it, and again whenever it ends; returns where it never becomes ready."""
         without = 0
         while without < GIVE_UP:
-            self.socket.unlink(missing_ok=True)
-            self.starts += 1
-            command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket)]
-            few_heaps = {"MALLOC_ARENA_MAX": "2"} | os.environ  # glibc would keep one a thread
-            self._process = await asyncio.create_subprocess_exec(*command, env=few_heaps, preexec_fn=leave_with_the_parent)
+            self._process = await self._start()
             watch = asyncio.create_task(self._watch(address))
             code = await self._process.wait()
             watch.cancel()
@@ -74,6 +93,8 @@ class EngineProcess:
                 if not self.ready:
                     self.ready = True
                     log.info("ready", extra={"fields": {"address": address, "starts": self.starts}})
+                    if self.spare and self._waiting is None:
+                        self._waiting = await self._spawn()
             elif time.monotonic() - heard > limit and self._process is not None:
                 self._process.kill()
 
@@ -112,6 +133,9 @@ class EngineProcess:
         """Let it finish what it is answering, then no more."""
         if self._session is not None:
             await self._session.close()
+        if self._waiting is not None and self._waiting.returncode is None:
+            self._waiting.kill()
+            await self._waiting.wait()
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -163,7 +187,7 @@ async def serve(folder: Path, guard: GuardSettings) -> bool:
     settings = settings_file(folder)
     host, port = os.environ.get("MLSERVER_HOST") or settings.get("host", "127.0.0.1"), settings.get("http_port", 8080)
     with tempfile.TemporaryDirectory(prefix="engine_") as scratch:
-        engine = EngineProcess(folder, Path(scratch) / "http")
+        engine = EngineProcess(folder, Path(scratch) / "http", guard.spare)
         app = Guard(engine, guard, served(folder), lambda: engine.ready)
         config = uvicorn.Config(
             app, host, port, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=int(PARTING)

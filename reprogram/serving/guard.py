@@ -42,7 +42,8 @@ SAFE = (
 @dataclass
 class GuardSettings:
     """``reprogram`` in settings.json. token_env: environment variable with the token that clients send. body_mb: largest body.
-    waiting: requests that are answered at a time; memory_mb: of their bodies. seconds: to send a body. page: for people."""
+    waiting: requests that are answered at a time; memory_mb: of their bodies. seconds: to send a body. page: for people.
+    spare: a process waits to take the place of an engine that dies."""
 
     token_env: str | None = None
     body_mb: int = 64
@@ -50,6 +51,7 @@ class GuardSettings:
     memory_mb: int = 512
     seconds: float = 30.0
     page: bool = True
+    spare: bool = True
 
 
 class Refusal(Exception):

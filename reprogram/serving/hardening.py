@@ -1,7 +1,7 @@
 """Certificates, votes and a score for attacks: what makes an answer of a frozen model safer to rely on, on request.
 
-Certificates are those of :mod:`reprogram.robustness.smoothing`: the same noise for the same seed and place in the request,
-so that ``robustness=…`` and a served program certify alike.
+Certificates are those of :mod:`reprogram.robustness.certification.randomized_smoothing`: the same noise for the same seed and
+place in the request, so that ``robustness=…`` and a served program certify alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from reprogram.errors import ArtifactError, DataError
 from reprogram.modalities import modality
 from reprogram.prediction.answers import read
-from reprogram.robustness.smoothing import ABSTAIN, Smoothed, Smoothing
+from reprogram.robustness.certification.randomized_smoothing import ABSTAIN, Smoothed, Smoothing
 from reprogram.serving.wishes import RefusedRequest, Wishes
 
 if TYPE_CHECKING:

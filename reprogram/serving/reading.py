@@ -18,19 +18,21 @@ from reprogram.errors import DataError, ReprogramError
 from reprogram.estimator_inputs import GivenInputs, read_images
 from reprogram.modalities import modality
 from reprogram.serving.wishes import Limits, RefusedRequest
+from reprogram.targets._sound_files import read_sound
 from reprogram.targets.images import Shape, read_header, read_image
 
 if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
 
 NUMBERS = {"FP16": 1.0, "FP32": 1.0, "FP64": 1.0, "UINT8": 255.0}  # datatype -> what white is
+WAV = b"RIFF"
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 SLACK = 1e-6  # rounding beyond [0, 1] that is put back
 
 
 @dataclass
 class ReadTensor:
-    """contents: float32 pixels [C, H, W] or strings, None where ``problems`` has a reason (empty where there is none)."""
+    """contents: float32 pixels [C, H, W], signals [C, L] or strings; None where ``problems`` has a reason."""
 
     contents: list[Any] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -66,12 +68,17 @@ class TensorReader:
         """Does the program read pixels?"""
         return modality(self.model.target.kind).pixels
 
+    @property
+    def strings(self) -> bool:
+        """Does the program read strings?"""
+        return modality(self.model.target.kind).batch == "strings"
+
     def read(self, tensor: Any, strict: bool = False) -> ReadTensor:
         """tensor: ``name``, ``datatype``, ``shape``, ``data`` and ``content_type`` of the protocol. Raises RefusedRequest."""
         shape = _shape(tensor.shape, self.limits)
         if tensor.datatype == "BYTES":
             items = _flat(tensor.data, shape)
-            reads = self._picture if self.images else self._string
+            reads = self._picture if self.images else self._string if self.strings else self._sound
             found = ReadTensor()
             for item in items:
                 try:
@@ -79,10 +86,39 @@ class TensorReader:
                 except ReprogramError as error:
                     found.add(None, str(error))
             return found
-        if not self.images or tensor.datatype not in NUMBERS:
-            allowed = ["BYTES", *(NUMBERS if self.images else ())]
+        if self.strings or tensor.datatype not in NUMBERS:
+            allowed = ["BYTES", *(() if self.strings else NUMBERS)]
             raise RefusedRequest(f"The input '{self.name}' is {', '.join(allowed)}, not {str(tensor.datatype)[:20]}.")
-        return self._pixels(_numbers(tensor.data, shape), NUMBERS[tensor.datatype], strict)
+        values = _numbers(tensor.data, shape)
+        return self._pixels(values, NUMBERS[tensor.datatype], strict) if self.images else self._signals(values, strict)
+
+    def _signals(self, values: np.ndarray, strict: bool) -> ReadTensor:
+        """[N, C, L] of any numbers; NaN (null) where a value is missing."""
+        channels, _, samples = self._shape()
+        if values.ndim != 3 or values.shape[1] != channels or values.shape[2] * channels > self.limits.pixels:
+            raise RefusedRequest(f"Signals as numbers have the shape ['N', {channels}, samples], not {list(values.shape)}.")
+        found = ReadTensor()
+        for signal in values:
+            if np.isinf(signal).any() or not np.isfinite(signal).any():
+                found.add(None, "it has an infinite value, or none at all")
+            elif strict and signal.shape[1] > samples:
+                found.add(None, f"it has {signal.shape[1]:,} samples, more than {samples:,}")
+            else:
+                found.add(signal)
+        return found
+
+    def _sound(self, item: Any, content_type: str | None, strict: bool) -> np.ndarray:
+        """A WAV file, as bytes or in base64."""
+        channels, rate, _ = self._shape()
+        data = self._file(item, content_type, (WAV,))
+        if rate <= 1:
+            raise DataError("this program reads signals as numbers, not sounds")
+        if not data.startswith(WAV) or data[8:12] != b"WAVE":
+            raise DataError("it is no WAV file")
+        sound = read_sound(data, rate, mono=channels == 1)
+        if sound.shape[0] != channels:
+            raise DataError(f"it has {sound.shape[0]} channels, not {channels}")
+        return sound
 
     def _pixels(self, values: np.ndarray, white: float, strict: bool) -> ReadTensor:
         """[N, C, H, W] of any numbers."""
@@ -115,7 +151,7 @@ class TensorReader:
 
     def _picture(self, item: Any, content_type: str | None, strict: bool) -> np.ndarray:
         """An encoded PNG or JPEG file, as bytes or in base64."""
-        data, wanted = self._file(item, content_type), self._wanted()
+        data, wanted = self._file(item, content_type, (PNG, JPEG)), self._wanted()
         if not data.startswith((PNG, JPEG)):
             raise DataError("it is neither a PNG nor a JPEG file")
         header = read_header(data)
@@ -125,8 +161,9 @@ class TensorReader:
             raise DataError(f"it has {header.height} x {header.width} pixels, not {wanted.height} x {wanted.width}")
         return read_image(data, wanted).astype(np.float32) / np.float32(255)
 
-    def _file(self, item: Any, content_type: str | None) -> bytes:
-        if isinstance(item, bytes) and item.startswith((PNG, JPEG)):
+    def _file(self, item: Any, content_type: str | None, marks: tuple[bytes, ...]) -> bytes:
+        """The bytes of an item that is a file with one of these beginnings, or such a file in base64."""
+        if isinstance(item, bytes) and item.startswith(marks):
             data = item
         elif isinstance(item, str | bytes):
             if len(item) > 4 * (self.limits.bytes // 3 + 2):
@@ -134,10 +171,10 @@ class TensorReader:
             try:
                 data = base64.b64decode(item, validate=True)
             except (binascii.Error, ValueError) as error:
-                found = "not base64" if isinstance(item, str) else "neither a PNG nor a JPEG file"
-                raise DataError(f"it is {found}") from error
+                wanted = "no WAV file" if WAV in marks else "neither a PNG nor a JPEG file"
+                raise DataError(f"it is {'not base64' if isinstance(item, str) else wanted}") from error
         else:
-            raise DataError(f"it is no picture, but {_named(item)}")
+            raise DataError(f"it is no file, but {_named(item)}")
         if len(data) > self.limits.bytes:
             raise DataError(f"it has {len(data):,} bytes; at most {self.limits.bytes:,} are read")
         return data
@@ -166,8 +203,12 @@ class TensorReader:
         return str(self.model.input.read(item))
 
     def _wanted(self) -> Shape:
+        return Shape(*self._shape())
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of what the program reads: pixels, or (channels, samples a second, samples) of a signal."""
         assert self.model.target.input_shape is not None
-        return Shape(*self.model.target.input_shape)
+        return self.model.target.input_shape
 
 
 def _shape(shape: Any, limits: Limits) -> list[int]:

@@ -171,7 +171,9 @@ class ProgramRuntime(MLModel):
                 one = tensor(name, [], self.program.values)
                 outputs.append(MetadataTensor(name=one.name, datatype=one.datatype, shape=[-1, 1]))
         shape = self.program.model.target.input_shape
-        told: dict[str, Any] = {"content_type": "base64", "pixels": list(shape)} if shape else {"content_type": "str"}
+        told: dict[str, Any] = {"content_type": "str"}
+        if shape:
+            told = {"content_type": "base64", "pixels" if self.program.reader.images else "signal": list(shape)}
         name = self.program.reader.name
         return [MetadataTensor(name=name, datatype=TEXT, shape=[-1, 1], parameters=Parameters(**told))], outputs
 

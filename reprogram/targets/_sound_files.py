@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
@@ -25,10 +26,10 @@ def soundfile() -> Any:
     return soundfile
 
 
-def read_header(file: Path) -> tuple[int, int]:
-    """(samples a second, channels). DataError where the file is no sound, or too long to be kept."""
+def read_header(file: Path | bytes) -> tuple[int, int]:
+    """(samples a second, channels) of a file or its content. DataError where the file is no sound, or too long to be kept."""
     try:
-        found = soundfile().info(str(file))
+        found = soundfile().info(_opened(file))
     except RuntimeError as error:  # soundfile.LibsndfileError, and what a damaged file makes the library say
         raise DataError(f"it is no sound that can be read: {_short(error)}") from error
     if not 1 <= found.channels <= MOST_CHANNELS or found.samplerate < 1 or found.frames < 1:
@@ -38,11 +39,11 @@ def read_header(file: Path) -> tuple[int, int]:
     return int(found.samplerate), int(found.channels)
 
 
-def read_sound(file: Path, rate: int, mono: bool) -> np.ndarray:
+def read_sound(file: Path | bytes, rate: int, mono: bool) -> np.ndarray:
     """float32 [C, L] at ``rate`` samples a second; mono: the mean of the channels. DataError where it cannot be read."""
     own, _ = read_header(file)
     try:
-        samples, _ = soundfile().read(str(file), dtype="float32", always_2d=True)
+        samples, _ = soundfile().read(_opened(file), dtype="float32", always_2d=True)
     except RuntimeError as error:
         raise DataError(f"it cannot be decoded: {_short(error)}") from error
     sound = samples.mean(1, keepdims=True).T if mono else samples.T
@@ -68,6 +69,10 @@ def sounds_below(folder: Path) -> Iterator[Path]:
         inside = sorted(p for p in folders.pop().iterdir() if not p.name.startswith("."))
         yield from (p for p in inside if p.is_file() and p.suffix.lower() in SUFFIXES)
         folders += reversed([p for p in inside if p.is_dir() and not p.is_symlink()])
+
+
+def _opened(file: Path | bytes) -> Any:
+    return io.BytesIO(file) if isinstance(file, bytes) else str(file)
 
 
 def _short(error: BaseException) -> str:

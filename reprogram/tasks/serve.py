@@ -36,6 +36,7 @@ def _options() -> dict[str, Any]:
         "task.token_env": NotEmpty | None,
         "task.audit": NotEmpty | None,
         "task.page": bool,
+        "task.spare": bool,
         "task.image": NotEmpty,
     }
     wishes = {f"task.{name}": hint for name, hint in signature(Wishes).hints.items()}
@@ -87,7 +88,7 @@ def _serving(config: DictConfig) -> Any:
     options |= {name: task[name] for name in ("token_env", "audit") if task[name] is not None}
     if config.export is None and task["audit"] is not None:
         options["audit"] = str(Path(task["audit"]).absolute())
-    guard = {"token_env": task["token_env"], "page": task["page"]}
+    guard = {"token_env": task["token_env"], "page": task["page"], "spare": task["spare"]}
     return Serving(task["host"], config.port, task["batch"], task["wait"], options, guard)
 
 

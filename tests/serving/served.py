@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ def sentences(count: int, seed: int) -> tuple[list[str], np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     return [f"the {WORDS[label]} film {'abcdefgh'[rng.integers(8)]}" for label in labels], labels
+
+
+def tones(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """float32 [1, L] low and high tones at 4,000 samples a second, of several lengths, and which."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    sounds = []
+    for label in labels:
+        times = np.arange(int(rng.integers(500, 800))) / 4000
+        sounds.append(0.5 * np.sin(2 * np.pi * (300 if label == 0 else 1200) * times + rng.random())[None].astype(np.float32))
+    return sounds, labels
+
+
+def wav(sound: np.ndarray, rate: int = 4000) -> bytes:
+    raw = io.BytesIO()
+    with wave.open(raw, "wb") as file:
+        file.setparams((len(sound), 2, rate, 0, "NONE", ""))
+        file.writeframes(np.rint(sound.T * 32767).astype("<i2").tobytes())
+    return raw.getvalue()
 
 
 def png(image: np.ndarray) -> bytes:

@@ -31,7 +31,7 @@ from reprogram.serving.reading import TensorReader
 from reprogram.serving.wishes import Limits, RefusedRequest, Wishes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from served import coded, pictures, png
+from served import coded, fit, pictures, png, tones, wav
 
 
 def tensor(data: Any, shape: Any = None, datatype: str = "BYTES", content_type: str | None = None) -> Any:
@@ -74,7 +74,7 @@ def test_each_bad_picture_has_its_reason_and_no_neighbour_suffers(models: Any) -
     items = [coded(image), None, "%%", base64.b64encode(gif.getvalue()).decode(), bomb(8000), bomb(30_000)]
     items += [png(image)[:60], b"\xff\xd8\xff" + b"0" * 2**20, large.getvalue()]
     found = reader.read(tensor(items))
-    told = ["", "it is no picture, but null", "it is not base64", "it is neither a PNG nor a JPEG file"]
+    told = ["", "it is no file, but null", "it is not base64", "it is neither a PNG nor a JPEG file"]
     assert found.problems[:4] == told and "8000 x 8000 pixels" in found.problems[4] and "more pixels" in found.problems[5]
     assert all(found.problems[6:8]) and found.problems[8] == "" and found.contents[8].shape == (3, 12, 12)
     assert "20 x 40 pixels, not 12 x 12" in reader.read(tensor([large.getvalue()]), strict=True).problems[0]
@@ -83,6 +83,40 @@ def test_each_bad_picture_has_its_reason_and_no_neighbour_suffers(models: Any) -
     found = reader.read(tensor(values.tolist(), [4, 3, 12, 12], "FP32"))
     assert [bool(why) for why in found.problems] == [False, True, True, True]
     assert reader.read(tensor([300] * 432, [1, 3, 12, 12], "UINT8")).problems[0].startswith("its values run")
+
+
+def test_signals_are_numbers_or_sounds(models: Any, tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    from reprogram.artifact import from_pretrained
+    from reprogram.inputs.signal_views import SignalViews
+    from reprogram.interfaces import TargetInfo
+    from reprogram.targets._signals import SignalExamples
+
+    sounds, labels = tones(24, 0)
+    info = TargetInfo("tones", "series", "classification", ("low", "high"), (1, 4000, 800))
+    source = models["colours"].source
+    program = fit(tmp_path, source, SignalViews(size=32, pictures=("spectrogram",)), SignalExamples(sounds, labels, 800), info)
+    served = ServedProgram(from_pretrained(program, source), "", Wishes(), None)  # type: ignore[arg-type]
+    served.reader = reader = TensorReader(served.model, Limits())
+    served.warm_up()
+    new, wanted = tones(6, 1)
+    found = reader.read(tensor([*map(wav, new), base64.b64encode(wav(new[0])), b"RIFF", "%", wav(np.repeat(new[0], 2, 0))]))
+    assert [bool(why) for why in found.problems] == [False] * 7 + [True, True, False]
+    answers = served.answer([found.contents[i] for i in range(6)], 0.9)["prediction"]
+    assert answers == [("low", "high")[label] for label in wanted]
+    faster = reader.read(tensor([wav(np.repeat(new[1], 2, 1), 8000)])).contents[0]  # the rate becomes the program's
+    assert faster.shape == new[1].shape
+    values = np.stack([sound[:, :500] for sound in new])
+    listed = values.astype(object).ravel().tolist()
+    listed[3] = None  # a missing value
+    found = reader.read(tensor(listed, [6, 1, 500], "FP32"))
+    assert found.problems == [""] * 6 and np.isnan(found.contents[0][0, 3]) and np.allclose(found.contents[1], values[1])
+    values[2, 0, 0] = np.inf
+    assert [bool(why) for why in reader.read(tensor(values.ravel().tolist(), [6, 1, 500], "FP32")).problems].index(True) == 2
+    with pytest.raises(RefusedRequest, match="have the shape"):
+        reader.read(tensor([0.0] * 8, [2, 2, 2], "FP32"))
+    with pytest.raises(RefusedRequest, match="no change keeps the meaning"):
+        served.check(Wishes(vote=3))
 
 
 def test_strings_are_bounded_and_read_as_the_program_reads_them(models: Any) -> None:

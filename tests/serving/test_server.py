@@ -161,7 +161,7 @@ def test_mixed_requests_at_once_never_get_each_others_answers(server: Any, model
 
 
 def test_certificates_votes_and_signs_of_attacks(server: Any, models: Any) -> None:
-    from reprogram.robustness.smoothing import Smoothing
+    from reprogram.robustness.certification.randomized_smoothing import Smoothing
 
     files = [coded(image) for image in IMAGES[:3]]
     status, found = server.infer("colours", files, certify="l2", samples=200, sigma=0.1, seed=5, vote=9, detect=True)

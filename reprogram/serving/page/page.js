@@ -34,14 +34,18 @@ async function start() {
 
 const model = () => state.models[$("model").value];
 const images = () => model().inputs[0].parameters.pixels !== undefined;
+const signal = () => model().inputs[0].parameters.signal;
+const sounds = () => signal() !== undefined && signal()[1] > 1;
+const files = () => images() || sounds();
 
 function chosen() {
   const about = model().parameters;
   const what = about.problem === "regression" ? `a value, ${about.classes[0]}` : about.classes.slice(0, 12).join(", ") + (about.classes.length > 12 ? ", …" : "");
   $("about").textContent = `This program reads ${about.kind} inputs and answers: ${what}.`;
-  $("files").accept = images() ? ".png,.jpg,.jpeg" : ".csv,.tsv,.txt,.smi";
-  $("files-label").textContent = images() ? "Pictures (PNG or JPEG)" : "A table (CSV) or a list";
-  $("texts").hidden = images();
+  $("files").accept = images() ? ".png,.jpg,.jpeg" : sounds() ? ".wav" : ".csv,.tsv,.txt,.smi";
+  $("files-label").textContent = images() ? "Pictures (PNG or JPEG)" : sounds() ? "Sounds (WAV)" : "A table (CSV) or a list";
+  $("texts").hidden = files();
+  $("text-label").textContent = signal() ? "One signal a line, its samples separated by commas" : "One input a line";
   $("for-certify").hidden = !images() || about.problem !== "classification";
   $("for-vote").hidden = !(images() || about.kind === "molecule") || about.problem !== "classification";
   $("for-detect").hidden = !about.detector;
@@ -75,16 +79,19 @@ const base64 = (file) => new Promise((done, failed) => {
   reader.readAsDataURL(file);
 });
 
-async function take(files) {
+async function take(chosenFiles) {
   clear();
-  if (images()) {
-    for (const file of files) state.items.push({ shown: file.name, file, data: await base64(file) });
+  if (files()) {
+    for (const file of chosenFiles) state.items.push({ shown: file.name, file, data: await base64(file) });
     $("status").textContent = `${state.items.length} chosen.`;
     return;
   }
-  const rows = parse(await files[0].text());
-  if (!rows.length) { $("status").textContent = `${files[0].name} is empty.`; return; }
-  if (rows[0].length > 1 || files[0].name.match(/\.[ct]sv$/i)) {
+  const [first] = chosenFiles;
+  const text = await first.text();
+  if (signal()) { $("text").value = text.trim(); return; }
+  const rows = parse(text);
+  if (!rows.length) { $("status").textContent = `${first.name} is empty.`; return; }
+  if (rows[0].length > 1 || first.name.match(/\.[ct]sv$/i)) {
     state.table = rows;
     const names = rows[0];
     $("column").replaceChildren(...names.map((name, i) => new Option(name, i)));
@@ -116,17 +123,17 @@ function parameters() {
 async function ask(event) {
   event.preventDefault();
   if (!model()) { await start(); return; }
-  if (!images()) state.items = $("text").value.split("\n").filter((line) => line.trim()).map((line) => ({ shown: line, data: line }));
-  if (!state.items.length) { $("status").textContent = images() ? "Choose pictures first." : "Type or choose inputs first."; return; }
+  if (!files()) state.items = $("text").value.split("\n").filter((line) => line.trim()).map((line) => ({ shown: line, data: line }));
+  if (!state.items.length) { $("status").textContent = files() ? "Choose files first." : "Type or choose inputs first."; return; }
   const asked = parameters();
-  const size = asked.certify || asked.vote || asked.detect ? 1 : MOST_AT_ONCE;
+  const size = (signal() && !sounds()) || asked.certify || asked.vote || asked.detect ? 1 : MOST_AT_ONCE;
   $("send").disabled = true; state.rows = [];
   try {
     for (let i = 0; i < state.items.length; i += size) {
       $("status").textContent = `Answering ${i + 1} of ${state.items.length} …`;
       const part = state.items.slice(i, i + size);
-      const input = { name: model().inputs[0].name, datatype: "BYTES", shape: [part.length, 1], data: part.map((one) => one.data) };
-      if (images()) input.parameters = { content_type: "base64" };
+      const input = tensor(part);
+      if (files()) input.parameters = { content_type: "base64" };
       const reply = await call(`v2/models/${encodeURIComponent($("model").value)}/infer`, { inputs: [input], parameters: asked });
       part.forEach((one, place) => state.rows.push(row(one, reply.outputs, place)));
     }
@@ -137,6 +144,14 @@ async function ask(event) {
     $("send").disabled = false;
   }
   if (state.rows.length) show();
+}
+
+// The inputs of one request; a signal is a row of numbers, all else a text or a file in base64.
+function tensor(part) {
+  const { name } = model().inputs[0];
+  if (!signal() || sounds()) return { name, datatype: "BYTES", shape: [part.length, 1], data: part.map((one) => one.data) };
+  const samples = part[0].data.split(/[\s,;]+/).filter(Boolean).map((cell) => (Number.isFinite(Number(cell)) ? Number(cell) : null));
+  return { name, datatype: "FP32", shape: [1, signal()[0], samples.length / signal()[0]], data: samples };
 }
 
 function row(item, outputs, place) {
@@ -154,7 +169,7 @@ const round = (value) => (value === null || value === undefined ? "" : Number(va
 function columns({ item, cells }) {
   const found = [], add = (name, value, number) => found.push([name, value, number]);
   let shown = item.shown;
-  if (item.file) {
+  if (item.file && images()) {
     shown = document.createElement("img");
     shown.src = URL.createObjectURL(item.file);
     shown.alt = item.shown;
