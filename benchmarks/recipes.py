@@ -1,6 +1,6 @@
 """Decoration, linkers and quick SAR on three public drugs each, with pictures: the page that shows what the recipes give.
 
-python benchmarks/recipes.py --budget 300
+python benchmarks/recipes.py
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TITLES = {"scaffold": "Decoration", "linker": "Linkers", "position": "Quick SAR"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=300)
+    parser.add_argument("--budget", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("outputs/benchmarks/recipes"))
     parser.add_argument("--page", type=Path, default=PAGE)
