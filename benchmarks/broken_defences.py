@@ -124,7 +124,7 @@ def main() -> None:
         f"Small networks on MNIST (2,000 training images), linf eps {EPS}, {arguments.examples} test examples, "
         f"seeds {', '.join(map(str, seeds))}. Over-rating is the largest of the seeds, everything else their mean; a flag is "
         f"named where every seed raised it. The most that a depth over-rates: quick {worst['quick']:+.3f}, "
-        f"full {worst['full']:+.3f}.\n\n{__doc__.split('Over-rating:')[1].strip()}\n\n{table(cells)}"
+        f"full {worst['full']:+.3f}.\n\nOver-rated: {__doc__.split('Over-rating:')[1].strip()}\n\n{table(cells)}"
     )
     print(text)
     if arguments.out:

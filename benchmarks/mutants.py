@@ -54,6 +54,7 @@ METRICS, SURROGATE = "tests/evaluation/test_metrics.py", "tests/molecules/test_s
 LABELS, RIDGE = "tests/outputs/test_label_mappings.py", "tests/outputs/test_ridge_taps.py"
 CAMPAIGN, CAMPAIGNS = "molecules/campaign", "tests/molecules/test_campaign.py"
 PENALIZED = "tests/molecules/test_user_oracles.py::test_penalized_logp_has_two_scales_named_apart"
+KINK = "tests/robustness/test_smoothing.py::test_the_bound_never_exceeds_a_real_function_with_these_moments"
 FAST_BOUNDS = f"{BOUNDS}::test_bounds_hold_samples_and_are_never_looser_than_intervals"
 BENDS = f"{BOUNDS}::test_lines_of_bends_stay_on_their_side"
 EXACT = f"{BOUNDS}::test_linear_networks_are_bounded_exactly"
@@ -88,6 +89,8 @@ MUTANTS = (
            "math.log(4 * self.first.numel() / delta)", "math.log(4 / delta)", SMOOTH),
     Mutant("smoothing: no union over the signs", f"{ROBUST}/certification/randomized_smoothing.py",
            "size * math.log(2) + math.log(2 / delta)", "math.log(2 / delta)", SMOOTH),
+    Mutant("smoothing: the integrals' error at a kink is not taken off", f"{ROBUST}/certification/higher_order.py",
+           "_WIDTH / 8 * steep", "0 * steep", KINK),
     Mutant("CLEVER: l2 radius uniform instead of volume", f"{ROBUST}/estimates/clever.py",
            "generator=generator) ** (1 / size)", "generator=generator)", UNIFORM),
     Mutant("threat: the l1 step ignores the box", "reprogram/threat.py",
