@@ -28,7 +28,7 @@ def design(
     start: Sequence[str] | str | Path,
     budget: int = 1000,
     *,
-    constraints: Constraints | ConstraintConfig | Sequence[Constraint] | Mapping[str, Any] | None = None,
+    constraints: Constraints | ConstraintConfig | Sequence[Constraint] | Mapping[str, Any] | str = "plausible",
     search: Search | str = "surrogate",
     seed: int = 0,
     stop_at: float | None = None,
@@ -39,7 +39,8 @@ def design(
     objective: an :class:`~molecules.objective.Objective`, an oracle, a function of one canonical SMILES, or the name of
     an oracle (``qed``, ``zaleplon_mpo``, one that another package declares). Oracles whose ``direction`` is ``min`` are
     made small. start: SMILES, or a ``.smi``, ``.csv``, ``.tsv`` or ``.sdf`` file. constraints: options as on the command
-    line (``{"similarity": 0.4, "alerts": ["PAINS"]}``), or constraints. search: a method or its name. seed: fixes
+    line, on top of what a chemist would make (``{"similarity": 0.4}``), the name of a file of ``conf/constraints`` (``none``:
+    whatever RDKit reads), or constraints; an ``Objective`` that has some keeps them. search: a method or its name. seed: fixes
     everything random. stop_at: end at the first feasible molecule with this score. journal: a file that keeps every
     answer; with it, a run that was interrupted continues without a call twice.
 
@@ -48,7 +49,7 @@ def design(
     """
     starts = _read(start, seed)
     goal = load_objective(objective)
-    if constraints is not None:
+    if constraints != "plausible" or not goal.constraints.items:
         goal = replace(goal, constraints=_constraints(constraints, starts.smiles))
     method = load_search(search) if isinstance(search, str) else search
     file = None if journal is None else Path(journal)
@@ -95,11 +96,14 @@ def _read(start: Sequence[str] | str | Path, seed: int) -> Starts:
 
 
 def _constraints(
-    given: Constraints | ConstraintConfig | Sequence[Constraint] | Mapping[str, Any], starts: list[str]
+    given: Constraints | ConstraintConfig | Sequence[Constraint] | Mapping[str, Any] | str, starts: list[str]
 ) -> Constraints:
     if isinstance(given, Constraints):
         return given
+    if isinstance(given, str):
+        named: ConstraintConfig = load("constraints", given)
+        return named.constraints(starts)
     if isinstance(given, Sequence):
-        return Constraints(list(given))
-    config: ConstraintConfig = load("constraints", "none", **given) if isinstance(given, Mapping) else given
+        return Constraints([item for item in given if not isinstance(item, str)])
+    config: ConstraintConfig = load("constraints", "plausible", **given) if isinstance(given, Mapping) else given
     return config.constraints(starts)

@@ -120,7 +120,8 @@ class ReprogrammedModel(nn.Module):
     def logits(self, examples: Examples, batch_size: int = READ_AT_ONCE, description: str = "predicting") -> Tensor:
         """Target logits [N, T] of examples, in batches, without gradients, on the CPU."""
         self.check_budget(examples)
-        parts = [self(batch) for batch in self.batches(examples, batch_size, description)]
+        with self.batches(examples, batch_size, description) as batches:
+            parts = [self(batch) for batch in batches]
         return torch.cat(parts).cpu() if parts else torch.empty(0, len(self.target.classes))
 
     def collect(
@@ -128,7 +129,8 @@ class ReprogrammedModel(nn.Module):
     ) -> list[SourceOutput]:
         """Source outputs of all examples, one a view, concatenated and without gradients: the cached pass."""
         self.check_budget(examples)
-        parts = [[o.detach() for o in self.outputs(b)] for b in self.batches(examples, batch_size, description)]
+        with self.batches(examples, batch_size, description) as batches:
+            parts = [[o.detach() for o in self.outputs(batch)] for batch in batches]
         return [concatenate([part[view] for part in parts]) for view in range(len(parts[0]))]
 
     def check_budget(self, examples: Examples) -> None:
@@ -136,16 +138,20 @@ class ReprogrammedModel(nn.Module):
         left = self.source.affordable(None)
         if math.isinf(left) or not len(examples):
             return
-        batches = self.batches(examples, READ_AT_ONCE, "what it costs")
-        price = self.source.price(self._sized(view) for batch in batches for view in self.input(batch))
+        with self.batches(examples, READ_AT_ONCE, "what it costs") as batches:
+            price = self.source.price(self._sized(view) for batch in batches for view in self.input(batch))
         if price > left:
             raise BudgetSpent(
                 f"The source needs {price:,} queries for {len(examples):,} examples and {left:,.0f} are left in the "
                 "budget, so none was sent; give a larger budget, or fewer examples or views."
             )
 
-    def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Any]:
-        """Batches in order, on the model's device, in eval mode, float32 and without gradients, with progress."""
+    @contextmanager
+    def batches(self, examples: Examples, batch_size: int, description: str) -> Iterator[Iterator[Any]]:
+        """Batches in order, on the model's device, with progress; inside, eval mode, float32 and no gradients.
+
+        A context and not a bare generator: an error inside must not leave gradients off until the garbage is collected.
+        """
         if isinstance(examples, StringExamples):
             batch_size = max(batch_size, STRINGS_AT_ONCE)
         was_training = self.training
@@ -153,13 +159,15 @@ class ReprogrammedModel(nn.Module):
         context = torch.no_grad() if torch.is_grad_enabled() else nullcontext()
         try:
             with context, self.stepping(torch.float32), progress(description, len(examples)) as bar:
-                for start in range(0, len(examples), batch_size):
-                    rows = np.arange(start, min(start + batch_size, len(examples)))
-                    batch = examples.batch(rows)
-                    yield to_device(batch, self.device)
-                    bar.advance(len(rows))
+                yield self._each(examples, batch_size, bar)
         finally:
             self.train(was_training)
+
+    def _each(self, examples: Examples, batch_size: int, bar: Any) -> Iterator[Any]:
+        for start in range(0, len(examples), batch_size):
+            rows = np.arange(start, min(start + batch_size, len(examples)))
+            yield to_device(examples.batch(rows), self.device)
+            bar.advance(len(rows))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """[B, T] -> probabilities (classification: softmax, multilabel: sigmoid), or the values themselves."""

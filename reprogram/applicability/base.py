@@ -212,8 +212,9 @@ def measure_for(kind: str) -> Measure:
 def sketch_all(model: ReprogrammedModel, measure: Measure, examples: Examples) -> np.ndarray:
     """[N, W] of all examples."""
     parts = []
-    for batch in model.batches(examples, 32, "comparing with the labelled examples"):
-        parts.append(measure.sketch(batch, model.outputs(batch) if measure.reads_outputs else []))
+    with model.batches(examples, 32, "comparing with the labelled examples") as batches:
+        for batch in batches:
+            parts.append(measure.sketch(batch, model.outputs(batch) if measure.reads_outputs else []))
     return np.concatenate(parts)
 
 

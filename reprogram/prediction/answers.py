@@ -82,12 +82,13 @@ def _pass(model: ReprogrammedModel, contents: Sequence[Any], compare: bool, batc
     known = model.applicability if compare else None
     found: list[np.ndarray] = []
     near: list[Nearest] = []
-    for batch in model.batches(examples, batch_size, "predicting"):
-        outputs = model.outputs(batch)
-        scores, finite = _scores(model, model.output(outputs).float())
-        found.append(scores)
-        if known is not None and finite.any():
-            near.append(_some(known.nearest(batch, outputs), finite))
+    with model.batches(examples, batch_size, "predicting") as batches:
+        for batch in batches:
+            outputs = model.outputs(batch)
+            scores, finite = _scores(model, model.output(outputs).float())
+            found.append(scores)
+            if known is not None and finite.any():
+                near.append(_some(known.nearest(batch, outputs), finite))
     scores = np.concatenate(found)
     bad = np.flatnonzero(~np.isfinite(scores).all(1))
     return Read(scores, {int(place): NOT_FINITE for place in bad}, near)

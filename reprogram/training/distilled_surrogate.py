@@ -114,8 +114,8 @@ class DistilledSurrogate(Training):
         assert local is not None
         answers = model.collect(examples, self.batch_size, "asking the service")
         local.to(model.device)
-        batches = model.batches(examples, self.batch_size, "reading the local encoder")
-        features = torch.cat([torch.stack([_features(local, v) for v in model.input(b)]) for b in batches], 1)
+        with model.batches(examples, self.batch_size, "reading the local encoder") as batches:
+            features = torch.cat([torch.stack([_features(local, v) for v in model.input(b)]) for b in batches], 1)
         features = features.flatten(0, 1)  # [views * N, D], ordered as the answers
         wanted = torch.cat([a.logits for a in answers]).log_softmax(1)
         head = nn.Linear(features.shape[1], wanted.shape[1]).to(model.device)

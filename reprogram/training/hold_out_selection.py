@@ -128,8 +128,8 @@ class HoldOutSelection:
         source, left = self.model.source, self.model.source.affordable()
         if math.isinf(left):
             return
-        batches = self.model.batches(self.examples.subset(rows), READ_AT_ONCE, "what judging costs")
-        price = source.price(view for batch in batches for view in self.model.input(batch))
+        with self.model.batches(self.examples.subset(rows), READ_AT_ONCE, "what judging costs") as batches:
+            price = source.price(view for batch in batches for view in self.model.input(batch))
         if price > left:
             raise BudgetSpent(f"Judging the program needs {price:,} queries and {left:,.0f} are left in the budget.")
 

@@ -91,6 +91,16 @@ def test_what_is_saved_comes_back_to_the_last_bit(model, kept, source, examples)
     assert again.target == model.target and again.output.config() == model.output.config()
 
 
+def test_an_error_in_a_pass_leaves_gradients_on_and_the_mode_as_it_was(model, examples, monkeypatch):
+    """The pass was a generator that kept gradients off until the garbage was collected."""
+    model.train()
+    monkeypatch.setattr(type(model), "outputs", lambda self, batch: 1 / 0)
+    for ask in (model.predict_proba, model.collect):
+        with pytest.raises(ZeroDivisionError) as kept_alive:
+            ask(examples)
+        assert kept_alive is not None and torch.is_grad_enabled() and model.training
+
+
 def test_the_source_is_not_in_the_program(kept):
     description = json.loads((kept / "program.json").read_text())
     assert sum(f.stat().st_size for f in kept.iterdir()) < 8_000
