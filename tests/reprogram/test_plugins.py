@@ -96,7 +96,8 @@ def test_an_oracle_from_outside_is_designed_for(installed: Path, tmp_path: Path)
 def test_entry_points_alone_make_choices_of_the_command_line(installed: Path, tmp_path: Path) -> None:
     """No option file: an oracle, a search and a constraint are found by name, with their arguments as options."""
     made = run(
-        installed, "task=design", "oracle=atoms", "oracle.element=N", "search=grow", "constraints=none", "constraints.others.light={most: 5}",
+        installed, "task=design", "oracle=atoms", "oracle.element=N", "search=grow", "constraints=none",
+        "constraints.others.light={most: 5}",
         "budget=30", "start=smiles", "start.smiles=[CCO]", f"run_dir={tmp_path / 'made'}",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
