@@ -27,6 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.partition("[")[0] in slow:
             item.add_marker("slow")
+    much: dict[Path, int] = {}  # files with slow tests first, so that no process waits for another's last file
+    for item in items:
+        much[item.path] = much.get(item.path, 0) + ("slow" in item.keywords)
+    items.sort(key=lambda item: -much[item.path])
 
 
 class TinySource(SourceModel):
