@@ -104,6 +104,15 @@ class Evaluator:
         """Evaluations that the budget still allows."""
         return self.budget - self.ledger.calls
 
+    def cost(self, seconds: float) -> dict[str, float]:
+        """What a run of ``seconds`` took, for its report."""
+        return {
+            "seconds": seconds,
+            "oracle_seconds": self.seconds,
+            "calls_per_second": len(self.calls) / max(seconds, 1e-9),
+            "calls_from_journal": min(self.replayed, len(self.calls)),
+        }
+
     def known(self, smiles: str) -> bool:
         """Was this canonical SMILES evaluated before?"""
         return smiles in self._seen

@@ -70,13 +70,7 @@ def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence
     notes = notes_before(objective, starts, budget) + stereo_note(method, starts)
     method.run(evaluator, starts, np.random.default_rng(list(seeds)))
     evaluator.check()
-    seconds = time.monotonic() - began
-    cost = {
-        "seconds": seconds,
-        "oracle_seconds": evaluator.seconds,
-        "calls_per_second": len(evaluator.calls) / max(seconds, 1e-9),
-        "calls_from_journal": min(evaluator.replayed, len(evaluator.calls)),
-    }
+    cost = evaluator.cost(time.monotonic() - began)
     notes += notes_after(evaluator, starts)
     return Found(objective, starts, evaluator.calls, budget, method, notes, cost)
 

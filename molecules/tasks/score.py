@@ -69,13 +69,7 @@ def score(context: Run, smiles: list[str]) -> Found:
         evaluator.bar = bar
         evaluator.score(smiles)
         evaluator.check()
-    seconds = time.monotonic() - began
-    cost = {
-        "seconds": seconds,
-        "oracle_seconds": evaluator.seconds,
-        "calls_per_second": len(evaluator.calls) / max(seconds, 1e-9),
-        "calls_from_journal": min(evaluator.replayed, len(evaluator.calls)),
-    }
+    cost = evaluator.cost(time.monotonic() - began)
     return Found(objective, smiles, evaluator.calls, len(smiles), None, cost=cost)
 
 

@@ -120,10 +120,10 @@ def hidden_gradients(found: EvaluatedModel) -> set[str]:
     """Names of what hides this model's gradients: empty where they are the same without it, or where none comes through."""
     x, y = found.images[:RANDOM_EXAMPLES], found.labels[:RANDOM_EXAMPLES]
     try:
-        met = hidden_by(found.model, x)
-        if not met or not is_differentiable(straight_through(found.model), x[:1]):
+        met, opened = hidden_by(found.model, x), straight_through(found.model)
+        if not met or not is_differentiable(opened, x[:1]):
             return set()
-        through = _margin_gradient(straight_through(found.model), x, y)
+        through = _margin_gradient(opened, x, y)
         if not found.differentiable:
             return met
         plain = _margin_gradient(found.model, x, y)

@@ -43,9 +43,7 @@ class Row:
     def add_to(self, result: Result) -> None:
         """Writes the row into ``robustness.rows`` of the result."""
         flags = [flag._asdict() for flag in self.flags]
-        result.add_check(
-            self.check, self.kind, self.threat, self.value, self.low, self.high, self.n, flags, **self.more
-        )
+        result.add_check(self.check, self.kind, self.threat, self.value, self.low, self.high, self.n, flags, **self.more)
 
 
 def share_row(check: str, kind: str, threat: str, good: Tensor | Sequence[float] | np.ndarray, **more: Any) -> Row:

@@ -68,9 +68,7 @@ def not_reaching_chance(curve: Mapping[float, Tensor], classes: int) -> Flag | N
     left = int((~curve[largest]).sum())
     if (wilson(left, len(curve[largest]))["low"] or 0) > 1 / classes:
         share = left / len(curve[largest])
-        text = (
-            f"accuracy is still {share:.0%} at eps={largest:.3g}, where an image can become any other: masked gradients"
-        )
+        text = f"accuracy is still {share:.0%} at eps={largest:.3g}, where an image can become any other: masked gradients"
         return Flag("not_reaching_chance", text)
     return None
 

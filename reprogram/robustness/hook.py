@@ -58,9 +58,7 @@ class RobustnessHook(Hook):
             raise ConfigError(f"robustness.depth={depth} is unknown; {nearest(depth, DEPTHS)}.")
         if (depth == "full") != ("linear_bounds" in (checks or {})):
             other = "quick" if depth == "full" else "full"
-            raise ConfigError(
-                f"robustness.depth={depth} conflicts with the settings of {other}; write robustness={depth}."
-            )
+            raise ConfigError(f"robustness.depth={depth} conflicts with the settings of {other}; write robustness={depth}.")
         for name, check in (checks or {}).items():
             if not (check is None or isinstance(check, Check)):
                 raise ConfigError(f"robustness.checks.{name}={check} is not a check; null leaves it out.")

@@ -60,9 +60,7 @@ class Attack(ABC):
 
     norms: ClassVar[tuple[str, ...]] = NORMS
     access: ClassVar[str] = "white_box"  # what it needs of the model: white_box (gradients), score, label or none
-    averages: ClassVar[bool] = (
-        False  # ``draws`` passes are averaged for each gradient, for models that answer at random
-    )
+    averages: ClassVar[bool] = False  # ``draws`` passes are averaged for each gradient, for models that answer at random
     takes: ClassVar[dict[str, str]] = {}  # options that an evaluation fills in, and from where (``train``, ``source``)
     requires: ClassVar[tuple[str, ...]] = ()  # of those, what it cannot do without
     crafts_on_even_rows: ClassVar[bool] = False  # only the odd rows are then unseen

@@ -20,24 +20,13 @@ from reprogram.robustness.attacks.base import Model
 STEEP = 10.0  # slope of the sigmoid that stands in for a threshold, for pixels in [0, 1]
 
 _OWNERS = (torch, torch.Tensor)
+_NAMES = ("round", "floor", "ceil", "trunc", "fix", "sign")
 _ROUNDING = {
-    getattr(owner, name): name.rstrip("_")
+    getattr(owner, written): name
     for owner in _OWNERS
-    for name in (
-        "round",
-        "floor",
-        "ceil",
-        "trunc",
-        "fix",
-        "sign",
-        "round_",
-        "floor_",
-        "ceil_",
-        "trunc_",
-        "fix_",
-        "sign_",
-    )
-    if hasattr(owner, name)
+    for name in _NAMES
+    for written in (name, f"{name}_")
+    if hasattr(owner, written)
 } | {torch.fake_quantize_per_tensor_affine: "quantize", torch.fake_quantize_per_channel_affine: "quantize"}
 _WHOLE = {torch.Tensor.byte, torch.Tensor.int, torch.Tensor.long, torch.Tensor.short, torch.Tensor.char}
 _CASTS = {torch.Tensor.to, torch.Tensor.type}

@@ -47,9 +47,7 @@ class AttackEnsemble:
         return total
 
 
-def standard(
-    threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000
-) -> AttackEnsemble:
+def standard(threat: Threat, seed: int = 0, batch_size: int = 64, steps: int = 100, queries: int = 5000) -> AttackEnsemble:
     """APGD-CE, targeted APGD-DLR and Square (AutoAttack, Croce & Hein 2020, without FAB)."""
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
     return AttackEnsemble(

@@ -43,9 +43,7 @@ def trained_plainly(run: Run, model: ReprogrammedModel, target: TargetTask) -> R
         torch.manual_seed(run.seed)
         before, behind = type(model.input)(**model.input.config()), type(model.output)(**model.output.config())
         plain = ReprogrammedModel(model.source, before, behind, model.target).to(model.device)
-        quiet = Run(
-            run.dir / FOLDER, run.seed, Result("reprogram", run.seed), run.device, run.resume, config=run.config
-        )
+        quiet = Run(run.dir / FOLDER, run.seed, Result("reprogram", run.seed), run.device, run.resume, config=run.config)
         instantiate(settings).fit(plain, target.train, quiet)
     return plain
 
