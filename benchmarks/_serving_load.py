@@ -60,20 +60,30 @@ class ServedFolder:
         raise SystemExit(f"The server was not ready in {seconds:g} s; its log is {self.log}.")
 
     def engine(self) -> int:
-        """Process id of the engine."""
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+        """Process id of the engine: what the process that the front started has forked, or that process itself."""
+        starter = children(self.process.pid)[0]
+        return (children(starter) or [starter])[0]
+
+    def processes(self) -> list[int]:
+        """Front, starter and engine."""
+        return [self.process.pid, *children(self.process.pid), *(c for s in children(self.process.pid) for c in children(s))]
 
     def memory_mb(self) -> float:
-        """Memory of front and engine that is theirs alone or their share (PSS)."""
-        return sum(pss_mb(pid) for pid in (self.process.pid, self.engine()))
+        """Memory of all processes that is theirs alone or their share (PSS)."""
+        return sum(pss_mb(pid) for pid in self.processes())
 
     def cpu_seconds(self) -> float:
-        """Processor time of front and engine so far."""
+        """Processor time of all processes so far."""
         total = 0.0
-        for pid in (self.process.pid, self.engine()):
+        for pid in self.processes():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return total
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of what a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def pss_mb(pid: int) -> float:

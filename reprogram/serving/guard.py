@@ -43,7 +43,7 @@ SAFE = (
 class GuardSettings:
     """``reprogram`` in settings.json. token_env: environment variable with the token that clients send. body_mb: largest body.
     waiting: requests that are answered at a time; memory_mb: of their bodies. seconds: to send a body. page: for people.
-    spare: a process waits to take the place of an engine that dies."""
+    spare: engines are forked from a process that stays, with everything imported."""
 
     token_env: str | None = None
     body_mb: int = 64

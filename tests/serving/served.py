@@ -127,10 +127,17 @@ class Running:
         status, told = self.ask(f"/v2/models/{model}/infer", {"inputs": [tensor], "parameters": parameters})
         return status, {o["name"]: o["data"] for o in told["outputs"]} if status == 200 else told
 
+    def starter(self) -> int:
+        """The process id of what the front started: engines are forked from it."""
+        return children(self.process.pid)[0]
+
     def engine(self) -> int:
         """The process id of the engine."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return children(self.starter())[0]
+
+
+def children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def free_port() -> int:
