@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,20 @@ def _threads(work: Callable[[int], None], count: int) -> None:
         thread.join()
 
 
+@cache
+def large_picture(side: int) -> str:
+    """A PNG of a few kilobytes with side x side pixels, in base64."""
+    raw = io.BytesIO()
+    Image.new("1", (side, side)).save(raw, "PNG")
+    return base64.b64encode(raw.getvalue()).decode()
+
+
+@cache
+def packed_spaces(megabytes: int) -> bytes:
+    """A body that unpacks to so many megabytes."""
+    return gzip.compress(b" " * (megabytes << 20))
+
+
 def malformed(rng: np.random.Generator, good: bytes) -> tuple[bytes, dict[str, str]]:
     """A request that a stranger sends: broken JSON, shapes that lie, values out of range, bombs."""
     kind = int(rng.integers(9))
@@ -217,11 +232,9 @@ def malformed(rng: np.random.Generator, good: bytes) -> tuple[bytes, dict[str, s
         tensor["data"] = [None, 3, {"a": 1}, "\u0000", "x" * 50_000][: int(rng.integers(1, 6))]
         tensor["shape"] = [len(tensor["data"]), 1]
     if kind == 6:
-        raw = io.BytesIO()
-        Image.new("1", (int(rng.integers(3000, 9000)),) * 2).save(raw, "PNG")
-        tensor |= {"data": [base64.b64encode(raw.getvalue()).decode()], "shape": [1, 1]}
+        tensor |= {"data": [large_picture(100 * int(rng.integers(30, 90)))], "shape": [1, 1]}
     if kind == 7:
-        return gzip.compress(b" " * int(rng.integers(1 << 20, 80 << 20))), {"Content-Encoding": "gzip"}
+        return packed_spaces(int(rng.integers(1, 80))), {"Content-Encoding": "gzip"}
     if kind == 8:
         data["parameters"] = {"confidence": "NaN", "certify": ["l2"], "samples": 10**12, "sigma": -1}
     return json.dumps(data).encode(), {}

@@ -44,7 +44,7 @@ def _options() -> dict[str, Any]:
 
 
 OPTIONS: dict[str, Any] = _options()
-MOST_EXAMPLES = 500  # that a detector is calibrated on
+MOST_EXAMPLES = 500  # that a detector compares with, and that it is calibrated on
 
 
 def run(config: DictConfig) -> None:
@@ -93,21 +93,26 @@ def _serving(config: DictConfig) -> Any:
 
 
 def _detectors(config: DictConfig, programs: dict[str, str]) -> dict[str, Any]:
-    """A threshold for each program whose labelled examples ``target=`` names: the first one."""
+    """A detector for the program whose labelled examples ``target=`` names, the first one: it compares with those that the
+    program was fitted to, and is calibrated on those that were held out."""
     from reprogram.serving.program import ServedProgram
 
     if not chosen_by_user("target"):
         if config.task.detect:
             raise ConfigError("task.detect=true needs the labelled examples: add target=… as the program was made with.")
         return {}
-    from reprogram.serving.hardening import Detector
+    from reprogram.serving.detector import Detector
 
     name, place = next(iter(programs.items()))
     model = ServedProgram.load(place, device=choose_device(config.device)).model
-    examples = fitted(instantiate(config.target), model.target, "test").train
-    rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples))[:MOST_EXAMPLES])
-    contents = [item if isinstance(item, str) else item.numpy() for item in examples.batch(rows)]
-    return {name: Detector.calibrated(model, contents)}
+    target = fitted(instantiate(config.target), model.target, "test")
+    return {name: Detector.calibrated(model, _some(target.train, config.seed), _some(target.test, config.seed))}
+
+
+def _some(examples: Any, seed: int) -> list[Any]:
+    """Contents of at most so many of them."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(examples))[:MOST_EXAMPLES])
+    return [item if isinstance(item, str) else item.numpy() for item in examples.batch(rows)]
 
 
 def _needed() -> None:

@@ -60,14 +60,14 @@ def models(programs: dict[str, Path]) -> dict[str, ReprogrammedModel]:
 @pytest.fixture(scope="session")
 def server(programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """All four programs behind one server with a token."""
+    from reprogram.serving.detector import Detector
     from reprogram.serving.export import Serving, write_repository
-    from reprogram.serving.hardening import Detector
 
     folder, port = tmp_path_factory.mktemp("serving"), free_port()
     guard = {"token_env": "SERVING_TOKEN", "body_mb": 4}
     options = {"token_env": "SERVING_TOKEN", "audit": str(folder / "audit.jsonl")}
     model = from_pretrained(programs["colours"])
-    detector = Detector.calibrated(model, list(pictures(60, 0)[0].astype(np.float32) / 255))
+    detector = Detector.calibrated(model, *(list(pictures(60, seed)[0].astype(np.float32) / 255) for seed in (0, 9)))
     repository = write_repository(
         folder / "models",
         {name: str(place) for name, place in programs.items()},

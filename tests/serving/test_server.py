@@ -43,7 +43,7 @@ def test_the_public_client_of_the_protocol(server: Any, models: Any) -> None:
         "name": "image", "datatype": "BYTES", "shape": [-1, 1], "parameters": None
     }  # fmt: skip
     assert described["parameters"]["classes"] == ["red", "green", "blue"]
-    assert described["parameters"]["detector"]["examples"] == 60
+    assert described["parameters"]["detector"]["examples"] == 30
     wanted = probabilities(models["colours"], IMAGES)
     pixels = (IMAGES / 255).astype(np.float32)
     files = np.array([coded(image).encode() for image in IMAGES], dtype=object)[:, None]
@@ -214,6 +214,32 @@ def test_the_circle_closes_with_its_bill(server: Any, monkeypatch: Any) -> None:
     with source.counted_as("evaluation"):
         found = model.predict(torch.from_numpy(IMAGES).float() / 255)
     assert (found == (COLOURS > 0)).mean() > 0.9 and source.bill()["by_kind"] == {"training": 30, "evaluation": 12}
+
+
+def test_a_served_program_is_inspected_and_attacked_by_queries_alone(
+    server: Any, typed: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The labels stand in another order in the folder than in the program: they are matched by name."""
+    monkeypatch.setenv("SERVING_TOKEN", TOKEN)
+    for place, (image, colour) in enumerate(zip(*pictures(24, 4), strict=True)):
+        file = tmp_path / "data" / ("train" if place < 12 else "test") / ("red", "green", "blue")[colour] / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    served = [f"source.url={server.url}", "source.model=colours", "source.labels=[red,green,blue]", "source.size=12"]
+    asked = ["source=remote", *served, "source.token_env=SERVING_TOKEN", "target=image_folder", "target.root=data"]
+    code, told = typed("task=inspect", *asked, folder="inspected")
+    assert code == 0, told
+    found = json.loads(Path("inspected/result.json").read_text())
+    assert found["robustness"]["rows"][0]["check"] == "trojan_query_scan"
+    assert found["cost"]["queries"] == 17 * 12
+    attack = ["robustness=quick", "robustness.examples=3", "robustness.few=3"]
+    code, told = typed(*asked, "input=none", "output=identity", "training.epochs=0", *attack, folder="attacked")
+    assert code == 0, told
+    found = json.loads(Path("attacked/result.json").read_text())
+    assert found["metrics"]["accuracy"]["value"] == 1.0
+    rows = {row["check"]: row for row in found["robustness"]["rows"]}
+    assert rows["clean"]["value"] == 1.0 and "square" in rows and "pgd" not in rows
+    assert found["cost"]["by_kind"]["evaluation"] > 3 and TOKEN not in json.dumps(found)
 
 
 def test_reloading_drops_no_request(server: Any, programs: Any, models: Any) -> None:
