@@ -34,7 +34,7 @@ from reprogram.threat import Threat
 from reprogram.training.loop import Training
 
 SIZES = {"digits": (0.1, 0.3), "mnist": (0.05, 0.1, 0.3), "cifar": (1 / 255, 2 / 255, 8 / 255)}  # linf, pixels in [0, 1]
-HONEST, TESTED, ATTACKED = 300, 200, 40  # examples to calibrate on, to count false alarms on, to attack
+HONEST, TESTED, ATTACKED = 240, 200, 32  # examples to calibrate on, to count false alarms on, to attack
 POISONED = 0.25  # share of the training examples that get the patch and the label of the first class
 
 
@@ -69,7 +69,7 @@ def detection(folder: Path, data: str, seed: int, cifar: str | None) -> dict[str
     task, images, labels, test, truth = pictures(data, seed, cifar)
     model = fitted(task, images, labels, folder)
     honest, tested, few = test[:HONEST], test[HONEST:], slice(HONEST, HONEST + ATTACKED)
-    detector = Detector.calibrated(model, list(images.numpy()), list(honest.numpy()))
+    detector = Detector.calibrated(model, list(honest.numpy()))
 
     def flagged(one: Detector, program: ReprogrammedModel, some: Tensor) -> float:
         return float((one.suspicion(program, list(some.detach().numpy())) > one.threshold).mean()) if len(some) else float("nan")
@@ -97,7 +97,7 @@ def triggered(folder: Path, task: TargetTask, train: Any, test: Any, seed: int) 
     images[poisoned], labels[poisoned] = trigger.apply(images[poisoned]), 0
     model = fitted(task, images, labels, folder)
     honest, tested, truth = test
-    detector = Detector.calibrated(model, list(images.numpy()), list(honest.numpy()))
+    detector = Detector.calibrated(model, list(honest.numpy()))
     others = trigger.apply(tested[truth != 0][:ATTACKED])
     hit = torch.from_numpy(model.predict(others)) == 0
     scores = detector.suspicion(model, list(others[hit].numpy())) if hit.any() else np.zeros(0)

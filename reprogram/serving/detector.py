@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 FILE = "detector.safetensors"  # beside model-settings.json
 LARGEST = 256 << 20  # bytes of that file
 NEIGHBOURS = 3  # labelled examples whose mean similarity counts
-FEWEST = 8  # honest examples, half of them for the shares and half for the threshold
+FEWEST = 12  # examples: a third to compare with, a third for the shares, a third for the threshold
 
 
 @dataclass(frozen=True)
 class Detector:
     """An input is suspicious above ``threshold``.
 
-    known: [M, 256] of each layer, labelled examples. levels: [K, S] of S honest examples, sorted, for each of K scores: of the
-    simplified copies ``copies``, then of the layers. false_alarms: share of further honest inputs that are flagged, calibrated
-    on so many ``examples``.
+    known: [M, 256] of each layer, examples to compare with. levels: [K, S] of S honest examples, sorted, for each of K scores:
+    of the simplified copies ``copies``, then of the layers. false_alarms: share of further honest inputs that are flagged,
+    calibrated on so many ``examples``.
     """
 
     copies: tuple[str, ...]
@@ -52,23 +52,24 @@ class Detector:
     examples: int
 
     @classmethod
-    def calibrated(
-        cls, model: ReprogrammedModel, known: Sequence[Any], honest: Sequence[Any], level: float = 0.05
-    ) -> Detector:
+    def calibrated(cls, model: ReprogrammedModel, examples: Sequence[Any], level: float = 0.05) -> Detector:
         """The lowest threshold that flags at most a share ``level`` of further examples, counted as in conformal prediction.
 
-        known: labelled examples to compare with. honest: examples that the program was not fitted to; with 2n of them at least
-        1 / (n + 1) is flagged. Raises DataError for kinds of inputs that cannot be simplified and for too few examples.
+        examples: trusted ones that the program was not fitted to; with 3n of them at least 1 / (n + 1) is flagged. Not those
+        that it was fitted to: its answers to them are too certain, and a trigger may be among them. Raises DataError for kinds
+        of inputs that cannot be simplified, and for too few examples.
         """
         if not detects(model):
             raise DataError(f"There is no way to simplify {model.target.kind} inputs, so none can be found suspicious.")
-        if len(honest) < FEWEST or not len(known):
-            raise DataError(f"A detector needs {FEWEST} examples that the program was not fitted to; found {len(honest)}.")
-        layers = tuple(_layers(model, known)[1])
-        copies, scores = _scores(model, honest, layers)
-        levels = np.sort(scores[:, ::2], 1)
-        found = cls(copies, layers, levels, math.inf, 0.0, scores[:, 1::2].shape[1])
-        sums = np.sort(found._summed(scores[:, 1::2]))
+        if len(examples) < FEWEST:
+            raise DataError(f"A detector needs {FEWEST} examples that the program was not fitted to; found {len(examples)}.")
+        mixed = [examples[place] for place in np.random.RandomState(0).permutation(len(examples))]  # classes may take turns
+        third = len(mixed) // 3
+        layers = tuple(_layers(model, mixed[:third])[1])
+        copies, scores = _scores(model, mixed[third:], layers)
+        half = (len(mixed) - third) // 2
+        levels = np.sort(scores[:, :half], 1)
+        sums = np.sort(cls(copies, layers, levels, math.inf, 0.0, 0)._summed(scores[:, half:]))
         rank = min(math.ceil((len(sums) + 1) * (1 - level) - 1e-9), len(sums))
         return cls(copies, layers, levels, float(sums[rank - 1]), 1 - rank / (len(sums) + 1), len(sums))
 

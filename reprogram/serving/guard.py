@@ -32,7 +32,10 @@ MODEL = re.compile(r"/v2/models/([^/]{1,200})(/ready|/infer)?")
 ADMIN = re.compile(r"/v2|/v2/repository/index|/v2/repository/models/([^/]{1,200})/(load|unload)")
 PAGE = {"/": ("index.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
 SAFE = (
-    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; media-src blob:; frame-ancestors 'none'; base-uri 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),

@@ -44,7 +44,7 @@ def _options() -> dict[str, Any]:
 
 
 OPTIONS: dict[str, Any] = _options()
-MOST_EXAMPLES = 500  # that a detector compares with, and that it is calibrated on
+MOST_EXAMPLES = 600  # that a detector is calibrated on
 
 
 def run(config: DictConfig) -> None:
@@ -93,8 +93,7 @@ def _serving(config: DictConfig) -> Any:
 
 
 def _detectors(config: DictConfig, programs: dict[str, str]) -> dict[str, Any]:
-    """A detector for the program whose labelled examples ``target=`` names, the first one: it compares with those that the
-    program was fitted to, and is calibrated on those that were held out."""
+    """A detector for the program whose labelled examples ``target=`` names, the first one: calibrated on those held out."""
     from reprogram.serving.program import ServedProgram
 
     if not chosen_by_user("target"):
@@ -106,13 +105,9 @@ def _detectors(config: DictConfig, programs: dict[str, str]) -> dict[str, Any]:
     name, place = next(iter(programs.items()))
     model = ServedProgram.load(place, device=choose_device(config.device)).model
     target = fitted(instantiate(config.target), model.target, "test")
-    return {name: Detector.calibrated(model, _some(target.train, config.seed), _some(target.test, config.seed))}
-
-
-def _some(examples: Any, seed: int) -> list[Any]:
-    """Contents of at most so many of them."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(examples))[:MOST_EXAMPLES])
-    return [item if isinstance(item, str) else item.numpy() for item in examples.batch(rows)]
+    rows = np.random.default_rng(config.seed).permutation(len(target.test))[:MOST_EXAMPLES]
+    contents = [item if isinstance(item, str) else item.numpy() for item in target.test.batch(rows)]
+    return {name: Detector.calibrated(model, contents)}
 
 
 def _needed() -> None:

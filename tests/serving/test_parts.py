@@ -33,7 +33,7 @@ from reprogram.serving.reading import TensorReader
 from reprogram.serving.wishes import Limits, RefusedRequest, Wishes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from served import coded, fit, pictures, png, sentences, tones, wav
+from served import coded, pictures, png, sentences, tones, wav
 
 
 def tensor(data: Any, shape: Any = None, datatype: str = "BYTES", content_type: str | None = None) -> Any:
@@ -87,18 +87,9 @@ def test_each_bad_picture_has_its_reason_and_no_neighbour_suffers(models: Any) -
     assert reader.read(tensor([300] * 432, [1, 3, 12, 12], "UINT8")).problems[0].startswith("its values run")
 
 
-def test_signals_are_numbers_or_sounds(models: Any, tmp_path: Path) -> None:
+def test_signals_are_numbers_or_sounds(programs: Any, models: Any) -> None:
     pytest.importorskip("soundfile")
-    from reprogram.artifact import from_pretrained
-    from reprogram.inputs.signal_views import SignalViews
-    from reprogram.interfaces import TargetInfo
-    from reprogram.targets._signals import SignalExamples
-
-    sounds, labels = tones(24, 0)
-    info = TargetInfo("tones", "series", "classification", ("low", "high"), (1, 4000, 800))
-    source = models["colours"].source
-    program = fit(tmp_path, source, SignalViews(size=32, pictures=("spectrogram",)), SignalExamples(sounds, labels, 800), info)
-    served = ServedProgram(from_pretrained(program, source), "", Wishes(), None)  # type: ignore[arg-type]
+    served = ServedProgram(models["tones"], "", Wishes(), None)  # type: ignore[arg-type]
     served.reader = reader = TensorReader(served.model, Limits())
     served.warm_up()
     new, wanted = tones(6, 1)
@@ -197,8 +188,8 @@ def test_drift_and_logs() -> None:
 def test_a_detector_keeps_its_false_alarms_and_finds_what_was_moved(programs: Any, models: Any, tmp_path: Path) -> None:
     model, rng = models["colours"], np.random.default_rng(0)
     every = [image.astype(np.float32) / 255 for image in pictures(260, 5)[0]]
-    detector = Detector.calibrated(model, every[:60], every[60:160], 0.1)
-    assert detector.examples == 50 and detector.false_alarms <= 0.1
+    detector = Detector.calibrated(model, every[:160], 0.1)
+    assert detector.examples == 54 and detector.false_alarms <= 0.1
     assert float((detector.suspicion(model, every[160:]) > detector.threshold).mean()) <= 0.2
     stripes = np.indices((12, 12)).sum(0) % 2 * np.float32(1)  # detail that simplifying takes away
     strange = [np.stack([stripes, 1 - stripes, stripes]), rng.random((3, 12, 12)).astype(np.float32)]
@@ -211,7 +202,7 @@ def test_a_detector_keeps_its_false_alarms_and_finds_what_was_moved(programs: An
     with pytest.raises(ArtifactError, match="is no detector"):
         Detector.load(tmp_path / "d", "mine")
     assert len(modality("text").simplified("one two three")["words"]) == 3 and modality("sequence").simplified("ACD E") == {}
-    words = Detector.calibrated(models["films"], *(sentences(24, seed)[0] for seed in (0, 1)))
+    words = Detector.calibrated(models["films"], sentences(24, 1)[0])
     assert words.suspicion(models["films"], ["good", "the good film a"]).shape == (2,)
 
 

@@ -22,7 +22,7 @@ import torch
 
 pytest.importorskip("mlserver")
 sys.path.insert(0, str(Path(__file__).parent))
-from served import TOKEN, coded, pictures, png, sentences
+from served import TOKEN, coded, pictures, png, sentences, tones, wav
 
 IMAGES, COLOURS = pictures(12, 1)
 TEXTS, _ = sentences(12, 1)
@@ -43,7 +43,7 @@ def test_the_public_client_of_the_protocol(server: Any, models: Any) -> None:
         "name": "image", "datatype": "BYTES", "shape": [-1, 1], "parameters": None
     }  # fmt: skip
     assert described["parameters"]["classes"] == ["red", "green", "blue"]
-    assert described["parameters"]["detector"]["examples"] == 30
+    assert described["parameters"]["detector"]["examples"] == 20
     wanted = probabilities(models["colours"], IMAGES)
     pixels = (IMAGES / 255).astype(np.float32)
     files = np.array([coded(image).encode() for image in IMAGES], dtype=object)[:, None]
@@ -278,13 +278,14 @@ def test_people_can_ask_with_the_keyboard_alone(server: Any, tmp_path: Path) -> 
 
     (tmp_path / "red.png").write_bytes(png(IMAGES[0]))
     (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "high.wav").write_bytes(wav(tones(2, 7)[0][1]))
 
     async def look() -> None:
         async with Browser(tmp_path / "profile") as page:
             await page.open(server.url, 390, 800, phone=True)
             assert "token" in await page.run("document.querySelector('#about').textContent")
             await page.run(f"$('token').value = '{TOKEN}'; $('token').dispatchEvent(new Event('change'))")
-            await page.until("document.querySelector('#model').options.length === 4")
+            await page.until("document.querySelector('#model').options.length === 5")
             await page.run("$('model').value = 'colours'; $('model').dispatchEvent(new Event('change'))")
             await page.choose("#files", str(tmp_path / "red.png"), str(tmp_path / "bad.png"))
             await page.until("document.querySelector('#status').textContent === '2 chosen.'")
@@ -304,6 +305,13 @@ def test_people_can_ask_with_the_keyboard_alone(server: Any, tmp_path: Path) -> 
             await page.run("$('text').value = '<b>good</b> film'; $('send').click()")
             await page.until("document.querySelector('#status').textContent === '1 answered.'")
             assert "<b>good</b>" in await page.run("document.querySelector('#answers').innerText")
+            await page.run("$('model').value = 'tones'; $('model').dispatchEvent(new Event('change'))")
+            await page.choose("#files", str(tmp_path / "high.wav"))
+            await page.until("document.querySelector('#status').textContent === '1 chosen.'")
+            await page.run("$('send').click()")
+            await page.until("document.querySelector('#status').textContent === '1 answered.'")
+            assert "high.wav\n" in await page.run("document.querySelector('#answers').innerText")
+            assert await page.run("document.querySelector('#answers audio').getAttribute('aria-label')") == "high.wav"
 
     asyncio.run(look())
 
