@@ -34,7 +34,7 @@ from reprogram.threat import Threat
 from reprogram.training.loop import Training
 
 SIZES = {"digits": (0.1, 0.3), "mnist": (0.05, 0.1, 0.3), "cifar": (1 / 255, 2 / 255, 8 / 255)}  # linf, pixels in [0, 1]
-HONEST, TESTED, ATTACKED = 240, 200, 32  # examples to calibrate on, to count false alarms on, to attack
+HONEST, TESTED, ATTACKED = 300, 150, 24  # examples to calibrate on, to count false alarms on, to attack
 POISONED = 0.25  # share of the training examples that get the patch and the label of the first class
 
 

@@ -18,10 +18,12 @@ def page(found: dict[str, Any], cores: int) -> str:
         "memory": memory,
         "strangers": strangers,
         "killed": killed,
-        "hardened": hardened,
+        "certificates": certificates,
+        "costs": costs,
         "detection": detection,
     }
-    parts += [write(found[name]) for name, write in writers.items() if name in found]
+    found = found | {"detection": [one for name, runs in found.items() if name.startswith("detection_") for one in runs]}
+    parts += [write(found[name]) for name, write in writers.items() if found.get(name)]
     return "\n\n".join(parts)
 
 
@@ -29,8 +31,7 @@ def reached(right: bool) -> str:
     return "reached" if right else "not reached"
 
 
-def speed(found: dict[str, Any]) -> str:
-    rows = found["rows"]
+def speed(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"| {r['seed']} | {r['loop']:.0f} | {r['served']:.0f} | {r['served'] / r['loop']:.0%} | {1000 * r['cpu_loop']:.1f} | "
         f"{1000 * r['cpu_served']:.1f} | {r['served_singles']:.0f} | {1000 * r['median']:.0f} | {1000 * r['p99']:.0f} | "
@@ -43,7 +44,7 @@ def speed(found: dict[str, Any]) -> str:
     return "\n".join(
         [
             "## Throughput and latency\n",
-            f"Digits on EfficientNet-Lite0 at {found['side']} pixels. *Loop*: `predict_proba` of 32 images that lie in memory. "
+            "Digits on EfficientNet-Lite0 at 96 pixels. *Loop*: `predict_proba` of 32 images that lie in memory. "
             "*Served*: requests of 32 PNG files from 3 clients, with all outputs. *Singles*: 32 clients with one image each. "
             "Latency: single images that arrive at random at half of that rate.\n",
             "| seed | loop, images/s | served, images/s | share | loop, CPU ms/image | served, CPU ms/image | singles/s | "
@@ -54,7 +55,7 @@ def speed(found: dict[str, Any]) -> str:
             f"Wanted: at least 90% of the loop: {reached(middle >= 0.9)} ({middle:.0%}, the middle seed). "
             f"Wanted: p99 at half load at most 3 times the median: {reached(tail <= 3)} ({tail:.1f}). "
             f"The answers were those of the loop: {'yes' if all(r['same_answers'] for r in rows) else 'no'}. "
-            f"Ready {found['ready_after']:.1f} s after the start.",
+            f"Ready {max(r['ready_after'] for r in rows):.1f} s after the start at the latest.",
         ]
     )
 
@@ -106,22 +107,27 @@ def killed(found: dict[str, Any]) -> str:
     )
 
 
-def hardened(found: dict[str, Any]) -> str:
-    certificates = "\n".join(
+def certificates(rows: list[dict[str, Any]]) -> str:
+    lines = "\n".join(
         f"| {c['seed']} | {c['robustness']:.3f} | {c['served']:.3f} | {c['median_radius']:.3f} | {'yes' if c['same'] else 'no'} |"
-        for c in found["certificates"]
+        for c in rows
     )
-    plain = found["costs"]["plain"]
-    costs = "\n".join(f"| {wish} | {1000 * s:.0f} | {s / plain:.1f} |" for wish, s in found["costs"].items())
-    same = all(c["same"] for c in found["certificates"])
     return (
-        "## Hardening\n\n"
+        "## Certificates\n\n"
         "Certified share at ℓ2 0.15 (four test digits, σ = 0.1, 300 samples): the row of the check `smoothing` and the served "
         "answers to the same images and seeds.\n\n"
-        f"| seed | robustness | served | median radius | the same |\n|---|---|---|---|---|\n{certificates}\n\n"
-        f"Wanted: the same: {reached(same)}.\n\n"
-        f"| a single image with | ms | times |\n|---|---|---|\n{costs}"
+        f"| seed | robustness | served | median radius | the same |\n|---|---|---|---|---|\n{lines}\n\n"
+        f"Wanted: the same: {reached(all(c['same'] for c in rows))}."
     )
+
+
+def costs(found: dict[str, Any]) -> str:
+    plain = found["plain"]["cpu"]
+    lines = "\n".join(
+        f"| {wish} | {1000 * one['seconds']:.0f} | {1000 * one['cpu']:.0f} | {one['cpu'] / plain:.1f} |"
+        for wish, one in found.items()
+    )
+    return f"## What each check costs\n\n| a single image with | ms | CPU ms | times the plain one |\n|---|---|---|---|\n{lines}"
 
 
 def detection(found: list[dict[str, Any]]) -> str:
@@ -141,12 +147,12 @@ def detection(found: list[dict[str, Any]]) -> str:
     seeds = " · ".join(str(seed) for seed in dict.fromkeys(one["seed"] for one in found))
     return (
         "## Signs of attacks (`detect=true`)\n\n"
-        "Programs on EfficientNet-Lite0 at 96 pixels, from 16 labels a class (CIFAR-10: 40); 240 held-out examples calibrate the "
-        "detector, 200 others count false alarms. Attacks are made with the program's gradients and know nothing of the "
+        "Programs on EfficientNet-Lite0 at 96 pixels, from 16 labels a class (CIFAR-10: 40); 300 held-out examples calibrate the "
+        "detector, 150 others count false alarms. Attacks are made with the program's gradients and know nothing of the "
         "detector; only inputs whose answer they changed count. *Trigger*: a patch of 3 x 3 pixels that a quarter of the "
         "training examples got together with the label of the first class. The scores were chosen on seed 0, digits and "
         "CIFAR-10.\n\n"
-        "| program | seed | accuracy | promised false alarms | found, of 200 |\n|---|---|---|---|---|\n"
+        "| program | seed | accuracy | promised false alarms | found, of 150 |\n|---|---|---|---|---|\n"
         f"{alarms}\n\n| program | attack, ℓ∞ size | changed answers | of them flagged, seeds {seeds} |\n|---|---|---|---|\n"
         + "\n".join(lines)
     )

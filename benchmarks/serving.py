@@ -111,42 +111,39 @@ def digit_images(seed: int, count: int) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def throughput(folder: Path, seeds: list[int], seconds: float) -> dict[str, Any]:
+def throughput(folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     """The predict loop and the server take turns with the same images; then single images at half of what was reached."""
     programs = digit_programs(folder, 1)
-    (name, place), rows = next(iter(programs.items())), []
+    name, place = next(iter(programs.items()))
     torch.set_num_threads(1)
     model = from_pretrained(place)
+    images = digit_images(seed, 8 * BATCH)
+    pixels = torch.from_numpy(images).float() / 255
+    bodies = [request("image", [png(i) for i in images[s : s + BATCH]]) for s in range(0, len(images), BATCH)]
+    singles = [request("image", [png(i)]) for i in images]
     with served(folder / "models", programs) as server:
-        for seed in seeds:
-            images = digit_images(seed, 8 * BATCH)
-            pixels = torch.from_numpy(images).float() / 255
-            bodies = [request("image", [png(i) for i in images[s : s + BATCH]]) for s in range(0, len(images), BATCH)]
-            singles = [request("image", [png(i)]) for i in images]
-            loop = turns(lambda p=pixels: model.predict_proba(p[:BATCH], batch_size=BATCH), seconds)
-            before = server.cpu_seconds()
-            count, took, _ = closed_loop(server.port, PATH.format(name), bodies, 3, seconds)
-            cpu = (server.cpu_seconds() - before) / (count * BATCH)
-            again = turns(lambda p=pixels: model.predict_proba(p[:BATCH], batch_size=BATCH), seconds)
-            one, took_one, _ = closed_loop(server.port, PATH.format(name), singles, BATCH, seconds)
-            half = open_loop(server.port, PATH.format(name), singles, one / took_one / 2, seconds, seed)
-            wanted = model.predict_proba(pixels[:BATCH])
-            right = np.allclose(table(Client(server.port).send("POST", PATH.format(name), bodies[0])[1]), wanted, atol=1e-4)
-            rows.append(
-                {
-                    "seed": seed,
-                    "loop": BATCH * (loop[0] + again[0]) / (loop[1] + again[1]),
-                    "served": BATCH * count / took,
-                    "served_singles": one / took_one,
-                    "cpu_loop": (loop[2] + again[2]) / (BATCH * (loop[0] + again[0])),
-                    "cpu_served": cpu,
-                    "median": float(np.median(half)),
-                    "p99": float(np.quantile(half, 0.99)),
-                    "requests": len(half),
-                    "same_answers": bool(right),
-                }
-            )
-    return {"rows": rows, "ready_after": server.started, "side": SIDE}
+        loop = turns(lambda: model.predict_proba(pixels[:BATCH], batch_size=BATCH), seconds)
+        before = server.cpu_seconds()
+        count, took, _ = closed_loop(server.port, PATH.format(name), bodies, 3, seconds)
+        cpu = (server.cpu_seconds() - before) / (count * BATCH)
+        again = turns(lambda: model.predict_proba(pixels[:BATCH], batch_size=BATCH), seconds)
+        one, took_one, _ = closed_loop(server.port, PATH.format(name), singles, BATCH, seconds)
+        half = open_loop(server.port, PATH.format(name), singles, one / took_one / 2, seconds, seed)
+        wanted = model.predict_proba(pixels[:BATCH])
+        right = np.allclose(table(Client(server.port).send("POST", PATH.format(name), bodies[0])[1]), wanted, atol=1e-4)
+        return {
+            "seed": seed,
+            "loop": BATCH * (loop[0] + again[0]) / (loop[1] + again[1]),
+            "served": BATCH * count / took,
+            "served_singles": one / took_one,
+            "cpu_loop": (loop[2] + again[2]) / (BATCH * (loop[0] + again[0])),
+            "cpu_served": cpu,
+            "median": float(np.median(half)),
+            "p99": float(np.quantile(half, 0.99)),
+            "requests": len(half),
+            "same_answers": bool(right),
+            "ready_after": server.started,
+        }
 
 
 def turns(work: Callable[[], Any], seconds: float) -> tuple[int, float, float]:
@@ -210,43 +207,48 @@ def killed(folder: Path, seeds: list[int], times: int) -> dict[str, Any]:
     return found
 
 
-def hardened(folder: Path, seeds: list[int]) -> dict[str, Any]:
-    """Certificates beside those of ``robustness``; what each check costs."""
-    programs = digit_programs(folder, 1)
+def certificates(folder: Path, seed: int) -> dict[str, Any]:
+    """The row of the check ``smoothing`` and the served answers to the same images and seeds."""
+    programs, task = digit_programs(folder, 1), digits(shots=16, seed=0)
     name, model = next(iter(programs)), from_pretrained(next(iter(programs.values())))
-    task = digits(shots=16, seed=0)
-    detector = Detector.calibrated(model, list(task.test.batch(range(160)).numpy()))
     images, labels = task.test.batch(range(160, 164)), torch.as_tensor(np.asarray(task.test.labels)[160:164])
-    out: dict[str, Any] = {"certificates": [], "costs": {}}
+    clean = model(images).argmax(1) == labels
+    tested = EvaluatedModel(model, images, labels, 10, True, clean, clean.float(), seed=seed)
+    row = SmoothingCheck(examples=4, samples=300, sigma=0.1).run(tested, Scope("smoothing", 4, {"l2": 0.15})).rows[0]
+    body = {"name": "image", "datatype": "FP32", "shape": [4, 1, 8, 8], "data": images.flatten().tolist()}
+    asked = {"certify": "l2", "samples": 300, "sigma": 0.1, "seed": seed}
+    with served(folder / "models", programs) as server:
+        sent = json.dumps({"inputs": [body], "parameters": asked}).encode()
+        reply = Client(server.port).send("POST", PATH.format(name), sent)[1]
+    answers = {one["name"]: one["data"] for one in reply["outputs"]}
+    right = [task.info.classes[y] == label for y, label in zip(labels.tolist(), answers["certified"], strict=True)]
+    radii = [r if ok else 0.0 for r, ok in zip(answers["radius"], right, strict=True)]
+    share, median = float(np.mean(np.array(radii) >= 0.15)), float(np.median(radii))
+    same = abs(share - row.value) < 1e-9 and abs(median - row.more["median_radius"]) < 1e-9
+    return {"seed": seed, "robustness": row.value, "served": share, "median_radius": median, "same": same}
+
+
+def costs(folder: Path) -> dict[str, Any]:
+    """Median seconds, and processor seconds, of a single image with each check."""
+    programs, task = digit_programs(folder, 1), digits(shots=16, seed=0)
+    name, model = next(iter(programs)), from_pretrained(next(iter(programs.values())))
+    detector = Detector.calibrated(model, list(task.test.batch(range(90)).numpy()))
+    single = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": task.test.batch([160]).flatten().tolist()}
+    wishes = {"plain": {}, "input_check=strict": {"input_check": "strict"}, "detect=true": {"detect": True}}
+    wishes |= {"vote=10": {"vote": 10}, "certify=l2, 300 samples": {"certify": "l2", "samples": 300}}
+    found = {}
     with served(folder / "models", programs, {name: detector}) as server:
         client = Client(server.port)
-        body = {"name": "image", "datatype": "FP32", "shape": [4, 1, 8, 8], "data": images.flatten().tolist()}
-        for seed in seeds:
-            clean = model(images).argmax(1) == labels
-            tested = EvaluatedModel(model, images, labels, 10, True, clean, clean.float(), seed=seed)
-            check = SmoothingCheck(examples=4, samples=300, sigma=0.1)
-            row = check.run(tested, Scope("smoothing", 4, {"l2": 0.15})).rows[0]
-            asked = {"certify": "l2", "samples": 300, "sigma": 0.1, "seed": seed}
-            reply = client.send("POST", PATH.format(name), json.dumps({"inputs": [body], "parameters": asked}).encode())[1]
-            answers = {one["name"]: one["data"] for one in reply["outputs"]}
-            right = [task.info.classes[y] == label for y, label in zip(labels.tolist(), answers["certified"], strict=True)]
-            radii = [r if ok else 0.0 for r, ok in zip(answers["radius"], right, strict=True)]
-            share, median = float(np.mean(np.array(radii) >= 0.15)), float(np.median(radii))
-            same = abs(share - row.value) < 1e-9 and abs(median - row.more["median_radius"]) < 1e-9
-            told = {"seed": seed, "robustness": row.value, "served": share, "median_radius": median, "same": same}
-            out["certificates"].append(told)
-        single = {**body, "shape": [1, 1, 8, 8], "data": images[0].flatten().tolist()}
-        wishes = {"plain": {}, "input_check=strict": {"input_check": "strict"}, "detect=true": {"detect": True}}
-        wishes |= {"vote=10": {"vote": 10}, "certify=l2, 300 samples": {"certify": "l2", "samples": 300}}
         for wish, asked in wishes.items():
             sent = json.dumps({"inputs": [single], "parameters": asked}).encode()
-            times = []
-            for _ in range(2 if "certify" in wish else 15):
+            client.send("POST", PATH.format(name), sent)
+            times, busy = [], server.cpu_seconds()
+            for _ in range(2 if "certify" in wish else 20):
                 begun = time.monotonic()
                 client.send("POST", PATH.format(name), sent)
                 times.append(time.monotonic() - begun)
-            out["costs"][wish] = float(np.median(times))
-    return out
+            found[wish] = {"seconds": float(np.median(times)), "cpu": (server.cpu_seconds() - busy) / len(times)}
+    return found
 
 
 def measured(cells: Path, name: str, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -263,30 +265,33 @@ def measured(cells: Path, name: str, work: Callable[[Path], dict[str, Any]]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement of throughput and latency")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement of throughput and latency")
     parser.add_argument("--requests", type=int, default=100_000, help="of strangers and others, mixed")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--cifar", default=None, help="a folder of CIFAR-10 pictures, train/CLASS and test/CLASS")
-    parser.add_argument("--only", nargs="+", help="throughput memory hardened killed strangers detection")
+    parser.add_argument("--only", nargs="+", help="memory costs killed strangers throughput certificates detection_digits …")
     parser.add_argument("--cells", type=Path, default=Path("outputs/serving_cells"))
     parser.add_argument("--page", type=Path, default=None, help="docs/results/serving.md")
     given = parser.parse_args()
     keep_freed_memory()  # as the command line and the server do
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "throughput": lambda folder: throughput(folder, given.seeds, given.seconds),
         "memory": memory,
-        "hardened": lambda folder: hardened(folder, given.seeds),
+        "costs": costs,
         "killed": lambda folder: killed(folder, given.seeds, given.kills),
         "strangers": lambda folder: strangers(folder, given.seeds, given.requests),
     }
-    wanted = given.only or [*parts, "detection"]
+    each: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+        "throughput": lambda folder, seed: throughput(folder, seed, given.seconds),
+        "certificates": certificates,
+    }
+    for data in SIZES if given.cifar else [name for name in SIZES if name != "cifar"]:
+        each[f"detection_{data}"] = lambda folder, seed, data=data: detection(folder, data, seed, given.cifar)
+    wanted = given.only or [*parts, *each]
     found: dict[str, Any] = {name: measured(given.cells, name, work) for name, work in parts.items() if name in wanted}
-    if "detection" in wanted:
-        runs = [(data, seed) for seed in given.seeds for data in SIZES if data != "cifar" or given.cifar]
-        found["detection"] = [
-            measured(given.cells, f"detection_{data}_{seed}", lambda folder, d=data, s=seed: detection(folder, d, s, given.cifar))
-            for data, seed in runs
-        ]
+    for name, one in each.items():
+        if name in wanted:
+            work = [(f"{name}_{seed}", lambda folder, s=seed, one=one: one(folder, s)) for seed in given.seeds]
+            found[name] = [measured(given.cells, *pair) for pair in work]
     if given.page is not None:
         from _serving_page import page
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FILE = "detector.safetensors"  # beside model-settings.json
 LARGEST = 256 << 20  # bytes of that file
 NEIGHBOURS = 3  # labelled examples whose mean similarity counts
+NOTE = "a hint, no defence: an attack that knows the score can avoid it, and few triggers are found"
 FEWEST = 12  # examples: a third to compare with, a third for the shares, a third for the threshold
 
 
@@ -90,7 +91,8 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """For the metadata."""
-        return {"threshold": self.threshold, "false_alarms": self.false_alarms, "examples": self.examples}
+        numbers = {"threshold": self.threshold, "false_alarms": self.false_alarms, "examples": self.examples}
+        return numbers | {"note": NOTE}
 
     def save(self, file: Path, program: str) -> None:
         """As tensors alone. program: the digest of the one that it was calibrated for."""
