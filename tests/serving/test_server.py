@@ -225,7 +225,7 @@ def test_a_served_program_is_inspected_and_attacked_by_queries_alone(
         file = tmp_path / "data" / ("train" if place < 12 else "test") / ("red", "green", "blue")[colour] / f"{place}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(image))
-    served = [f"source.url={server.url}", "source.model=colours", "source.labels=[red,green,blue]", "source.size=12"]
+    served = [f"source.url={server.url}", "source.model=colours", "source.labels=served", "source.size=12"]
     asked = ["source=remote", *served, "source.token_env=SERVING_TOKEN", "target=image_folder", "target.root=data"]
     code, told = typed("task=inspect", *asked, folder="inspected")
     assert code == 0, told
