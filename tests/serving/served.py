@@ -74,6 +74,15 @@ def png(image: np.ndarray) -> bytes:
     return raw.getvalue()
 
 
+def colour_files(folder: Path, tested: int) -> Path:
+    """Pictures in the folders train/COLOUR and test/COLOUR, ``tested`` of them in test."""
+    for place, (image, colour) in enumerate(zip(*pictures(12 + tested, 4), strict=True)):
+        file = folder / ("train" if place < 12 else "test") / ("red", "green", "blue")[colour] / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    return folder
+
+
 def coded(image: np.ndarray) -> str:
     return base64.b64encode(png(image)).decode()
 

@@ -28,12 +28,12 @@ from reprogram.serving.export import Serving, names, write_container, write_repo
 from reprogram.serving.guard import Guard, GuardSettings
 from reprogram.serving.hardening import abstained, certify
 from reprogram.serving.metrics import JsonLines, drift
-from reprogram.serving.program import ServedProgram
+from reprogram.serving.program import ServedProgram, from_settings
 from reprogram.serving.reading import TensorReader
 from reprogram.serving.wishes import Limits, RefusedRequest, Wishes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from served import coded, pictures, png, sentences, tones, wav
+from served import coded, colour_files, pictures, png, sentences, tones, wav
 
 
 def tensor(data: Any, shape: Any = None, datatype: str = "BYTES", content_type: str | None = None) -> Any:
@@ -321,6 +321,12 @@ def test_task_serve_exports_and_hands_over_to_the_server(programs: Any, typed: A
     code, stderr = typed("task=serve", f"program={programs['films']}", "port=9100", "task.vote=3", folder="second")
     assert code == 0, stderr
     assert json.loads((Path(started[0]) / "settings.json").read_text())["http_port"] == 9100
+    shown = [f"program={programs['colours']}", "target=image_folder", f"target.root={colour_files(tmp_path / 'data', 30)}"]
+    code, stderr = typed("task=serve", *shown, "task.detect=true", folder="third")
+    assert code == 0, stderr
+    settings = json.loads((Path(started[1]) / "colours" / "model-settings.json").read_text())["parameters"]
+    detecting = from_settings(settings["uri"], settings["extra"], Path(started[1]) / "colours")
+    assert detecting.wishes.detect and detecting.describe()["detector"]["examples"] == 10
     for wrong, told in (("task.certify=l3", "task.certify"), ("task.detect=true", "add target="), ("port=0", "port=0")):
         code, stderr = typed("task=serve", f"program={programs['films']}", wrong, folder=f"wrong{len(told)}")
         assert code == 2 and told in stderr

@@ -22,7 +22,7 @@ import torch
 
 pytest.importorskip("mlserver")
 sys.path.insert(0, str(Path(__file__).parent))
-from served import TOKEN, coded, pictures, png, sentences, tones, wav
+from served import TOKEN, coded, colour_files, pictures, png, sentences, tones, wav
 
 IMAGES, COLOURS = pictures(12, 1)
 TEXTS, _ = sentences(12, 1)
@@ -221,10 +221,7 @@ def test_a_served_program_is_inspected_and_attacked_by_queries_alone(
 ) -> None:
     """The labels stand in another order in the folder than in the program: they are matched by name."""
     monkeypatch.setenv("SERVING_TOKEN", TOKEN)
-    for place, (image, colour) in enumerate(zip(*pictures(24, 4), strict=True)):
-        file = tmp_path / "data" / ("train" if place < 12 else "test") / ("red", "green", "blue")[colour] / f"{place}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(image))
+    colour_files(tmp_path / "data", 12)
     served = [f"source.url={server.url}", "source.model=colours", "source.labels=served", "source.size=12"]
     asked = ["source=remote", *served, "source.token_env=SERVING_TOKEN", "target=image_folder", "target.root=data"]
     code, told = typed("task=inspect", *asked, folder="inspected")
