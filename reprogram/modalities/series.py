@@ -46,7 +46,7 @@ class Series(Modality):
         hybrid: Config = {"side": list(beside.values())} | ({"weigh": "equal"} if sound else {})
         tags = ("preferred",)
         name = "all pictures and the plain signal"
-        found.append(self.reading(name, pictures, beside, ("grouped_ridge", hybrid), source, tags=tags))
+        found.append(self.reading(name, pictures, tuple(beside), ("grouped_ridge", hybrid), source, tags=tags))
         return found
 
     def reading(
