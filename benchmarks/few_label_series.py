@@ -37,7 +37,7 @@ from reprogram.selection.choose import Auto, choose
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets import load_target
 
-SETS = ("ACSF1", "ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
+SETS: tuple[str, ...] = ("ACSF1", "ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
 SETS += ("PickupGestureWiimoteZ",)
 SHOTS: tuple[int | None, ...] = (2, 4, 8, None)
 HYBRID = "all pictures and the plain signal"
