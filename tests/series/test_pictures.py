@@ -160,6 +160,14 @@ def test_a_pattern_is_found_in_its_part_wherever_it_lies_there():
     near, far = (_patterns.patterns(tone(hertz), 8000.0) for hertz in (1030, 2500))
     here = _patterns.patterns(tone(1000), 8000.0)
     assert here.shape == (1, 6144) and float((here - near).norm()) < 0.5 * float((here - far).norm())
+    sound = signals(1, 4000, 1, seed=3)
+    level, ends = _mel.log_mel(sound, 8000.0, 40, 0.064)
+    picture = _mel.over_bands(_mel.columns(level, ends, 64))[0] / 20
+    windows = torch.nn.functional.pad(picture, (2, 2, 2, 2)).unfold(0, 5, 1).unfold(1, 5, 1)
+    answers = torch.einsum("btij,kij->kbt", windows, _patterns.kernels(0)[:8, 0])
+    reached = torch.where(answers.argmax(0) == torch.arange(8)[:, None, None], answers.clamp_min(0), 0.0)
+    parts = reached.unflatten(2, (4, 16)).unflatten(1, (4, 10)).mean((2, 4))  # [8, 4, 4]
+    assert torch.allclose(_patterns.patterns(sound, 8000.0)[0, :128].square(), parts.flatten(), atol=1e-5)
 
 
 def test_many_planes_lie_in_tiles():
