@@ -105,7 +105,7 @@ def _aims(figures: dict[str, Any]) -> list[str]:
         which = "with all labels" if shots == "all" else f"with {shots} labels a class"
         met = "reached" if gain >= aim else "NOT reached"
         lines.append(f"- Mean {which}: {100 * gain:+.1f} points against MiniRocket (aim {100 * aim:+.0f}): {met}.")
-        far = {data: (by, row) for data, (by, row) in found["behind"].items() if by > 0.01}
+        far = {data: (by, row) for data, (by, row) in found["behind"].items() if by > 0.01 + 1e-9}
         named = [f"{data} {-100 * by:+.1f} ({ROWS[row]})" for data, (by, row) in sorted(far.items(), key=lambda f: -f[1][0])]
         met = f"NOT reached: {', '.join(named)}" if named else "reached"
         lines.append(f"  Never more than 1 point below the best baseline of a set: {met}.")
