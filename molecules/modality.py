@@ -18,6 +18,7 @@ class Molecule(Text):
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule
     simplifies: ClassVar[bool] = False
+    words: ClassVar[bool] = False
     longest: ClassVar[int] = 1_000
     side_features: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
     libraries: ClassVar[tuple[str, ...]] = ("rdkit",)

@@ -80,6 +80,7 @@ class Modality(ABC):
     libraries: packages that figures depend on, whose versions a report shows.
     longest: characters of a string that a strict check of inputs lets pass.
     simplifies: :meth:`simplified` makes something of an input.
+    says_class: a sentence about an input, with ``{}`` where the name of its class goes, for sources that read both.
     """
 
     batch: ClassVar[str]
@@ -91,6 +92,7 @@ class Modality(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     longest: ClassVar[int] = 20_000
     simplifies: ClassVar[bool] = False
+    says_class: ClassVar[str] = "This is {}."
 
     @abstractmethod
     def candidates(

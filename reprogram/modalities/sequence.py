@@ -21,6 +21,7 @@ class Sequence(Text):
 
     changes: ClassVar[str | None] = "residues"
     simplifies: ClassVar[bool] = False
+    words: ClassVar[bool] = False
     side_features: ClassVar[tuple[str, ...]] = ("composition", "kmers")
 
     def tokenizations(self) -> Mapping[str, Tokenization]:

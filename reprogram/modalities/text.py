@@ -23,6 +23,8 @@ class Text(Modality):
     plain_input: ClassVar[str] = "text"
     changes: ClassVar[str | None] = "words"
     simplifies: ClassVar[bool] = True
+    says_class: ClassVar[str] = "This text is about {}."
+    words: ClassVar[bool] = True  # its strings are written in words, as the names of classes are
     side_features: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
@@ -44,7 +46,13 @@ class Text(Modality):
             found.append(self.reading("linear probe", {}, ("linear_features", {}), source, kind="baseline"))
         found.append(self.reading("layers", {}, layers, source))
         found.append(self.reading("layers and plain features", {"features": list(self.side_features)}, layers, source))
-        return found + self.own(layers, source)
+        return found + self.names(spec, target, source) + self.own(layers, source)
+
+    def names(self, spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidate]:
+        """Class names as the first guess, where strings and names are one language."""
+        if not self.words or target.problem != "classification" or spec.read_names is None or not spec.feature_size:
+            return []
+        return [self.reading("class names and layers", {}, ("label_names", {}), source)]
 
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"characters": Tokenization(list)}

@@ -22,6 +22,7 @@ from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.ranges import Checked, Range
 from reprogram.selection.bias import Estimate, corrected
+from reprogram.selection.by_names import program_by_names, too_few_to_choose
 from reprogram.selection.candidates import join, make_input, make_output
 from reprogram.selection.costs import PassCosts, check_budget
 from reprogram.selection.crossval import (
@@ -70,14 +71,15 @@ class Auto(Checked):
 
 @dataclass
 class Choice:
-    """The refitted winner, what it is expected to reach on new data, and a row for everything tried or skipped.
+    """The refitted winner, what it is expected to reach on new data (None: too few labels to say), and a row for everything
+    tried or skipped.
 
     left_out: [N, T] what the winner says of each training example without its own label; NaN where nothing can.
     """
 
     model: ReprogrammedModel
     candidate: Candidate
-    estimate: Estimate
+    estimate: Estimate | None
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     forecasts: list[PromptTrial] = field(default_factory=list)
@@ -87,6 +89,11 @@ class Choice:
 
 def choose(sources: list[SourceModel], target: TargetTask, settings: Auto, run: Run) -> Choice:
     """Search, choose, refit on all labels. Test examples are never touched. Raises SourceError where nothing works."""
+    if too_few_to_choose(target.train.labels):
+        started = time.monotonic()
+        model, taken, note = program_by_names(sources, target, {"photographs": settings.photographs}, run.seed)
+        row = {"candidate": taken.name, "kind": taken.kind, "status": "chosen", "why": note}
+        return Choice(model, taken, None, [row], [note], seconds=time.monotonic() - started)
     return _Search(sources, target, settings, run).run()
 
 

@@ -168,3 +168,11 @@ def test_what_clip_reads_is_part_of_its_fingerprint(folder, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     after = CLIPSource(str(tmp_path), labels=["cat", "dog"])
     assert after.fingerprint() != before.fingerprint() and after.weights_fingerprint() == before.weights_fingerprint()
+
+
+def test_names_are_read_as_labels_are(folder):
+    source = CLIPSource(folder, labels=["cat", "red fox"])
+    pixels = torch.rand(3, 3, 32, 32)
+    names = source.spec.read_names(["This is a photo of a cat.", "This is a photo of a red fox."])
+    found = source(pixels)
+    torch.testing.assert_close(torch.nn.functional.normalize(found.features, dim=1) @ names.T, found.logits)
