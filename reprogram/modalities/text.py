@@ -13,6 +13,12 @@ WORDS = 12  # of a text that are left out, one at a time
 LAYERS = 6  # of a deep model, evenly from the last one down
 
 
+def maps_of(tokens: str, words: str) -> tuple[Named, ...]:
+    """Learned maps of these target tokens, and a soft prompt that starts at ``words``."""
+    prompt: Config = {"tokens": tokens, "words": words}
+    return ("token_map", {"tokens": tokens}), ("dense_token_map", {"tokens": tokens}), ("soft_prompt", prompt)
+
+
 class Text(Modality):
     """Six layers of a language model; the base of every modality of strings.
 
@@ -24,6 +30,7 @@ class Text(Modality):
     changes: ClassVar[str | None] = "words"
     simplifies: ClassVar[bool] = True
     says_class: ClassVar[str] = "This text is about {}."
+    maps: ClassVar[tuple[Named, ...]] = maps_of("characters", "what this text says")
     words: ClassVar[bool] = True  # its strings are written in words, as the names of classes are
     side_features: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
 

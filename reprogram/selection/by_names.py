@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ from reprogram.errors import SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.full_precision import full_precision
 from reprogram.interfaces import SourceModel, TargetTask, to_tensor_labels
-from reprogram.modalities import Candidate, modality
+from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.selection.candidates import make_input, make_output
+from reprogram.selection.choice import Choice
 from reprogram.selection.crossval import learn
 from reprogram.targets.splits import are_classes
 
@@ -25,8 +27,9 @@ def too_few_to_choose(labels: np.ndarray) -> bool:
 
 def program_by_names(
     sources: Sequence[SourceModel], target: TargetTask, hints: Mapping[str, Any], seed: int
-) -> tuple[ReprogrammedModel, Candidate, str]:
-    """(fitted model, candidate, note). Raises SourceError where no source reads the names of the classes."""
+) -> Choice:
+    """The program of the first source that reads class names, fitted. Raises SourceError where none does."""
+    started = time.monotonic()
     train, info = target.train, target.info
     listed = [
         candidate
@@ -48,4 +51,6 @@ def program_by_names(
             outputs = source_outputs(source, train, info, model.input, model.output.taps())
             learn(model.output, outputs, to_tensor_labels(train.labels), info.problem, seed)
     model.settle()
-    return model.eval(), candidate, f"{few}: the program that reads the names of the classes was taken, and nothing is forecast."
+    note = f"{few}: the program that reads the names of the classes was taken, and nothing is forecast."
+    row = {"candidate": candidate.name, "kind": candidate.kind, "status": "chosen", "why": note}
+    return Choice(model.eval(), candidate, None, [row], [note], seconds=time.monotonic() - started)
