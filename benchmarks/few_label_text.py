@@ -242,8 +242,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
     done = {(c["set"], c["shots"], c["seed"], c["method"] if c["method"] in ("auto", "setfit") else "own") for c in cells}
-    source = None if arguments.only_table else CachedSource(MiniLM(), 1500.0)
-    for asked in plan(arguments) if source is not None else ():
+    source = CachedSource(MiniLM(), 1500.0)
+    for asked in () if arguments.only_table else plan(arguments):
         if asked in done:
             continue
         with torch.no_grad():
