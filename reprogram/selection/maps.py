@@ -54,10 +54,11 @@ def unread_share(source: SourceModel, target: TargetTask) -> float:
     """Share of the characters of the training strings that no token of the source stands for, read as they are or with the
     target's tokens apart, whichever it reads better; 0 for sources without a vocabulary, and for strings that the tokens of
     a map do not write either."""
-    vocabulary = source.spec.vocabulary
+    vocabulary, maps = source.spec.vocabulary, modality(target.info.kind).maps
+    if vocabulary is None or vocabulary.unread is None or not maps:
+        return 0.0
     strings = target.train.batch(range(len(target.train)))
-    maps = modality(target.info.kind).maps
-    if vocabulary is None or vocabulary.unread is None or not is_strings(strings) or not maps:
+    if not is_strings(strings):
         return 0.0
     tokens = maps[0][1]["tokens"]
     known = TargetTokens(tokens)

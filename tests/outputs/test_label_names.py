@@ -101,6 +101,18 @@ def test_good_names_are_worth_labels_and_wrong_names_are_dropped():
     assert shares[1] <= 0.1 < shares[0] and found[1] > hits(plain) - 0.03
 
 
+def test_the_ridge_learns_what_the_names_leave_over(monkeypatch):
+    """Hardly penalised, with more values than examples, it must give the labels back, whatever the names say."""
+    monkeypatch.setattr(LabelNames, "_choose", lambda *_: (0.7, 1e-9))
+    labels = np.arange(12) % 6
+    seen, output = answers(labels, 0), built(10 * MEANS.roll(1, 0))
+    output.fit([seen], torch.tensor(labels))
+    times = output.amount / 0.7
+    torch.testing.assert_close(output([seen]) / times, torch.eye(6)[labels], atol=1e-3, rtol=0)
+    left_out = torch.softmax(output.left_out, 1)
+    assert left_out.shape == (12, 6) and float(left_out[range(12), labels].mean()) < 0.9
+
+
 def test_without_a_class_of_two_nothing_is_left_out_and_the_usual_share_is_taken(monkeypatch):
     monkeypatch.setattr(label_names, "highest_likelihood", None)
     output = built(10 * MEANS.roll(1, 0))
