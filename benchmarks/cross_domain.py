@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import versions, write_page
+from scipy.stats import t
 
 from reprogram.evaluation.metrics import statistic
 from reprogram.inputs.text import Text
@@ -104,12 +105,12 @@ def page(cells: list[Cell], arguments: argparse.Namespace) -> str:
             gaps = [100 * (of["trained map"][s][reading] - of["untrained map"][s][reading]) for s in both]
             gain = f"{np.mean(gaps):+.1f} points" if gaps else ""
             if len(gaps) > 2:
-                half = 2.0 * np.std(gaps, ddof=1) / len(gaps) ** 0.5
+                half = float(t.ppf(0.975, len(gaps) - 1)) * np.std(gaps, ddof=1) / len(gaps) ** 0.5
                 gain += f" ({np.mean(gaps) - half:+.1f} to {np.mean(gaps) + half:+.1f})"
             lines.append(
                 f"| {source} | {target} | {unknown:.0%} | {draws} | {reading} | " + " | ".join(shown) + f" | {gain} |"
             )
-    return "\n".join([*lines, "", "Intervals are two standard errors over draws; an empty cell was not run."])
+    return "\n".join([*lines, "", "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run."])
 
 
 def _mean(values: list[float]) -> str:
