@@ -110,7 +110,8 @@ def page(cells: list[Cell], arguments: argparse.Namespace) -> str:
             lines.append(
                 f"| {source} | {target} | {unknown:.0%} | {draws} | {reading} | " + " | ".join(shown) + f" | {gain} |"
             )
-    return "\n".join([*lines, "", "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run."])
+    told = "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run."
+    return "\n".join([*lines, "", told])
 
 
 def _mean(values: list[float]) -> str:
