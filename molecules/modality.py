@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from reprogram.modalities.base import Candidate, Named, TableFile, Tokenization
-from reprogram.modalities.text import Text
+from reprogram.modalities.text import Text, maps_of
 
 
 class Molecule(Text):
@@ -18,6 +18,8 @@ class Molecule(Text):
     plain_input: ClassVar[str] = "smiles"
     changes: ClassVar[str | None] = None  # another string is another molecule
     simplifies: ClassVar[bool] = False
+    words: ClassVar[bool] = False
+    maps: ClassVar[tuple[Named, ...]] = maps_of("smiles", "the chemical properties of this molecule")
     longest: ClassVar[int] = 1_000
     side_features: ClassVar[tuple[str, ...]] = ("ecfp4", "descriptors")
     libraries: ClassVar[tuple[str, ...]] = ("rdkit",)

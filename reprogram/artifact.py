@@ -10,7 +10,7 @@ program.json::
 
     {"schema": 1, "version": "0.1.0",
      "source": {"name", "fingerprint", "loader", "options"},    # loader: a file of reprogram.sources, or null
-     "target": {"name", "kind", "problem", "classes", "input_shape"},
+     "target": {"name", "kind", "problem", "classes", "input_shape", "descriptions"?},
      "input":  {"name", "config"}, "output": {"name", "config"},
      "metrics": {…}, "tensors": {"sha256", "bytes"},
      "applicability": {"measure", "labelled", "threshold", "level"},    # or absent: nothing is known of the examples
@@ -309,6 +309,11 @@ def _target(data: dict[str, Any], folder: Path) -> TargetInfo:
     shape = data["input_shape"]
     if shape is not None and (wanted := modality(data["kind"]).shape_problem(shape)):
         raise ArtifactError(f"{where}: 'input_shape' must be {wanted}, found {str(shape)[:80]}.")
+    words = data.get("descriptions", [])
+    if not isinstance(words, list) or not all(isinstance(text, str) and len(text) <= LONGEST_TEXT for text in words):
+        raise ArtifactError(f"{where}: 'descriptions' must be a list of texts.")
+    if words and len(words) != len(data["classes"]):
+        raise ArtifactError(f"{where}: 'descriptions' has {len(words):,} texts for {len(data['classes']):,} classes.")
     return TargetInfo.from_json(data)
 
 

@@ -66,7 +66,7 @@ Share = Annotated[float, Range(0, 1)]
 PositiveShare = Annotated[float, Range(0, 1, open=True)]
 NotEmpty = Annotated[str, Length()]
 TestSize = Annotated[int, Range(1, MANY)] | Annotated[float, Range(0, 1, open=True)]  # a number, or a share
-Shots = Count | None
+Shots = Amount | None  # labelled examples a class; 0: the class names have to do
 
 
 class Checked:

@@ -86,6 +86,8 @@ def compare(
         for name, method in zip(_order(baselines), chosen, strict=True):
             started = time.perf_counter()
             try:
+                if method.needs_labels and not len(target.train):
+                    raise NotApplicable("there are no labels to learn from")
                 found.baseline_scores |= method()(bench)
             except NotApplicable as reason:
                 found.skipped[name] = str(reason)

@@ -42,7 +42,7 @@ def label_mapping(model: ReprogrammedModel, target: TargetTask, top: int = 5) ->
 
 
 def _seen(model: ReprogrammedModel, target: TargetTask) -> torch.Tensor | None:
-    if target.info.problem != "classification":
+    if target.info.problem != "classification" or not len(target.train):
         return None
     examples = target.train
     if len(examples) > MOST_EXAMPLES:

@@ -131,6 +131,7 @@ class OutputMapping(Method, ABC):
     closed_form: ClassVar[bool] = False  # fit() must be called with the outputs of all training examples
     statistics: ClassVar[bool] = False  # observe()/refresh() are fed from the training pass
     reads_pool: ClassVar[bool] = False  # observe_pool() must be called before fit()
+    without_labels: ClassVar[bool] = False  # answers as it was built, before anything is learned
     left_out = None  # type: Tensor | None  # after fit: logits [N, T] of each training example without its own label
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

@@ -75,6 +75,8 @@ class SourceSpec:
     answers: what :class:`SourceOutput` ``logits`` are: ``"logits"``, ``"log_probabilities"`` or ``"none"``
         (an encoder without a head: S = 0).
     vocabulary: the tokens of a text source.
+    read_names: texts -> [n, D], such that products with features of unit length are logits of "this text says what the
+        input is"; None for a source that reads no text beside its inputs.
     """
 
     kind: str
@@ -86,6 +88,7 @@ class SourceSpec:
     answers: str = "logits"
     embedding_size: int | None = None
     vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
+    read_names: Callable[[Sequence[str]], Tensor] | None = field(default=None, repr=False, compare=False)
 
 
 class SourceModel(nn.Module, ABC):

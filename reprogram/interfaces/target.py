@@ -20,6 +20,7 @@ class TargetInfo:
     problem: ``classification``, ``multilabel`` or ``regression``.
     classes: class names in column order (task names for multilabel, one name for regression).
     input_shape: (channels, height, width) of an image, None for strings.
+    descriptions: what each class is, in words, for a source that reads text; empty where the names have to do.
     """
 
     name: str
@@ -27,9 +28,12 @@ class TargetInfo:
     problem: str
     classes: tuple[str, ...]
     input_shape: tuple[int, ...] | None = None
+    descriptions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As ``program.json`` has it; descriptions only where there are some."""
+        found = asdict(self)
+        return found if self.descriptions else {k: v for k, v in found.items() if k != "descriptions"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TargetInfo:
@@ -41,6 +45,7 @@ class TargetInfo:
             problem=str(data["problem"]),
             classes=tuple(map(str, data["classes"])),
             input_shape=None if shape is None else tuple(int(s) for s in shape),
+            descriptions=tuple(map(str, data.get("descriptions", ()))),
         )
 
 

@@ -75,11 +75,13 @@ class Modality(ABC):
     plain_input: the input transformation of a program that names none.
     normalise: how values read from a source of this kind are brought to one scale (``l2`` or ``standard``).
     prompts: trained inputs that ``program=auto`` gives a short trial.
+    maps: trained inputs that ``program=auto`` races where a source has no tokens for the strings; each has ``tokens``.
     changes: what an attack on such an input changes, ``pixels``, ``words``, ``residues``, or None where no general attack
         keeps the meaning.
     libraries: packages that figures depend on, whose versions a report shows.
     longest: characters of a string that a strict check of inputs lets pass.
     simplifies: :meth:`simplified` makes something of an input.
+    says_class: a sentence about an input, with ``{}`` where the name of its class goes, for sources that read both.
     """
 
     batch: ClassVar[str]
@@ -87,10 +89,12 @@ class Modality(ABC):
     plain_input: ClassVar[str]
     normalise: ClassVar[str] = "standard"
     prompts: ClassVar[tuple[Named, ...]] = ()
+    maps: ClassVar[tuple[Named, ...]] = ()
     changes: ClassVar[str | None] = None
     libraries: ClassVar[tuple[str, ...]] = ()
     longest: ClassVar[int] = 20_000
     simplifies: ClassVar[bool] = False
+    says_class: ClassVar[str] = "This is {}."
 
     @abstractmethod
     def candidates(

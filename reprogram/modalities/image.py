@@ -24,6 +24,7 @@ class Image(Modality):
     normalise: ClassVar[str] = "l2"
     prompts: ClassVar[tuple[Named, ...]] = (("low_rank", {"size": PROMPT_SIDE}), ("full", {"size": PROMPT_SIDE}))
     changes: ClassVar[str | None] = "pixels"
+    says_class: ClassVar[str] = "This is a photo of a {}."
     simplifies: ClassVar[bool] = True
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
@@ -113,6 +114,8 @@ class _Listing:
             head = _features(spec) | {"average": 2 if self.photographs else 1}
             scales = (*several, full)
             found.append(self.program("features, all scales", scales, ("ridge_taps", head), flip=self.photographs))
+        if spec.read_names is not None and spec.feature_size and self.target.problem == "classification":
+            found.append(self.program("class names and layers", (full,), ("label_names", {})))
         if labels and not spec.feature_size:
             found += self.answers()
         elif labels:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from reprogram.modalities.base import Candidate, Named, Tokenization
-from reprogram.modalities.text import Text, mean_of
+from reprogram.modalities.text import Text, maps_of, mean_of
 
 AMINO_ACIDS = {
     "A": "alanine", "R": "arginine", "N": "asparagine", "D": "aspartate", "C": "cysteine", "Q": "glutamine",
@@ -21,6 +21,8 @@ class Sequence(Text):
 
     changes: ClassVar[str | None] = "residues"
     simplifies: ClassVar[bool] = False
+    words: ClassVar[bool] = False
+    maps: ClassVar[tuple[Named, ...]] = maps_of("amino_acids", "the letters of this sequence")
     side_features: ClassVar[tuple[str, ...]] = ("composition", "kmers")
 
     def tokenizations(self) -> Mapping[str, Tokenization]:

@@ -13,6 +13,12 @@ WORDS = 12  # of a text that are left out, one at a time
 LAYERS = 6  # of a deep model, evenly from the last one down
 
 
+def maps_of(tokens: str, words: str) -> tuple[Named, ...]:
+    """Learned maps of these target tokens, and a soft prompt that starts at ``words``."""
+    prompt: Config = {"tokens": tokens, "words": words}
+    return ("token_map", {"tokens": tokens}), ("dense_token_map", {"tokens": tokens}), ("soft_prompt", prompt)
+
+
 class Text(Modality):
     """Six layers of a language model; the base of every modality of strings.
 
@@ -23,6 +29,9 @@ class Text(Modality):
     plain_input: ClassVar[str] = "text"
     changes: ClassVar[str | None] = "words"
     simplifies: ClassVar[bool] = True
+    says_class: ClassVar[str] = "This text is about {}."
+    maps: ClassVar[tuple[Named, ...]] = maps_of("characters", "what this text says")
+    words: ClassVar[bool] = True  # its strings are written in words, as the names of classes are
     side_features: ClassVar[tuple[str, ...]] = ("kmers",)  # plain features of a hybrid program
 
     def default_layers(self, spec: SourceSpec) -> tuple[str, ...]:
@@ -44,7 +53,13 @@ class Text(Modality):
             found.append(self.reading("linear probe", {}, ("linear_features", {}), source, kind="baseline"))
         found.append(self.reading("layers", {}, layers, source))
         found.append(self.reading("layers and plain features", {"features": list(self.side_features)}, layers, source))
-        return found + self.own(layers, source)
+        return found + self.names(spec, target, source) + self.own(layers, source)
+
+    def names(self, spec: SourceSpec, target: TargetInfo, source: int) -> list[Candidate]:
+        """Class names as the first guess, where strings and names are one language."""
+        if not self.words or target.problem != "classification" or spec.read_names is None or not spec.feature_size:
+            return []
+        return [self.reading("class names and layers", {}, ("label_names", {}), source)]
 
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"characters": Tokenization(list)}

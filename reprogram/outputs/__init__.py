@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reprogram.outputs.gaussian_process import GaussianProcessMapping as GaussianProcessMapping
     from reprogram.outputs.identity import IdentityMapping as IdentityMapping
     from reprogram.outputs.iterative import IterativeMapping as IterativeMapping
+    from reprogram.outputs.label_names import LabelNames as LabelNames
     from reprogram.outputs.linear import Linear as Linear
     from reprogram.outputs.linear_features import LinearFeatures as LinearFeatures
     from reprogram.outputs.many_to_one import ManyToOne as ManyToOne

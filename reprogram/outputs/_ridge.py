@@ -47,6 +47,33 @@ def _gram(rows: Tensor) -> Tensor:
     return gram
 
 
+def left_out_paths(
+    values: Tensor, targets: Tensor, example_weight: Tensor, strengths: Sequence[float]
+) -> Tensor:
+    """[strengths, n, t]: what ridge of each strength, fitted without an example, says of it; linear in ``targets``."""
+    path = _Path(values, example_weight)
+    return torch.stack([targets - path.residuals(targets, strength) for strength in strengths])
+
+
+class _Path:
+    """One factorisation of the centred, weighted examples for ridge of every strength and any targets."""
+
+    def __init__(self, values: Tensor, example_weight: Tensor) -> None:
+        self.total = example_weight.sum()
+        self.share, self.root = example_weight / self.total, example_weight.sqrt()[:, None]
+        self.centre = _column_sums(values, self.share)
+        self.rows = (values - self.centre.to(values.dtype)) * self.root.to(values.dtype)
+        self.left, self.squares = left_factors(self.rows)
+
+    def residuals(self, targets: Tensor, strength: float) -> Tensor:
+        """[n, t] target minus the prediction by the fit without that example."""
+        answers = (targets - self.share @ targets) * self.root
+        shrink = self.squares / (self.squares + strength * self.total)
+        leverage = self.share + self.left.square() @ shrink
+        residual = (answers - self.left @ (shrink[:, None] * (self.left.T @ answers))) / self.root
+        return residual / (1.0 - leverage).clamp_min(1e-9)[:, None]
+
+
 def fit_ridge(
     values: Tensor, targets: Tensor, example_weight: Tensor, strengths: Sequence[float], shared: bool
 ) -> RidgeFit:
@@ -54,29 +81,18 @@ def fit_ridge(
 
     values [n, D], targets float64 [n, t], example_weight [n]. ``shared``: one strength for all columns, else one each.
     """
-    total = example_weight.sum()
-    share, root = example_weight / total, example_weight.sqrt()[:, None]
-    centre, middle = _column_sums(values, share), share @ targets
-    rows = (values - centre.to(values.dtype)) * root.to(values.dtype)
-    answers = (targets - middle) * root
-    left, squares = left_factors(rows)
-    projected = left.T @ answers
-    error, left_out = [], []
-    for strength in strengths:
-        shrink = squares / (squares + strength * total)
-        leverage = share + left.square() @ shrink
-        residual = (answers - left @ (shrink[:, None] * projected)) / root
-        residual = residual / (1.0 - leverage).clamp_min(1e-9)[:, None]
-        left_out.append(targets - residual)
-        error.append(example_weight @ residual.square())
-    errors = torch.stack(error)  # [strengths, t]
+    path = _Path(values, example_weight)
+    residuals = torch.stack([path.residuals(targets, strength) for strength in strengths])
+    errors = torch.stack([example_weight @ residual.square() for residual in residuals])  # [strengths, t]
     best = (errors.sum(1, keepdim=True).expand_as(errors) if shared else errors).argmin(0)
     chosen = torch.tensor(strengths, dtype=torch.float64, device=values.device)[best]
-    dual = left @ (projected / (squares[:, None] + chosen * total))
-    weight = torch.cat([part.double().T @ dual for part in rows.split(CHUNK, 1)])
+    middle = path.share @ targets
+    projected = path.left.T @ ((targets - middle) * path.root)
+    dual = path.left @ (projected / (path.squares[:, None] + chosen * path.total))
+    weight = torch.cat([part.double().T @ dual for part in path.rows.split(CHUNK, 1)])
     column = torch.arange(targets.shape[1], device=values.device)
-    predictions = torch.stack(left_out)[best, :, column].T
-    return RidgeFit(weight, middle - centre @ weight, predictions, chosen)
+    predictions = targets - residuals[best, :, column].T
+    return RidgeFit(weight, middle - path.centre @ weight, predictions, chosen)
 
 
 def _column_sums(values: Tensor, share: Tensor) -> Tensor:
@@ -141,3 +157,15 @@ def inverse_temperature(left_out: Tensor, targets: Tensor, exclusive: bool, lowe
         too_sharp = slope > 0
         low, high = torch.where(too_sharp, low, factor), torch.where(too_sharp, factor, high)
     return (low * high).sqrt().expand(targets.shape[1])
+
+
+def highest_likelihood(left_out: Tensor, targets: Tensor, steps: int = 20) -> Tensor:
+    """[m]: log-likelihood of classes ``targets`` [n, t] under left-out predictions [m, n, t], each of the m with the inverse
+    temperature that suits it best (as :func:`inverse_temperature` finds it)."""
+    low = torch.full((len(left_out), 1, 1), 0.1, dtype=torch.float64, device=left_out.device)
+    high = torch.full_like(low, 30.0)
+    for _ in range(steps):
+        factor = (low * high).sqrt()
+        slope = ((torch.softmax(left_out * factor, 2) - targets) * left_out).sum((1, 2), keepdim=True)
+        low, high = torch.where(slope > 0, low, factor), torch.where(slope > 0, factor, high)
+    return (torch.log_softmax(left_out * (low * high).sqrt(), 2) * targets).sum((1, 2))

@@ -84,7 +84,7 @@ class RidgeTaps(OutputMapping):
         if values.shape[1] != len(self.weight):
             read, has = values.shape[1], len(self.weight)
             raise SourceError(
-                "output=ridge_taps must be fitted before it answers"
+                f"output={self.name} must be fitted before it answers"
                 if has == 0
                 else f"The program weighs {has} values an example but the source and views give {read}"
             )
@@ -112,15 +112,7 @@ class RidgeTaps(OutputMapping):
 
     @torch.no_grad()
     def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
-        blocks = self.blocks([output.detach() for output in outputs])
-        scale = self._scales(blocks)
-        sizes = [block.shape[1] for block in blocks]
-        values = torch.cat(blocks, 1)
-        if not torch.isfinite(values).all():
-            row = int(torch.nonzero(~torch.isfinite(values).all(1))[0])
-            raise SourceError(f"The source answers NaN or infinity for training example {row}")
-        centre = values.mean(0, dtype=torch.float64)
-        values *= scale.to(values.dtype)
+        values, sizes, scale, centre = self._prepared(outputs)
         targets = self._targets(labels.to(values.device))
         weight = torch.zeros(values.shape[1], self._columns, dtype=torch.float64, device=values.device)
         bias = torch.zeros(self._columns, dtype=torch.float64, device=values.device)
@@ -130,8 +122,24 @@ class RidgeTaps(OutputMapping):
             w, b, left = self._solve(values * root_weights.to(values.dtype), targets[:, columns])
             weight[:, columns], bias[columns] = w * (scale * root_weights)[:, None], b
             left_out[:, columns] = left
+        self._keep(weight, bias, centre, left_out)
+
+    def _prepared(self, outputs: list[SourceOutput]) -> tuple[Tensor, list[int], Tensor, Tensor]:
+        """Values [N, D] with their blocks made equal, widths of the blocks, what each value was multiplied by [D], and the
+        mean before that [D]."""
+        blocks = self.blocks([output.detach() for output in outputs])
+        scale = self._scales(blocks)
+        values = torch.cat(blocks, 1)
+        if not torch.isfinite(values).all():
+            row = int(torch.nonzero(~torch.isfinite(values).all(1))[0])
+            raise SourceError(f"The source answers NaN or infinity for training example {row}")
+        centre = values.mean(0, dtype=torch.float64)
+        values *= scale.to(values.dtype)
+        return values, [block.shape[1] for block in blocks], scale, centre
+
+    def _keep(self, weight: Tensor, bias: Tensor, centre: Tensor, left_out: Tensor) -> None:
         self.left_out = left_out.float()
-        self.width = values.shape[1]
+        self.width = len(weight)
         self.weight = weight.to(self._kept_type(self.width))
         self.bias = (bias + centre @ (weight - self.weight.double())).float()  # rounding must not move the mean answer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -21,11 +21,14 @@ from reprogram.modalities.base import Named
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import progress
 from reprogram.ranges import Checked, Range
-from reprogram.selection.bias import Estimate, corrected
+from reprogram.selection.bias import corrected
+from reprogram.selection.by_names import program_by_names, too_few_to_choose
 from reprogram.selection.candidates import join, make_input, make_output
+from reprogram.selection.choice import Choice
 from reprogram.selection.costs import PassCosts, check_budget
 from reprogram.selection.crossval import (
     Folds,
+    averaged,
     learn,
     make_folds,
     out_of_fold,
@@ -34,6 +37,7 @@ from reprogram.selection.crossval import (
     squared_error,
 )
 from reprogram.selection.failures import FAILURES, failed
+from reprogram.selection.maps import FOREIGN, Maps, train_map, unread_share, untrained
 from reprogram.selection.pool import PoolPasses
 from reprogram.selection.race import PromptTrial, forecast, prompted, train_candidate
 from reprogram.selection.rule import Rule
@@ -68,25 +72,10 @@ class Auto(Checked):
             raise ConfigError(f"auto.folds={self.folds} must be at least 2 and auto.repeats={self.repeats} at least 1.")
 
 
-@dataclass
-class Choice:
-    """The refitted winner, what it is expected to reach on new data, and a row for everything tried or skipped.
-
-    left_out: [N, T] what the winner says of each training example without its own label; NaN where nothing can.
-    """
-
-    model: ReprogrammedModel
-    candidate: Candidate
-    estimate: Estimate
-    rows: list[dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    forecasts: list[PromptTrial] = field(default_factory=list)
-    seconds: float = 0.0
-    left_out: np.ndarray | None = None
-
-
 def choose(sources: list[SourceModel], target: TargetTask, settings: Auto, run: Run) -> Choice:
     """Search, choose, refit on all labels. Test examples are never touched. Raises SourceError where nothing works."""
+    if too_few_to_choose(target.train.labels):
+        return program_by_names(sources, target, {"photographs": settings.photographs}, run.seed)
     return _Search(sources, target, settings, run).run()
 
 
@@ -105,6 +94,7 @@ class _Search:
         self.forecasts: list[PromptTrial] = []
         self.passes = PassCosts()
         self.pool_passes = PoolPasses(sources, target)
+        self.foreign = [i for i, s in enumerate(sources) if s.differentiable and unread_share(s, target) > FOREIGN]
         self.folder = context.dir / "checkpoint" / "auto"
         self.recipe = checkpoint.recipe_of(context.recipe, target.train.labels)
 
@@ -119,10 +109,12 @@ class _Search:
             for index, source in enumerate(self.sources)
             for candidate in self.modality.candidates(source.spec, self.target.info, index, hints)
         ]
+        listed += [untrained(self.target, index) for index in self.foreign]
         self.taps = self.union_of_taps(listed)
         folds = self.folds()
         self.restore()
         self.score_all(listed, folds)
+        listed += self.race_maps(folds)
         if not self.scored:
             reasons = "; ".join(f"{name}: {row['why']}" for name, row in self.rows.items())
             raise SourceError(f"No candidate program could be fitted ({reasons}).")
@@ -141,9 +133,8 @@ class _Search:
 
     def folds(self) -> Folds:
         labels = self.target.train.labels
-        found = make_folds(
-            labels, self.target.info.classes, self.settings.folds, self.settings.repeats, self.context.seed
-        )
+        settings, names = self.settings, self.target.info.classes
+        found = make_folds(labels, names, settings.folds, settings.repeats, self.context.seed)
         if found.note:
             self.notes.append(found.note)
         if not found.validation:
@@ -255,7 +246,9 @@ class _Search:
         ranked = sorted(self.finalists(), key=lambda name: float(np.nanmean(self.errors(self.scored[name]))))
         by_name = {self.label(c): c for c in listed}
         single = [by_name[name] for name in ranked]
-        single = [c for c in single if c.output[0] != "ensemble" and "pool" not in c.tags]
+        single = [c for c in single if c.output[0] != "ensemble" and not {"pool", "trained"} & set(c.tags)]
+        if not single:
+            return []
         best = [candidate for candidate in single if candidate.source == single[0].source]
         members = best[: self.settings.ensemble]
         joined = join(members) if len(members) > 1 else None
@@ -266,14 +259,7 @@ class _Search:
         except FAILURES:
             return []
         names = [self.label(c) for c in members]
-        predicted = [probabilities(self.scored[n], self.labels, self.target.info) for n in names]
-        mean = torch.stack(predicted).mean(0)
-        logits = mean if self.target.info.problem == "regression" else torch.logit(mean, eps=1e-6)
-        if self.target.info.problem == "classification":
-            logits = mean.clamp_min(1e-8).log()
-        seen = ~torch.isnan(self.scored[names[0]][..., 0])
-        spread = torch.where(seen[..., None], logits.expand(len(seen), *logits.shape), torch.tensor(float("nan")))
-        self.scored[self.label(joined)] = spread
+        self.scored[self.label(joined)] = averaged([self.scored[n] for n in names], self.labels, self.target.info)
         self.rows[self.label(joined)] = {
             "kind": "program",
             "status": "scored",
@@ -281,6 +267,15 @@ class _Search:
             "passes": passes,
         }
         return [joined]
+
+    def race_maps(self, folds: Folds) -> list[Candidate]:
+        """Learned maps of tokens enter where a source has none for the strings."""
+        entered = []
+        for index in self.foreign:
+            found = Maps(self.sources[index], index, self.target, folds, self.context.seed, self.left).run(self.label)
+            self.rows, self.scored, self.cut = self.rows | found.rows, self.scored | found.scored, self.cut | found.cut
+            entered += found.candidates
+        return entered
 
     def race(self, folds: Folds) -> list[Candidate]:
         """A trained prompt enters only where a few steps of it lower the held-out error."""
@@ -345,7 +340,7 @@ class _Search:
             self.rows[name] |= {"squared_error": float(error.mean()), metric.__name__: metric(labels, p)}
         rule = Rule(
             tuple(self.rows[name].get("passes", 0) for name in names),
-            tuple("preferred" in by_name[name].tags for name in names),
+            tuple("preferred" in by_name[n].tags and by_name[n].source not in self.foreign for n in names),
         )
         taken = rule(errors)
         winner = names[taken]
@@ -364,6 +359,8 @@ class _Search:
     def refit(self, candidate: Candidate) -> ReprogrammedModel:
         """The winner on all labels."""
         source = self.sources[candidate.source]
+        if "map" in candidate.tags:
+            return train_map(candidate, source, self.target, np.arange(len(self.labels)), self.context.seed)
         if "trained" in candidate.tags:
             return train_candidate(candidate, source, self.target, np.arange(len(self.labels)), self.context)
         before, behind = make_input(candidate.input), self.pool_passes.observed(candidate)

@@ -115,6 +115,16 @@ def probabilities(logits: Tensor, labels: Tensor, target: TargetInfo) -> Tensor:
     return squashed.sum(0) / known.sum(0).clamp(min=1)[:, None]
 
 
+def averaged(scored: list[Tensor], labels: Tensor, target: TargetInfo) -> Tensor:
+    """Held-out logits [F, N, T] of the mean of several candidates, from their own."""
+    mean = torch.stack([probabilities(logits, labels, target) for logits in scored]).mean(0)
+    logits = mean if target.problem == "regression" else torch.logit(mean, eps=1e-6)
+    if target.problem == "classification":
+        logits = mean.clamp_min(1e-8).log()
+    seen = ~torch.isnan(scored[0][..., 0])
+    return torch.where(seen[..., None], logits.expand(len(seen), *logits.shape), torch.tensor(float("nan")))
+
+
 def squared_error(predicted: Tensor, labels: Tensor, target: TargetInfo) -> Tensor:
     """[N] squared error of probabilities [N, T] (regression: of values); missing labels do not count."""
     return brier.squared_error(predicted, labels, target.problem)

@@ -51,8 +51,6 @@ class CLIPSource(Portable, SourceModel):
         templates: Annotated[list[str], Length()] | None = None,
         random_weights: Seed | None = None,
     ) -> None:
-        from transformers import AutoModel
-
         super().__init__()
         self.name = name
         names = tuple(labels) if labels is not None else _imagenet()
@@ -64,7 +62,7 @@ class CLIPSource(Portable, SourceModel):
                 f"{name} is '{config.model_type}', not a CLIP or SigLIP model; use source=huggingface for image models."
             )
         model: Any = (
-            load_whole(name, config) if random_weights is None else random_model(AutoModel, config, random_weights)
+            load_whole(name, config) if random_weights is None else random_model(_auto_model(), config, random_weights)
         )
         self.vision = model.vision_model
         self.projection = getattr(model, "visual_projection", None) or nn.Identity()  # SigLIP has none
@@ -89,7 +87,15 @@ class CLIPSource(Portable, SourceModel):
             channels=int(vision.num_channels),
             feature_size=int(vision.hidden_size if config.model_type == "siglip" else config.projection_dim),
             taps=tuple(f"block_{i + 1}" for i in range(vision.num_hidden_layers)),
+            read_names=self._read_names,
         )
+
+    def _read_names(self, texts: Sequence[str]) -> Tensor:
+        """Each text by the text tower, which is loaded again because nothing else needs it, times the model's own scale."""
+        config = load_config(self.name)
+        seed = self.options.get("random_weights")
+        model: Any = load_whole(self.name, config) if seed is None else random_model(_auto_model(), config, seed)
+        return self.scale * _text_features(model, self.name, texts, ["{}"]).to(self.scale.device)
 
     def settings(self) -> dict[str, Any]:
         """Configuration and preprocessing; what the prompts say is in the text features."""
@@ -119,6 +125,12 @@ class CLIPSource(Portable, SourceModel):
     def with_random_weights(self, seed: int) -> CLIPSource:
         """The same architecture and prompts, untrained."""
         return CLIPSource(**{**self.options, "random_weights": seed})
+
+
+def _auto_model() -> Any:
+    from transformers import AutoModel
+
+    return AutoModel
 
 
 def _imagenet() -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from reprogram.sources.transformers_models import (
 )
 
 MOST_TOKENS = 1 << 18  # in one forward pass
+NAME_SCALE = 10.0  # of cosines between a string and what a class is called: an inverse temperature that sentence encoders share
 
 PARTS = ("spec", "_embeddings", "_token_logits")  # made of the network again where a copy is opened
 
@@ -166,7 +167,15 @@ class TextSource(Portable, SourceModel):
             answers="none" if self.head == "encoder" else "logits",
             embedding_size=self._embeddings.width,
             vocabulary=vocabulary,
+            read_names=self._read_names,
         )
+
+    @torch.no_grad()
+    def _read_names(self, texts: Sequence[str]) -> Tensor:
+        """Each text as the model reads any other string, [n, D]."""
+        features = self.answer(list(texts)).features
+        assert features is not None
+        return NAME_SCALE * torch.nn.functional.normalize(features, dim=1)
 
     def answer(self, source_input: Sequence[str] | Mapping[str, Tensor], taps: Sequence[Tap] = ()) -> SourceOutput:
         """Strings, or a dict of ``inputs_embeds`` [B, L, D] or ``input_ids`` [B, L] with ``attention_mask`` [B, L]

@@ -71,15 +71,15 @@ def what_the_split_did(labels: np.ndarray, test: np.ndarray, classes: Sequence[s
 def draw(labels: np.ndarray, seed: int, shots: int | None = None, total: int | None = None) -> np.ndarray:
     """Rows of a few-label subset, in random order: ``total`` stratified, else ``shots`` a class, else all.
 
-    labels: int [N]. ``total`` goes before ``shots``; it keeps class proportions but at least one example of each class
-    that exists. A class with fewer than ``shots`` gives what it has (see :func:`fewer_than_asked`). Regression or multilabel
-    labels are drawn uniformly. Raises ConfigError or DataError.
+    labels: int [N]. ``shots=0`` draws none. ``total`` goes before ``shots``; it keeps class proportions but at least one
+    example of each class that exists. A class with fewer than ``shots`` gives what it has (see :func:`fewer_than_asked`).
+    Regression or multilabel labels are drawn uniformly. Raises ConfigError or DataError.
     """
     rng = np.random.default_rng(seed)
     shots = shots if total is None else None
-    for key, value in (("target.shots", shots), ("target.labels", total)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{key}={value} must be at least 1.")
+    for key, value, least in (("target.shots", shots, 0), ("target.labels", total, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"{key}={value} must be at least {least}.")
     if total is not None and total > len(labels):
         raise DataError(f"target.labels={total} asks for more examples than the {len(labels)} there are to train on.")
     if shots is None and total is None:

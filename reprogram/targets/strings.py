@@ -20,6 +20,7 @@ from reprogram.plain import counted
 from reprogram.ranges import Seed, Shots, TestSize
 from reprogram.targets.base import StringExamples, check_classes
 from reprogram.targets.censored import estimate_beyond
+from reprogram.targets.descriptions import descriptions_of
 from reprogram.targets.label_list import INPUT, LABEL, read_list
 from reprogram.targets.merging import merge
 from reprogram.targets.options import show
@@ -85,8 +86,9 @@ def plain_text(cell: str) -> ReadCell:
 class StringOptions(TableOptions):
     """What a user can say about a target of strings, beside how its table is read.
 
-    labels / shots: training labels in all, or a class; None for all. split: ``stratified`` or one of the reader's groups.
-    test_path: a table of its own for testing instead of a split; strings that are in both are refused unless
+    labels / shots: training labels in all, or a class; None for all, ``shots=0`` for none. descriptions: class -> what it is
+    in words, for outputs that read class names; a class that is not there keeps its name. split: ``stratified`` or one of the
+    reader's groups. test_path: a table of its own for testing instead of a split; strings that are in both are refused unless
     ``allow_overlap``. problem: ``auto``, ``classification``, ``multilabel``, ``regression``. name: in the report.
     labels_file: a list with the columns ``input`` and ``label`` that is learned from instead of ``path``; without
     ``test_path`` nothing is tested. unlabelled: a table with the same input column, of strings without labels that programs
@@ -103,6 +105,7 @@ class StringOptions(TableOptions):
     split_seed: Seed = 0
     seed: Seed = 0
     name: str | None = None
+    descriptions: dict[str, str] | None = None
     labels_file: str | None = None
     unlabelled: str | None = None
     transductive: bool = False
@@ -177,9 +180,11 @@ def string_task(
     chosen = draw(values[rows], options.seed, options.shots, options.labels)
     notes += fewer_than_asked(values[rows], options.shots, options.labels, train.labels.classes)
     picked = rows[chosen]
-    if train.labels.problem == "classification":
+    if train.labels.problem == "classification" and len(picked):
         check_classes(values[picked], train.labels.classes, f"{path} after the split")
-    info = TargetInfo(options.name or table.path.stem, reader.kind, train.labels.problem, train.labels.classes)
+    classes = train.labels.classes
+    words = descriptions_of(options.descriptions, classes)
+    info = TargetInfo(options.name or table.path.stem, reader.kind, train.labels.problem, classes, descriptions=words)
     described = {"how": split, "seed": options.split_seed, "test_size": len(held_out)}
     task = _task(
         reader, info, (train, picked), (test, held_out), described | {"available_for_training": len(rows)}, notes

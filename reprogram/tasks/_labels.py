@@ -47,7 +47,7 @@ def left_out_of(model: ReprogrammedModel, chosen: np.ndarray | None) -> np.ndarr
 
 def labels_to_check(context: Run, target: TargetTask, left_out: np.ndarray | None) -> dict[str, list[Any]]:
     """The section of the report, and ``labels_to_check`` in the result: training labels that the others contradict."""
-    if target.info.problem != "classification" or len(target.info.classes) < 2:
+    if target.info.problem != "classification" or len(target.info.classes) < 2 or not len(target.train):
         return {}
     if left_out is None:
         context.result.data["labels_to_check"] = None
@@ -106,8 +106,11 @@ def untested(context: Run, model: ReprogrammedModel, target: TargetTask, history
         target.notes.append(f"The program keeps nothing of its labelled examples: {error}")
     data = context.result.data
     auto = data.get("auto")
-    if auto is None:
-        raise ConfigError("Without a test set the program is chosen by cross-validation: leave input= and output= out.")
+    if auto is None or auto["forecast"] is None:
+        raise ConfigError(
+            "Without a test set the program is chosen by cross-validation: leave input= and output= out, and give two labels "
+            "a class or more."
+        )
     expected = auto["forecast"]
     keep_left_out(model, target, context.seed)
     data |= {"metrics": {}, "baselines": {}, "robustness": {"rows": []}, "verdict": expectation(target, expected)}

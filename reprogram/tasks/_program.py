@@ -82,13 +82,15 @@ def choose_program(
     metric = main_metric(target.info).__name__
     run.result.data["auto"] = {
         "chosen": found.candidate.name,
-        "forecast": {"metric": metric} | vars(found.estimate),
+        "forecast": None if found.estimate is None else {"metric": metric} | vars(found.estimate),
         "rows": found.rows,
         "prompt_trials": [vars(trial) for trial in found.forecasts],
         "seconds": found.seconds,
     }
     run.sections["How the program was chosen"] = report(found, metric)
     target.notes.extend(found.notes)
+    if found.estimate is None:
+        return FoundProgram(found.model, History(seconds=found.seconds, examples=0, ended=found.notes[0]))
     history = History(seconds=found.seconds, examples=0, ended="chosen by cross-validation on the training labels")
     return FoundProgram(found.model, history, found.estimate.value, found.left_out)
 
@@ -96,6 +98,8 @@ def choose_program(
 def report(found: Choice, metric: str) -> list[Markup]:
     """What was tried, skipped and why, and what the choice is expected to reach."""
     forecast = found.estimate
+    if forecast is None:
+        return [blocks.note(" ".join(found.notes))]
     text = (
         f"Chosen by cross-validated squared error on the training labels. Expected {metric} on new data: "
         f"{forecast.value:.3f}; with {forecast.level:.0%} probability a test set gives {forecast.low:.3f} to "

@@ -37,6 +37,8 @@ def compare_with_labelled(
     learn: the training examples are the labelled ones. Passes that the source has made already cost nothing.
     """
     unknown = {"outside": ["unknown"] * len(target.test)}
+    if learn and not len(target.train):
+        return unknown
     try:
         if learn:
             model.applicability = Applicability.of(model, target.train, target.train_rows)
@@ -58,7 +60,7 @@ def keep_left_out(model: ReprogrammedModel, target: TargetTask, seed: int) -> No
 
     Nothing is kept of a program whose input was trained by steps: it has seen every label.
     """
-    if target.info.problem == "multilabel" or model.input.trainable():
+    if target.info.problem == "multilabel" or model.input.trainable() or not len(target.train):
         return
     logits, labels = model.left_out, target.train.labels
     if logits is None or len(logits) != len(labels):

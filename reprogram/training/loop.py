@@ -99,6 +99,9 @@ class Training(Checked):
         Raises ConfigError, SourceError, Interrupted.
         """
         model.unbuilt_copies()  # what cannot be kept is said before the work, not after it
+        if not len(examples):
+            check_without_labels(model)
+            return History(ended="there are no labels to learn from")
         with full_precision(model.device):
             history = self.train(model, examples, run, hooks)
             model.settle()
@@ -302,6 +305,17 @@ class _Fit:
             if self.selection:
                 self.selection.load_state_dict(state["selection"])
             return int(state["epochs_done"])
+
+
+def check_without_labels(model: ReprogrammedModel) -> None:
+    """Can the program answer before it has learned anything? Raises ConfigError."""
+    if not model.output.without_labels:
+        raise ConfigError(
+            f"There are no labels, and output={model.output.name} needs some: give output=label_names, which reads the "
+            "names of the classes, or target.shots=1 or more."
+        )
+    if model.input.trainable():
+        raise ConfigError(f"There are no labels to train input={model.input.name} with; leave input= out.")
 
 
 def settings_end(epochs_done: int, last: bool, epochs: Amount) -> int:

@@ -165,6 +165,7 @@ CHANGES = {
     "bool for int": (lambda d: d["output"]["config"].update(average=True), "'average' is 'True', allowed: int"),
     "huge number": (lambda d: d["output"]["config"].update(width=10**9), "width=1000000000, but the tensors"),
     "wrong value": (lambda d: d["output"]["config"].update(normalise="L3"), "'L3'; allowed: auto"),
+    "a text too many": (lambda d: d["target"].update(descriptions=["a"] * 9), "9 texts for"),
     "one class twice": (lambda d: d["target"].update(classes=["a", "a", "b"]), "a name twice"),
     "classes as numbers": (lambda d: d["target"].update(classes=[1, 2, 3]), "list of names"),
     "a giant image": (lambda d: d["target"].update(input_shape=[3, 10**9, 10**9]), "'input_shape' must be"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Tap
@@ -168,3 +169,24 @@ def test_what_clip_reads_is_part_of_its_fingerprint(folder, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     after = CLIPSource(str(tmp_path), labels=["cat", "dog"])
     assert after.fingerprint() != before.fingerprint() and after.weights_fingerprint() == before.weights_fingerprint()
+
+
+def test_names_are_read_as_labels_are(folder):
+    source = CLIPSource(folder, labels=["cat", "red fox"])
+    pixels = torch.rand(3, 3, 32, 32)
+    names = source.spec.read_names(["This is a photo of a cat.", "This is a photo of a red fox."])
+    found = source(pixels)
+    torch.testing.assert_close(torch.nn.functional.normalize(found.features, dim=1) @ names.T, found.logits)
+
+
+def test_images_are_told_by_class_names_alone(typed, folder, tmp_path):
+    for name, red in (("cat", 30), ("dog", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (32, 32), (red + i, 3 * i, 9)).save(tmp_path / "images" / name / f"{i}.png")
+    source = ["source=clip", f"source.name={folder}", "source.labels=[a,b]", "device=cpu", "task.baselines=[]"]
+    target = ["target=image_folder", f"target.root={tmp_path / 'images'}", "target.shots=0", "target.test_size=4"]
+    code, stderr = typed(*source, *target)
+    assert code == 0, stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["program"]["output"] == "label_names" and result["target"]["train_labels"] == 0

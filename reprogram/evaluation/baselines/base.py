@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -78,7 +78,9 @@ class Bench:
 
 
 class Baseline(ABC):
-    """A dataclass of hyper-parameters with one method."""
+    """A dataclass of hyper-parameters with one method. needs_labels: it learns from them."""
+
+    needs_labels: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:

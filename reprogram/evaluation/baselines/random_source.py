@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ LARGEST = 500_000_000  # parameters of a source that is copied for this
 @dataclass
 class RandomSource(Baseline):
     """A program that is as good on random weights does not use what the source knows."""
+
+    needs_labels: ClassVar[bool] = False
 
     def __call__(self, bench: Bench) -> dict[str, np.ndarray]:
         source = bench.source.source

@@ -1,0 +1,179 @@
+"""Where a source has no tokens for the target's strings: learned maps of target tokens, raced in front of it.
+
+A chemistry model reads a peptide as a row of unknown tokens. A map gives each target token an embedding that the source
+knows, and pays only there: a source that reads the strings loses nothing worth the training. So the race is run for
+sources that have no token for a share ``FOREIGN`` of the characters. Successive halving: every map is trained for a few
+epochs on part of the labels; the one with the least error on the rest is trained fully, once for each of few folds, so that
+what is scored was never trained on. Measured: docs/results/cross_domain.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprogram.interfaces import InputTransformation, OutputMapping, SourceModel, TargetTask, to_tensor_labels
+from reprogram.modalities import Candidate, modality
+from reprogram.modalities.base import Named
+from reprogram.modalities.batches import is_strings
+from reprogram.model import ReprogrammedModel
+from reprogram.selection.candidates import make_input, make_output
+from reprogram.selection.crossval import Folds, squared_error
+from reprogram.selection.failures import FAILURES, failed
+from reprogram.tokenization import TargetTokens, splitter
+from reprogram.training.backpropagation import Backpropagation
+from reprogram.training.loop import Training, fit
+
+UNKNOWN_ID = 0  # of TargetTokens
+FOREIGN = 0.05  # share of the characters of training strings without a token of the source
+TRIAL, WHOLE, BATCH = 4, 10, 16  # epochs of a trial and of a training, examples a step
+TRAININGS = 3  # of the best map, each on the labels outside a group of folds
+RATES = {"dense_token_map": 0.002}  # learning rate of Adam; a dense map moves all source tokens at once
+RATE = 0.01
+SLACK = 1.3  # a training may be this much slower than the trial says
+
+
+@dataclass
+class MapRace:
+    """Rows of the search's table, held-out logits [F, N, T] of what was trained fully, its candidates, and the names of
+    those that the clock kept out."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scored: dict[str, Tensor] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    cut: set[str] = field(default_factory=set)
+
+
+def unread_share(source: SourceModel, target: TargetTask) -> float:
+    """Share of the characters of the training strings that no token of the source stands for, read as they are or with the
+    target's tokens apart, whichever it reads better; 0 for sources without a vocabulary, and for strings that the tokens of
+    a map do not write either."""
+    vocabulary, maps = source.spec.vocabulary, modality(target.info.kind).maps
+    if vocabulary is None or vocabulary.unread is None or not maps:
+        return 0.0
+    strings = target.train.batch(range(len(target.train)))
+    if not is_strings(strings):
+        return 0.0
+    tokens = maps[0][1]["tokens"]
+    known = TargetTokens(tokens)
+    ids = [i for text in strings for i in known.encode(text)]
+    if not ids or ids.count(UNKNOWN_ID) > FOREIGN * len(ids):
+        return 0.0
+    found, split = [], splitter(tokens)
+    for read in (strings, [" ".join(split(text)) for text in strings]):
+        missing, total = np.array(vocabulary.unread(read)).sum(0)
+        found.append(float(missing / max(total, 1)))
+    return min(found)
+
+
+def untrained(target: TargetTask, source: int) -> Candidate:
+    """The first map as it starts, with several layers behind it."""
+    name, options = modality(target.info.kind).maps[0]
+    method: Named = (name, options)
+    return Candidate(f"layers, untrained {name}", method, _behind(target), (method,), source=source)
+
+
+def _behind(target: TargetTask) -> Named:
+    return "ridge_taps", {"balanced": target.info.problem != "regression"}
+
+
+def train_map(
+    candidate: Candidate, source: SourceModel, target: TargetTask, rows: np.ndarray, seed: int, epochs: int = WHOLE
+) -> ReprogrammedModel:
+    """The map trained under a linear layer on these training rows, then the candidate's own output fitted behind it."""
+    known, info = target.train.subset(rows), target.info
+    before: InputTransformation = make_input(candidate.input)
+    model = ReprogrammedModel(source, before, make_output(("linear_features", {})), info)
+    rate = RATES.get(candidate.input[0], RATE)
+    fit(model, known, Training(epochs=epochs, batch_size=BATCH, optimiser=Backpropagation(learning_rate=rate)), seed)
+    behind: OutputMapping = make_output(candidate.output)
+    behind.build(source.spec, info)
+    whole = ReprogrammedModel(source, before.eval(), behind, info, build=False)
+    behind.fit(whole.collect(known), to_tensor_labels(known.labels))
+    whole.settle()
+    return whole.eval()
+
+
+class Maps:
+    """The race of one source."""
+
+    def __init__(
+        self, source: SourceModel, index: int, target: TargetTask, folds: Folds, seed: int, left: Callable[[], float]
+    ) -> None:
+        self.source, self.index, self.target, self.folds = source, index, target, folds
+        self.seed, self.left = seed, left
+        self.found = MapRace()
+
+    def run(self, label: Callable[[Candidate], str]) -> MapRace:
+        """Trials, then the best of them with nested folds. label: what the search calls a candidate."""
+        best: tuple[float, Candidate, float, str] | None = None
+        for name, options in modality(self.target.info.kind).maps:
+            method: Named = (name, options)
+            candidate = Candidate(
+                f"layers, trained {name}", method, _behind(self.target), (method,), source=self.index, tags=("trained", "map")
+            )
+            row = self.found.rows[label(candidate)] = {"kind": "program", "status": "skipped", "why": ""}
+            if self.left() <= (0.0 if best is None else SLACK * best[2]):
+                self.found.cut.add(label(candidate))
+                row["why"] = "a trial did not fit into the time left"
+                continue
+            started = time.monotonic()
+            try:
+                error = self.trial(candidate)
+            except FAILURES as reason:
+                row |= failed(reason)
+                continue
+            seconds = time.monotonic() - started
+            row |= {"seconds": seconds, "why": f"held-out squared error after a trial {error:.3f}: another map was better"}
+            if best is None or error < best[0]:
+                best = (error, candidate, seconds, label(candidate))
+        if best is not None:
+            self.enter(*best)
+        return self.found
+
+    def trial(self, candidate: Candidate) -> float:
+        """Held-out squared error after a few epochs."""
+        held = self.groups()[0]
+        model = train_map(candidate, self.source, self.target, np.flatnonzero(~held), self.seed, TRIAL)
+        return float(self.errors(model, held).mean())
+
+    def errors(self, model: ReprogrammedModel, held: np.ndarray) -> np.ndarray:
+        test = self.target.train.subset(np.flatnonzero(held))
+        with torch.no_grad():
+            predicted = model.probabilities(model.logits(test, description="judging the map"))
+        return squared_error(predicted, to_tensor_labels(test.labels), self.target.info).numpy()
+
+    def groups(self) -> list[np.ndarray]:
+        """Few validation masks [N] made of the folds of the search."""
+        parts = np.array_split(np.arange(len(self.folds.validation)), min(TRAININGS, len(self.folds.validation)))
+        masks = [np.any([self.folds.validation[i] for i in part], axis=0) for part in parts]
+        seen, apart = np.zeros_like(masks[0]), []
+        for mask in masks:  # repeats hold an example out again; once is enough
+            apart.append(mask & ~seen)
+            seen |= mask
+        return [mask for mask in apart if mask.any()]
+
+    def enter(self, error: float, candidate: Candidate, seconds: float, name: str) -> None:
+        """Held-out answers of the best map, trained once for each group of folds."""
+        row, groups = self.found.rows[name], self.groups()
+        needed = SLACK * seconds * WHOLE / TRIAL * len(groups)
+        if self.left() < needed:
+            self.found.cut.add(name)
+            row["why"] = f"best in a trial ({error:.3f}), but {needed:.0f} s of training did not fit into the time left"
+            return
+        size = (len(self.folds.validation), len(self.target.train), len(self.target.info.classes))
+        logits = torch.full(size, float("nan"))
+        started = time.monotonic()
+        for index, held in enumerate(groups):
+            model = train_map(candidate, self.source, self.target, np.flatnonzero(~held), self.seed)
+            logits[index, torch.from_numpy(held)] = model.logits(self.target.train.subset(np.flatnonzero(held)))
+        row |= {"status": "scored", "why": f"best in a trial ({error:.3f})", "passes": 1}
+        row["seconds"] += time.monotonic() - started
+        self.found.scored[name] = logits
+        self.found.candidates.append(candidate)

@@ -1,0 +1,77 @@
+"""Maps of tokens enter the search where the source has none for the strings, and are scored on what they never saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.selection import maps
+from reprogram.selection.choose import Auto, choose
+from reprogram.selection.crossval import make_folds
+from reprogram.sources.text import TextSource
+from reprogram.targets.base import StringExamples
+
+INFO = TargetInfo("toy", "sequence", "classification", ("other", "rich in lysine"))
+
+
+def peptides(count=24, letters="KLVW"):
+    """The share of K tells the class; no letter but C, N, O, S, P, F and I is a token of the SMILES model."""
+    rng, labels = np.random.default_rng(0), np.arange(count) % 2
+    strings = []
+    for label in labels:
+        chances = [0.7, 0.1, 0.1, 0.1] if label else [0.1, 0.3, 0.3, 0.3]
+        strings.append("".join(rng.choice(list(letters), 8, p=chances)))
+    return TargetTask(INFO, StringExamples(strings, labels), StringExamples(strings[:2], labels[:2]))
+
+
+@pytest.fixture(scope="module")
+def chemist(text_models):
+    return TextSource(text_models("smiles"), tokenizer="smiles")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    for name, value in (("TRIAL", 1), ("WHOLE", 2), ("TRAININGS", 3)):
+        monkeypatch.setattr(maps, name, value)
+    return Auto(minutes=2.0, folds=4, ensemble=1)
+
+
+def test_how_much_a_source_has_no_token_for(chemist, text_models):
+    assert maps.unread_share(chemist, peptides()) > 0.9
+    assert maps.unread_share(TextSource(text_models("bert")), peptides(letters="klvw")) == 0
+    assert maps.unread_share(chemist, peptides(letters="МОЛЬ")) == 0  # nor has a map
+
+
+def test_a_source_of_another_domain_gets_a_map_that_is_judged_on_labels_it_never_saw(chemist, quick, empty_run, monkeypatch):
+    learned, train = [], maps.train_map
+
+    def watched(candidate, source, target, rows, seed, epochs=2):
+        learned.append((candidate.input[0], epochs, set(rows.tolist())))
+        return train(candidate, source, target, rows, seed, epochs)
+
+    monkeypatch.setattr(maps, "train_map", watched)
+    found = choose([chemist], peptides(), quick, empty_run)
+    rows = {row["candidate"]: row for row in found.rows}
+    assert rows["layers"]["status"] == "failed" and rows["layers, untrained token_map"]["status"] in ("scored", "chosen")
+    trained = [name for name, row in rows.items() if "trained" in name and "squared_error" in row]
+    assert len(trained) == 2 and found.model.input.name in ("token_map", "dense_token_map", "soft_prompt")
+    held = [set(range(24)) - part for name, epochs, part in learned if epochs == 2 and len(part) < 24]
+    assert len(held) == 3 and set.union(*held) == set(range(24)) and sum(map(len, held)) == 24
+
+
+def test_no_time_no_map(chemist, monkeypatch):
+    monkeypatch.setattr(maps, "TRIAL", 1)
+    monkeypatch.setattr(maps, "SLACK", 1e9)
+    task = peptides()
+    folds = make_folds(task.train.labels, INFO.classes, 4, 1, 0)
+    found = maps.Maps(chemist, 0, task, folds, 0, lambda: 60.0).run(lambda candidate: candidate.name)
+    assert not found.candidates and not found.scored and len(found.cut) == 3
+    assert all("did not fit into the time left" in row["why"] for row in found.rows.values())
+
+
+def test_a_map_that_was_chosen_is_trained_on_all_labels(chemist, monkeypatch):
+    task = peptides()
+    monkeypatch.setattr(maps, "WHOLE", 1)
+    model = maps.train_map(maps.untrained(task, 0), chemist, task, np.arange(24), 0, epochs=1)
+    assert (model.predict(task.train) == task.train.labels).mean() > 0.7
