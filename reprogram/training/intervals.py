@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from reprogram.errors import ConfigError
 
-INCREASING = {"relu", "relu_", "tanh", "sigmoid", "clamp", "clip", "hardtanh", "max_pool2d", "adaptive_max_pool2d", "softplus"}
+INCREASING = {
+    "relu", "relu_", "relu6", "tanh", "sigmoid", "clamp", "clip", "hardtanh", "softplus", "max_pool2d", "adaptive_max_pool2d",
+}  # fmt: skip
 AVERAGES = {  # the same map of middle and radius: no weight is negative and nothing is added
     "view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "__getitem__", "expand",
     "repeat", "to", "float", "double", "clone", "avg_pool2d", "adaptive_avg_pool2d", "mean", "sum", "narrow", "chunk",
