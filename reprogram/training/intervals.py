@@ -72,6 +72,8 @@ def _made(middle: Tensor, radius: Tensor) -> Interval:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(part) for part in value)
     return value.as_subclass(Tensor) if isinstance(value, Interval) else value
 
 
@@ -80,10 +82,11 @@ def _rule(name: str) -> Callable[..., Any] | None:
         if name in names:
             return rule
     return {
-        "pad": _padded, "batch_norm": _normalised, "interpolate": _average, "cat": _joined,
+        "pad": _padded, "batch_norm": _normalised, "interpolate": _average,
+        **dict.fromkeys(("cat", "concat", "stack"), _joined),
         **dict.fromkeys(("add", "add_", "__add__", "__radd__", "__iadd__"), _sum),
         **dict.fromkeys(("sub", "__sub__"), _difference), "__rsub__": _from_constant, "rsub": _from_constant,
-        **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide"), _scaled),
+        **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide", "matmul", "__matmul__"), _scaled),
     }.get(name)  # fmt: skip
 
 
@@ -127,8 +130,8 @@ def _padded(func: Any, args: Any, kwargs: Any) -> Interval:
 
 
 def _joined(func: Any, args: Any, kwargs: Any) -> Interval:
-    parts = args[0]
-    return _made(func([_plain(p) for p in parts], *args[1:], **kwargs), func([_spread(p) for p in parts], *args[1:], **kwargs))
+    parts = [_plain(part) for part in args[0]], [_spread(part) for part in args[0]]
+    return _made(func(parts[0], *args[1:], **kwargs), func(parts[1], *args[1:], **kwargs))
 
 
 def _spread(value: Any) -> Tensor:
@@ -153,7 +156,7 @@ def _both(args: Any) -> Tensor:
 
 
 def _scaled(func: Any, args: Any, kwargs: Any) -> Interval:
-    """Times or through a known value; two unknown ones have no rule."""
+    """Times or through a known value, also of matrices; two unknown ones have no rule."""
     unknown = [a for a in args[:2] if isinstance(a, Interval)]
     if len(unknown) > 1 or (not isinstance(args[0], Interval) and "div" in func.__name__):
         raise ConfigError("training/adversarial=certified has no interval for a product of two values that both move.")

@@ -53,6 +53,7 @@ def test_one_layer_is_bounded_exactly():
     [
         lambda x: F.max_pool2d(x, 2), lambda x: F.avg_pool2d(x, 2), lambda x: F.pad(x, (1, 2, 0, 1), value=0.7),
         lambda x: 1 - x, lambda x: x / -2, lambda x: torch.cat([x, 3 * x - 1], 1), lambda x: (x - 0.3).tanh() + x.sigmoid(),
+        lambda x: torch.stack([x, 2 * x]).mean(0), lambda x: x @ torch.tensor([[1.0], [-2], [3], [-1]]),
         lambda x: F.interpolate(x, size=6, mode="bilinear"),
     ],
 )  # fmt: skip
@@ -66,8 +67,9 @@ def test_operations_of_networks(operation):
 
 
 def test_what_has_no_rule_is_named():
-    with pytest.raises(ConfigError, match="softmax"):
-        box(torch.rand(1, 1, 2, 2), 0.1).softmax(1)
+    for operation, name in ((lambda x: x.softmax(1), "softmax"), (lambda x: x * x, "product of two values")):
+        with pytest.raises(ConfigError, match=name):
+            operation(box(torch.rand(1, 1, 2, 2), 0.1))
     with pytest.raises(ConfigError, match="norm=linf alone"):
         CertifiedTraining(norm="l2").loss(nn.Flatten(), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.long))
 
