@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,30 @@ class ServedFolder:
         raise SystemExit(f"The server was not ready in {seconds:g} s; its log is {self.log}.")
 
     def engine(self) -> int:
-        """Process id of the engine."""
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+        """Process id of the engine: what the process that the front started has forked, or that process itself."""
+        starter = children(self.process.pid)[0]
+        return (children(starter) or [starter])[0]
+
+    def processes(self) -> list[int]:
+        """Front, starter and engine."""
+        return [self.process.pid, *children(self.process.pid), *(c for s in children(self.process.pid) for c in children(s))]
 
     def memory_mb(self) -> float:
-        """Memory of front and engine that is theirs alone or their share (PSS)."""
-        return sum(pss_mb(pid) for pid in (self.process.pid, self.engine()))
+        """Memory of all processes that is theirs alone or their share (PSS)."""
+        return sum(pss_mb(pid) for pid in self.processes())
 
     def cpu_seconds(self) -> float:
-        """Processor time of front and engine so far."""
+        """Processor time of all processes so far."""
         total = 0.0
-        for pid in (self.process.pid, self.engine()):
+        for pid in self.processes():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return total
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of what a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def pss_mb(pid: int) -> float:
@@ -186,6 +197,20 @@ def _threads(work: Callable[[int], None], count: int) -> None:
         thread.join()
 
 
+@cache
+def large_picture(side: int) -> str:
+    """A PNG of a few kilobytes with side x side pixels, in base64."""
+    raw = io.BytesIO()
+    Image.new("1", (side, side)).save(raw, "PNG")
+    return base64.b64encode(raw.getvalue()).decode()
+
+
+@cache
+def packed_spaces(megabytes: int) -> bytes:
+    """A body that unpacks to so many megabytes."""
+    return gzip.compress(b" " * (megabytes << 20))
+
+
 def malformed(rng: np.random.Generator, good: bytes) -> tuple[bytes, dict[str, str]]:
     """A request that a stranger sends: broken JSON, shapes that lie, values out of range, bombs."""
     kind = int(rng.integers(9))
@@ -207,11 +232,9 @@ def malformed(rng: np.random.Generator, good: bytes) -> tuple[bytes, dict[str, s
         tensor["data"] = [None, 3, {"a": 1}, "\u0000", "x" * 50_000][: int(rng.integers(1, 6))]
         tensor["shape"] = [len(tensor["data"]), 1]
     if kind == 6:
-        raw = io.BytesIO()
-        Image.new("1", (int(rng.integers(3000, 9000)),) * 2).save(raw, "PNG")
-        tensor |= {"data": [base64.b64encode(raw.getvalue()).decode()], "shape": [1, 1]}
+        tensor |= {"data": [large_picture(100 * int(rng.integers(30, 90)))], "shape": [1, 1]}
     if kind == 7:
-        return gzip.compress(b" " * int(rng.integers(1 << 20, 80 << 20))), {"Content-Encoding": "gzip"}
+        return packed_spaces(int(rng.integers(1, 80))), {"Content-Encoding": "gzip"}
     if kind == 8:
         data["parameters"] = {"confidence": "NaN", "certify": ["l2"], "samples": 10**12, "sigma": -1}
     return json.dumps(data).encode(), {}

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from _label_data import IMAGES, STRINGS, Data, load
 from _label_page import CHOSEN, POOLED, PROBE, RANDOM, write
+from _label_rivals import RIVALS, sphere
 from cached_answers import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
@@ -98,6 +99,17 @@ def run(setting: Setting, budgets: list[int], keep: Any) -> None:
         doubt = choose.doubts(probabilities(setting.blend, setting.pool_outputs))
 
 
+def run_rivals(setting: Setting, budgets: list[int], keep: Any) -> None:
+    """Labels chosen by published rules, read by the same two outputs."""
+    points = sphere(setting.data.values["features"][torch.from_numpy(setting.pool)].float().numpy())
+    for name, rule in RIVALS.items():
+        rows = rule(points, budgets, len(setting.data.info.classes), setting.seed)
+        for budget in budgets:
+            if len(np.unique(setting.labels[rows[:budget]])) > 1:
+                keep(name, budget, setting.judged(setting.ridge, rows[:budget]))
+                keep(name + POOLED, budget, setting.judged(setting.blend, rows[:budget]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", help="folder of cifar10-small")
@@ -127,16 +139,17 @@ def main() -> None:
 def compute(data: Data, pool: int, seed: int, args: argparse.Namespace, file: Path) -> None:
     """All cells of one setting, unless they are in the file."""
     name = data.info.name
-    if (name, pool, seed) in {(c["data"], c["pool"], c["seed"]) for c in read_lines(file)}:
-        return
-    started, cells = time.time(), list[dict[str, Any]]()
+    for arm, part in ((CHOSEN, run), (next(iter(RIVALS)), run_rivals)):
+        if (name, pool, seed, arm) in {(c["data"], c["pool"], c["seed"], c["arm"]) for c in read_lines(file)}:
+            continue
+        started, cells = time.time(), list[dict[str, Any]]()
 
-    def keep(arm: str, budget: int, scores: dict[str, Any]) -> None:
-        cells.append({"data": name, "pool": pool, "seed": seed, "arm": arm, "budget": budget} | scores)
+        def keep(arm: str, budget: int, scores: dict[str, Any], cells: list[dict[str, Any]] = cells) -> None:
+            cells.append({"data": name, "pool": pool, "seed": seed, "arm": arm, "budget": budget} | scores)
 
-    run(Setting(data, pool, seed, args.choosing), sorted(args.budgets), keep)
-    append_line(file, "\n".join(json.dumps(cell) for cell in cells))
-    print(f"{name}, pool {pool}, seed {seed}: {time.time() - started:.0f} s", flush=True)
+        part(Setting(data, pool, seed, args.choosing), sorted(args.budgets), keep)
+        append_line(file, "\n".join(json.dumps(cell) for cell in cells))
+        print(f"{name}, pool {pool}, seed {seed}: {time.time() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

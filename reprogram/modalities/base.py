@@ -130,9 +130,10 @@ class Modality(ABC):
         """``count`` changed copies of one input that mean the same, to vote. The default knows no harmless change."""
         return []
 
-    def simplified(self, item: Any) -> list[Any]:
-        """Copies of one input without its finest detail: an honest input keeps its answer, an attack often does not."""
-        return []
+    def simplified(self, item: Any) -> dict[str, list[Any]]:
+        """Copies of one input without its finest detail, by how it was removed: an honest input keeps its answer, an attack
+        often does not."""
+        return {}
 
     def pool_view(self, spec: SourceSpec, photographs: bool) -> tuple[Named, int]:
         """(the input that reads a pool of inputs without labels, how many of its views in a row show the same thing)."""

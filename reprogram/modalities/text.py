@@ -49,14 +49,16 @@ class Text(Modality):
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"characters": Tokenization(list)}
 
-    def simplified(self, item: Any) -> list[Any]:
+    def simplified(self, item: Any) -> dict[str, list[Any]]:
         """One word left out at a time, of a long text twelve evenly spaced ones."""
+        if not self.simplifies:
+            return {}
         words = str(item).split()
-        if not self.simplifies or len(words) < 2:
-            return []
+        if len(words) < 2:
+            return {"words": []}
         step = max(len(words) / WORDS, 1.0)
         gone = [int(i * step) for i in range(min(WORDS, len(words)))]
-        return [" ".join(words[:place] + words[place + 1 :]) for place in gone]
+        return {"words": [" ".join(words[:place] + words[place + 1 :]) for place in gone]}
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         """Programs of this modality alone. ``layers``: the ridge over layers that all of them share."""

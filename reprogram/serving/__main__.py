@@ -8,9 +8,9 @@ if len(sys.argv) == 2:
     from reprogram.serving.front import main
 
     main(sys.argv[1])
-elif len(sys.argv) == 3:  # as the front starts its engine
-    from reprogram.serving.engine import main as engine
+elif len(sys.argv) == 5:  # as the front starts what starts its engines
+    from reprogram.serving.starter import main as starter
 
-    engine(sys.argv[1], sys.argv[2])
+    starter(*sys.argv[1:])
 else:
     raise SystemExit("usage: python -m reprogram.serving FOLDER")

@@ -1,16 +1,13 @@
 """MLServer for the programs below one folder, in a process of its own: what the front passes requests on to.
 
-It answers HTTP at a socket that only the front opens, gRPC and metrics at their own ports.
+It answers HTTP at a socket that only the front opens, gRPC and metrics at their own ports. Where it was forked from a process
+that has everything imported (:mod:`reprogram.serving.starter`), it is ready in a second or two.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
-import json
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -35,6 +32,12 @@ class Engine(MLServer):
     def __init__(self, settings: Any, guard: GuardSettings) -> None:
         self.guard = guard
         super().__init__(settings)
+
+    async def when_ready(self, loaded: Callable[[], None]) -> None:
+        """Calls ``loaded`` once every program answers."""
+        while not self._model_registry._models or not await self._data_plane.ready():
+            await asyncio.sleep(0.1)
+        loaded()
 
     def _create_servers(self) -> None:
         self._only_known_models()
@@ -86,28 +89,8 @@ async def not_the_protocol(request: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": f"The body is no request of the protocol ({why})."}, 400)
 
 
-def import_what_is_served(folder: Path) -> None:
-    """Everything that loading the programs needs; a program that cannot be read is told of when it is loaded."""
-    from reprogram.artifact import describe_program
-    from reprogram.interfaces import SourceModel
-    from reprogram.registry import find
-
-    for file in folder.glob("*/model-settings.json"):
-        with contextlib.suppress(Exception):
-            place = Path(json.loads(file.read_text())["parameters"]["uri"])
-            described = describe_program(file.parent / place)
-            find("reprogram.sources", described["source"]["loader"], SourceModel)
-            for part in ("input", "output"):
-                find(f"reprogram.{part}s", described[part]["name"], object)
-            if described["source"]["options"].get("name"):  # of a model that transformers loads
-                importlib.import_module("transformers.modeling_utils")
-    import torch
-
-    torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8))  # what torch makes at its first pass
-
-
-async def serve(folder: Path, socket: str) -> None:
-    """Until a signal comes. socket: where HTTP is answered."""
+async def serve(folder: Path, socket: str, loaded: Callable[[], None]) -> None:
+    """Until a signal comes. socket: where HTTP is answered. loaded: called once when the programs have been loaded."""
     guard = guard_settings(folder)
     settings, models = await load_settings(str(folder))
     settings.host = os.environ.get("MLSERVER_HOST", settings.host)
@@ -116,15 +99,7 @@ async def serve(folder: Path, socket: str) -> None:
     settings._custom_rest_server_settings = {"uds": socket, "timeout_keep_alive": KEPT_OPEN}
     with tempfile.TemporaryDirectory(prefix="serving_") as scratch:
         settings.metrics_dir, settings.environments_dir = f"{scratch}/metrics", f"{scratch}/environments"
-        await Engine(settings, guard).start(models)
-
-
-def main(folder: str, socket: str) -> None:
-    """``python -m reprogram.serving FOLDER SOCKET``, as the front starts it: import, wait for a line, load and serve."""
-    import_what_is_served(Path(folder))
-    if not sys.stdin.readline():
-        return  # the front is gone
-    from reprogram.malloc_tuning import keep_freed_memory
-
-    keep_freed_memory()
-    asyncio.run(serve(Path(folder), socket))
+        engine = Engine(settings, guard)
+        begun = asyncio.ensure_future(engine.start(models))
+        await asyncio.wait({begun, asyncio.create_task(engine.when_ready(loaded))}, return_when=asyncio.FIRST_COMPLETED)
+        await begun

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from reprogram.artifact import CARD_FILE, JSON_FILE, TENSOR_FILE, describe_progr
 from reprogram.errors import ConfigError
 from reprogram.files import check_regular
 from reprogram.result import write_atomically
-from reprogram.serving.hardening import Detector
+from reprogram.serving.detector import FILE as DETECTOR_FILE
+from reprogram.serving.detector import Detector
+from reprogram.serving.program import digest_of
 
 IMPLEMENTATION = "reprogram.serving.ProgramRuntime"
 
@@ -75,9 +77,10 @@ def write_repository(
                 if file != CARD_FILE or (Path(place) / file).exists():
                     shutil.copyfile(check_regular(Path(place) / file), home / "program" / file)
             uri = "./program"
-        options = serving.options | ({"detector": vars(detectors[name])} if name in detectors else {})
-        settings = replace(serving, options=options)
-        write_atomically(home / "model-settings.json", _json(settings.model_settings(name, uri)))
+        write_atomically(home / "model-settings.json", _json(serving.model_settings(name, uri)))
+        (home / DETECTOR_FILE).unlink(missing_ok=True)
+        if name in detectors:
+            detectors[name].save(home / DETECTOR_FILE, digest_of(describe_program(place)))
     return folder
 
 

@@ -23,6 +23,7 @@ import aiohttp
 import uvicorn
 
 from reprogram.serving.guard import Guard, GuardSettings, Receive, Refusal, Scope, Send, guard_settings, settings_file
+from reprogram.serving.starter import leave_with_the_parent
 
 log = logging.getLogger("reprogram.serving")
 GIVE_UP = 3  # starts in a row that never became ready
@@ -34,47 +35,62 @@ OWN_HEADERS = ("connection", "keep-alive", "transfer-encoding", "content-length"
 
 
 class EngineProcess:
-    """The engine for ``folder``, kept alive. ready: it answers now. spare: a second process waits with everything imported
-    and nothing loaded, which is most of the time that a start takes."""
+    """The engine for ``folder``, kept alive. ready: it answers now. spare: engines are forked from a process that has imported
+    everything (:mod:`reprogram.serving.starter`); imports are most of the time that a start takes."""
 
     def __init__(self, folder: Path, socket: Path, spare: bool = True) -> None:
-        self.folder, self.socket, self.spare = folder, socket, spare
+        self.folder, self.socket, self.spare = folder, socket, spare and sys.platform == "linux"
         self.ready, self.starts, self.failed = False, 0, False
-        self._process: asyncio.subprocess.Process | None = None
-        self._waiting: asyncio.subprocess.Process | None = None
+        self.engine: int | None = None  # process id
+        self._starter: asyncio.subprocess.Process | None = None
+        self._told: asyncio.StreamReader | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        """A process that imports, and loads and serves once a line comes."""
-        command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket)]
-        few_heaps = {"MALLOC_ARENA_MAX": "2"} | os.environ  # glibc would keep one a thread
-        return await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, env=few_heaps, preexec_fn=leave_with_the_parent
+    async def _new_starter(self) -> asyncio.subprocess.Process:
+        """A process that imports, and starts an engine for each line it gets; what it tells comes by ``_told``."""
+        ours, its = os.pipe()
+        command = [sys.executable, "-m", "reprogram.serving", str(self.folder), str(self.socket), str(its)]
+        own = {"MALLOC_ARENA_MAX": "2", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # few heaps; imports that leave CUDA alone
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *[*command, "yes" if self.spare else "no"],
+                stdin=asyncio.subprocess.PIPE, env=own | os.environ, pass_fds=(its,), preexec_fn=leave_with_the_parent,
+            )  # fmt: skip
+        finally:
+            os.close(its)
+        self._told = asyncio.StreamReader()
+        told = self._told
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(told), os.fdopen(ours, "rb", buffering=0)
         )
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        """The waiting process where there is one, else a new one; it is told to go on."""
-        self.socket.unlink(missing_ok=True)
-        if self._waiting is None or self._waiting.returncode is not None:
-            self._waiting = await self._spawn()
-        process, self._waiting = self._waiting, None
-        assert process.stdin is not None
-        with contextlib.suppress(ConnectionError):  # it is dead already, and waiting for it says so
-            process.stdin.write(b"go\n")
-            await process.stdin.drain()
-        self.starts += 1
         return process
+
+    async def _run(self) -> str:
+        """One engine, from its start to its end; returns what is told of the end."""
+        self.socket.unlink(missing_ok=True)
+        if self._starter is None or self._starter.returncode is not None:
+            self._starter = await self._new_starter()
+        assert self._starter.stdin is not None and self._told is not None
+        with contextlib.suppress(ConnectionError):  # it is dead already, and the end of what it tells says so
+            self._starter.stdin.write(b"start\n")
+            await self._starter.stdin.drain()
+        self.starts += 1
+        while line := (await self._told.readline()).decode():
+            what, number = line.split()
+            if what == "ended":
+                return number
+            self.engine = int(number)
+        return str(await self._starter.wait())
 
     async def keep_alive(self, address: str) -> None:
         """Start it, and again whenever it ends; returns where it never becomes ready."""
         without = 0
         while without < GIVE_UP:
-            self._process = await self._start()
             watch = asyncio.create_task(self._watch(address))
-            code = await self._process.wait()
+            code = await self._run()
             watch.cancel()
             without = 0 if self.ready else without + 1
-            self.ready = False
+            self.ready, self.engine = False, None
             log.error("the engine ended", extra={"fields": {"code": code, "starts": self.starts}})
         self.failed = True
 
@@ -93,10 +109,8 @@ class EngineProcess:
                 if not self.ready:
                     self.ready = True
                     log.info("ready", extra={"fields": {"address": address, "starts": self.starts}})
-                    if self.spare and self._waiting is None:
-                        self._waiting = await self._spawn()
-            elif time.monotonic() - heard > limit and self._process is not None:
-                self._process.kill()
+            elif time.monotonic() - heard > limit:
+                self._signal(signal.SIGKILL)
 
     async def pass_on(
         self, method: str, path: str, headers: dict[str, str], body: bytes, seconds: float = LONGEST
@@ -129,29 +143,25 @@ class EngineProcess:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": data})
 
+    def _signal(self, number: int) -> None:
+        if self.engine is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.engine, number)
+
     async def end(self) -> None:
         """Let it finish what it is answering, then no more."""
         if self._session is not None:
             await self._session.close()
-        if self._waiting is not None and self._waiting.returncode is None:
-            self._waiting.kill()
-            await self._waiting.wait()
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(self._process.wait(), PARTING)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
-
-
-def leave_with_the_parent() -> None:
-    """In the new process: it ends when the front is killed, instead of keeping its memory and ports (Linux)."""
-    with contextlib.suppress(Exception):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+        if self._starter is None or self._starter.returncode is not None:
+            return
+        assert self._starter.stdin is not None
+        self._starter.stdin.close()  # no more engines
+        self._signal(signal.SIGTERM) if self.engine else self._starter.kill()
+        try:
+            await asyncio.wait_for(self._starter.wait(), PARTING)
+        except TimeoutError:
+            self._starter.kill()  # and the engine with it
+            await self._starter.wait()
 
 
 def served(folder: Path) -> Callable[[], set[str]]:

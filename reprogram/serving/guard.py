@@ -32,7 +32,10 @@ MODEL = re.compile(r"/v2/models/([^/]{1,200})(/ready|/infer)?")
 ADMIN = re.compile(r"/v2|/v2/repository/index|/v2/repository/models/([^/]{1,200})/(load|unload)")
 PAGE = {"/": ("index.html", "text/html"), "/page.js": ("page.js", "text/javascript"), "/page.css": ("page.css", "text/css")}
 SAFE = (
-    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; media-src blob:; frame-ancestors 'none'; base-uri 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),
@@ -43,7 +46,7 @@ SAFE = (
 class GuardSettings:
     """``reprogram`` in settings.json. token_env: environment variable with the token that clients send. body_mb: largest body.
     waiting: requests that are answered at a time; memory_mb: of their bodies. seconds: to send a body. page: for people.
-    spare: a process waits to take the place of an engine that dies."""
+    spare: engines are forked from a process that stays, with everything imported."""
 
     token_env: str | None = None
     body_mb: int = 64

@@ -25,7 +25,9 @@ from reprogram.interfaces import SourceModel
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.prediction.answers import FATAL, answers
-from reprogram.serving.hardening import Detector, abstained, certify, suspicion, vote
+from reprogram.serving.detector import FILE as DETECTOR_FILE
+from reprogram.serving.detector import Detector
+from reprogram.serving.hardening import abstained, certify, vote
 from reprogram.serving.reading import ReadTensor, TensorReader
 from reprogram.serving.wishes import Limits, RefusedRequest, Wishes
 from reprogram.typecheck import check_arguments
@@ -52,20 +54,21 @@ class ServedProgram:
         folder: Path | str,
         wishes: Wishes | None = None,
         limits: Limits | None = None,
-        detector: Detector | None = None,
+        detector: Path | None = None,
         device: str = "cpu",
     ) -> ServedProgram:
-        """A program folder, or a Hub id. Raises ReprogramError in one sentence."""
+        """A program folder, or a Hub id. detector: its file. Raises ReprogramError in one sentence."""
         described = describe_program(folder)
         wanted = described["source"]
-        digest = hashlib.sha256(f"{wanted['fingerprint']}:{described['tensors']['sha256']}".encode()).hexdigest()[:16]
+        digest = digest_of(described)
         key = json.dumps([wanted["loader"], wanted["options"], wanted["fingerprint"], device], sort_keys=True)
         with _loading:
             model = from_pretrained(folder, source=_sources.get(key), device=device)
             if wanted["loader"] is not None:
                 _sources[key] = model.source
         model.eval()
-        served = cls(model, digest, wishes or Wishes(), TensorReader(model, limits or Limits()), detector)
+        found = None if detector is None else Detector.load(detector, digest)
+        served = cls(model, digest, wishes or Wishes(), TensorReader(model, limits or Limits()), found)
         served.check(served.wishes)
         return served
 
@@ -140,8 +143,7 @@ class ServedProgram:
         if wishes.detect and self.detector is not None:
             scores: list[Any] = [None] * len(found)
             for i in good:
-                with _turn:
-                    scores[i] = float(suspicion(self.model, [found.contents[i]])[0])
+                scores[i] = self._suspicion(self.detector, found.contents[i])
             cells["suspicion"] = scores
             cells["suspicious"] = [None if s is None else "yes" if s > self.detector.threshold else "no" for s in scores]
         return cells
@@ -159,6 +161,16 @@ class ServedProgram:
             raise
         except ReprogramError:
             return None, None
+
+    def _suspicion(self, detector: Detector, content: Any) -> float | None:
+        """None for an input that the model fails on."""
+        try:
+            with _turn:
+                return float(detector.suspicion(self.model, [content])[0])
+        except FATAL:
+            raise
+        except Exception:
+            return None
 
     def labelled_similarity(self) -> np.ndarray:
         """Similarity of each kept labelled example to the nearest other one: what honest inputs look like. [] if unknown."""
@@ -181,19 +193,24 @@ class ServedProgram:
             "classes": list(target.classes),
             "outside_level": None if known is None else known.level,
             "examples_of_intervals": None if kept is None else kept.examples,
-            "detector": None if detector is None else vars(detector),
+            "detector": None if detector is None else detector.describe(),
             "defaults": vars(self.wishes),
             "limits": vars(self.reader.limits),
         }
 
 
-def from_settings(folder: str, options: Mapping[str, Any]) -> ServedProgram:
-    """A program with ``parameters.extra`` of its model-settings.json. Raises ReprogramError in one sentence."""
+def digest_of(described: Mapping[str, Any]) -> str:
+    """Names a program and its source. described: its program.json."""
+    return hashlib.sha256(f"{described['source']['fingerprint']}:{described['tensors']['sha256']}".encode()).hexdigest()[:16]
+
+
+def from_settings(folder: str, options: Mapping[str, Any], home: Path) -> ServedProgram:
+    """A program with ``parameters.extra`` of its model-settings.json, and the detector that lies beside that file in ``home``.
+    Raises ReprogramError in one sentence."""
     where = f"parameters.extra of the model in {folder}"
     limits = Limits(**check_arguments(Limits, dict(options.get("limits") or {}), where))
     wishes = Wishes().changed(options.get("defaults"))
-    detector = Detector.load(options.get("detector"), where)
-    return ServedProgram.load(folder, wishes, limits, detector, options.get("device") or "cpu")
+    return ServedProgram.load(folder, wishes, limits, home / DETECTOR_FILE, options.get("device") or "cpu")
 
 
 def _votes(kind: str) -> bool:

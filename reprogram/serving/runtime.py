@@ -10,6 +10,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlserver import MLModel, ModelSettings
@@ -75,7 +76,8 @@ class ProgramRuntime(MLModel):
         from reprogram.serving.metrics import Observer
         from reprogram.serving.program import from_settings
 
-        self.program = from_settings(self._uri, self.extra)
+        home = Path(self._settings._source or "model-settings.json").parent
+        self.program = from_settings(self._uri, self.extra, home)
         self.program.warm_up()
         self._observer = Observer(self.name, self.program.labelled_similarity(), self.extra.get("audit"))
 

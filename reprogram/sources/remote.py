@@ -23,13 +23,15 @@ from reprogram.sources._asked import AskedSource
 from reprogram.sources._labels import read_labels
 
 BAD_INPUT = (400, 413, 415, 422)  # statuses that one image of a request can be to blame for
+SERVED = "served"  # labels as the metadata names them
 LONGEST_NUMBER = 64  # bytes of JSON for one value, with room to spare
 
 
 class RemoteSource(AskedSource):
     """url: the server's root, e.g. ``http://127.0.0.1:8080``. model, model_version: which model of the server.
 
-    labels: the model's class names in column order (a list, a file with one a line, or ``imagenet``).
+    labels: the model's class names in column order (a list, a file with one a line, ``imagenet``, or ``served``: the
+        ``classes`` in its metadata, which ``task=serve`` gives).
     output: the name of the output tensor to read, None for the first. ``answers=top_k`` reads two outputs, ``scores``
         [B, k] and ``labels`` [B, k] of names (BYTES) or indices; ``answers=label`` reads names or indices [B].
     token_env, header, scheme, verify, timeout, retries, pause: :class:`~reprogram.service.Service`'s. A user and a
@@ -69,6 +71,8 @@ class RemoteSource(AskedSource):
         try:
             version = model_version or _version_of(described, _index(http), model)
             wanted = _input_of(described, url)
+            if labels == SERVED:
+                labels = _classes_of(described, url)
         except (AttributeError, KeyError, TypeError) as error:
             raise SourceError(f"{url} describes its model '{model}' in a way that cannot be read.") from error
         super().__init__(f"{model} at {url}", read_labels(labels), version, known_as=model, **asked)
@@ -187,6 +191,14 @@ def _version_of(described: dict[str, Any], index: list[dict[str, Any]], model: N
     versions = described.get("versions") or [e.get("version") for e in index if e.get("name") == model]
     named = [str(version) for version in versions if version]
     return named[-1] if named else "unversioned"
+
+
+def _classes_of(described: dict[str, Any], url: NotEmpty) -> list[str]:
+    """What the metadata calls the model's classes."""
+    found = (described.get("parameters") or {}).get("classes")
+    if not isinstance(found, list) or not found:
+        raise SourceError(f"The model at {url} does not name its classes, so source.labels={SERVED} is unknown; give a list.")
+    return [str(name) for name in found]
 
 
 def _input_of(described: dict[str, Any], url: NotEmpty) -> tuple[str, str]:

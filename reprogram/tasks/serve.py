@@ -44,7 +44,7 @@ def _options() -> dict[str, Any]:
 
 
 OPTIONS: dict[str, Any] = _options()
-MOST_EXAMPLES = 500  # that a detector is calibrated on
+MOST_EXAMPLES = 600  # that a detector is calibrated on
 
 
 def run(config: DictConfig) -> None:
@@ -93,20 +93,20 @@ def _serving(config: DictConfig) -> Any:
 
 
 def _detectors(config: DictConfig, programs: dict[str, str]) -> dict[str, Any]:
-    """A threshold for each program whose labelled examples ``target=`` names: the first one."""
+    """A detector for the program whose labelled examples ``target=`` names, the first one: calibrated on those held out."""
     from reprogram.serving.program import ServedProgram
 
     if not chosen_by_user("target"):
         if config.task.detect:
             raise ConfigError("task.detect=true needs the labelled examples: add target=… as the program was made with.")
         return {}
-    from reprogram.serving.hardening import Detector
+    from reprogram.serving.detector import Detector
 
     name, place = next(iter(programs.items()))
     model = ServedProgram.load(place, device=choose_device(config.device)).model
-    examples = fitted(instantiate(config.target), model.target, "test").train
-    rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples))[:MOST_EXAMPLES])
-    contents = [item if isinstance(item, str) else item.numpy() for item in examples.batch(rows)]
+    target = fitted(instantiate(config.target), model.target, "test")
+    rows = np.random.default_rng(config.seed).permutation(len(target.test))[:MOST_EXAMPLES]
+    contents = [item if isinstance(item, str) else item.numpy() for item in target.test.batch(rows)]
     return {name: Detector.calibrated(model, contents)}
 
 

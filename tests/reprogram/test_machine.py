@@ -11,6 +11,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reprogram import machine
@@ -114,6 +115,7 @@ def test_a_file_is_held_by_one_process_on_windows_too(tmp_path, bare, monkeypatc
 
 
 def test_memory_and_processors(bare, monkeypatch):
+    monkeypatch.setattr(machine, "_linux_peak", lambda: None)
     assert machine.processors() == os.cpu_count()
     assert 10 < machine.peak_memory_mb() < 100_000
     monkeypatch.setitem(sys.modules, "psutil", None)
@@ -122,9 +124,21 @@ def test_memory_and_processors(bare, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
 def test_macos_counts_bytes_where_linux_counts_kilobytes(monkeypatch):
-    linux = machine.peak_memory_mb() * (2**10 if sys.platform == "darwin" else 1)
+    import resource
+
+    linux = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert machine.peak_memory_mb() == pytest.approx(linux / 2**10, rel=0.2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process begins with its own peak")
+def test_the_peak_is_not_that_of_the_process_that_started_this_one():
+    own = machine.peak_memory_mb()
+    held = np.ones(200 << 20, np.uint8)
+    code = "from reprogram import machine; print(machine.peak_memory_mb())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert machine.peak_memory_mb() > held.nbytes / 2**20 and machine.peak_memory_mb() >= own
+    assert child < 100
 
 
 def test_a_reserve_that_the_disk_refuses(tmp_path, bare, monkeypatch):

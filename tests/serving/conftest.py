@@ -14,20 +14,22 @@ import torch
 
 from reprogram.artifact import from_pretrained
 from reprogram.inputs.none import NoPrompt
+from reprogram.inputs.signal_views import SignalViews
 from reprogram.inputs.text import Text
 from reprogram.interfaces import TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.sources.huggingface import HuggingFaceImageModel
 from reprogram.sources.text import TextSource
+from reprogram.targets._signals import SignalExamples
 from reprogram.targets.base import ArrayExamples, StringExamples
 
 sys.path.insert(0, str(Path(__file__).parent))
-from served import WORDS, Running, fit, free_port, pictures, sentences
+from served import WORDS, Running, fit, free_port, pictures, sentences, tones
 
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory, text_models: Any) -> dict[str, Path]:
-    """colours and shades (one frozen source), films (classes of text), marks (values of text)."""
+    """colours, shades and tones (sounds; one frozen source), films (classes of text), marks (values of text)."""
     import transformers
 
     root = tmp_path_factory.mktemp("served")
@@ -43,6 +45,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory, text_models: Any) -> dict
     for name, (classes, own) in wanted.items():
         info = TargetInfo(name, "image", "classification", classes, (3, 12, 12))
         found[name] = fit(root / name, source, NoPrompt(size=32), ArrayExamples(images, own), info)
+    sounds, heard = tones(24, 0)
+    info = TargetInfo("tones", "series", "classification", ("low", "high"), (1, 4000, 800))
+    views = SignalViews(size=32, pictures=("spectrogram",))
+    found["tones"] = fit(root / "tones", source, views, SignalExamples(sounds, heard, 800), info)
     text, topics = sentences(60, 0)
     films = TargetInfo("films", "text", "classification", WORDS)
     bert = TextSource(text_models("bert"))
@@ -59,15 +65,15 @@ def models(programs: dict[str, Path]) -> dict[str, ReprogrammedModel]:
 
 @pytest.fixture(scope="session")
 def server(programs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """All four programs behind one server with a token."""
+    """All programs behind one server with a token."""
+    from reprogram.serving.detector import Detector
     from reprogram.serving.export import Serving, write_repository
-    from reprogram.serving.hardening import Detector
 
     folder, port = tmp_path_factory.mktemp("serving"), free_port()
     guard = {"token_env": "SERVING_TOKEN", "body_mb": 4}
     options = {"token_env": "SERVING_TOKEN", "audit": str(folder / "audit.jsonl")}
     model = from_pretrained(programs["colours"])
-    detector = Detector.calibrated(model, list(pictures(60, 0)[0].astype(np.float32) / 255))
+    detector = Detector.calibrated(model, list(pictures(60, 9)[0].astype(np.float32) / 255))
     repository = write_repository(
         folder / "models",
         {name: str(place) for name, place in programs.items()},

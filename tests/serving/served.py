@@ -74,6 +74,15 @@ def png(image: np.ndarray) -> bytes:
     return raw.getvalue()
 
 
+def colour_files(folder: Path, tested: int) -> Path:
+    """Pictures in the folders train/COLOUR and test/COLOUR, ``tested`` of them in test."""
+    for place, (image, colour) in enumerate(zip(*pictures(12 + tested, 4), strict=True)):
+        file = folder / ("train" if place < 12 else "test") / ("red", "green", "blue")[colour] / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(image))
+    return folder
+
+
 def coded(image: np.ndarray) -> str:
     return base64.b64encode(png(image)).decode()
 
@@ -127,10 +136,17 @@ class Running:
         status, told = self.ask(f"/v2/models/{model}/infer", {"inputs": [tensor], "parameters": parameters})
         return status, {o["name"]: o["data"] for o in told["outputs"]} if status == 200 else told
 
+    def starter(self) -> int:
+        """The process id of what the front started: engines are forked from it."""
+        return children(self.process.pid)[0]
+
     def engine(self) -> int:
         """The process id of the engine."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return children(self.starter())[0]
+
+
+def children(process: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def free_port() -> int:

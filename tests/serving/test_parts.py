@@ -20,18 +20,20 @@ import pytest
 import torch
 from PIL import Image
 
+from reprogram.errors import ArtifactError
 from reprogram.modalities import modality
 from reprogram.serving.batching import Batcher
+from reprogram.serving.detector import Detector
 from reprogram.serving.export import Serving, names, write_container, write_repository
 from reprogram.serving.guard import Guard, GuardSettings
-from reprogram.serving.hardening import Detector, abstained, certify, suspicion
+from reprogram.serving.hardening import abstained, certify
 from reprogram.serving.metrics import JsonLines, drift
-from reprogram.serving.program import ServedProgram
+from reprogram.serving.program import ServedProgram, from_settings
 from reprogram.serving.reading import TensorReader
 from reprogram.serving.wishes import Limits, RefusedRequest, Wishes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from served import coded, fit, pictures, png, tones, wav
+from served import coded, colour_files, pictures, png, sentences, tones, wav
 
 
 def tensor(data: Any, shape: Any = None, datatype: str = "BYTES", content_type: str | None = None) -> Any:
@@ -85,18 +87,9 @@ def test_each_bad_picture_has_its_reason_and_no_neighbour_suffers(models: Any) -
     assert reader.read(tensor([300] * 432, [1, 3, 12, 12], "UINT8")).problems[0].startswith("its values run")
 
 
-def test_signals_are_numbers_or_sounds(models: Any, tmp_path: Path) -> None:
+def test_signals_are_numbers_or_sounds(programs: Any, models: Any) -> None:
     pytest.importorskip("soundfile")
-    from reprogram.artifact import from_pretrained
-    from reprogram.inputs.signal_views import SignalViews
-    from reprogram.interfaces import TargetInfo
-    from reprogram.targets._signals import SignalExamples
-
-    sounds, labels = tones(24, 0)
-    info = TargetInfo("tones", "series", "classification", ("low", "high"), (1, 4000, 800))
-    source = models["colours"].source
-    program = fit(tmp_path, source, SignalViews(size=32, pictures=("spectrogram",)), SignalExamples(sounds, labels, 800), info)
-    served = ServedProgram(from_pretrained(program, source), "", Wishes(), None)  # type: ignore[arg-type]
+    served = ServedProgram(models["tones"], "", Wishes(), None)  # type: ignore[arg-type]
     served.reader = reader = TensorReader(served.model, Limits())
     served.warm_up()
     new, wanted = tones(6, 1)
@@ -192,16 +185,25 @@ def test_drift_and_logs() -> None:
     assert line["error"] == "ValueError" and "C1CC1" not in json.dumps(line)
 
 
-def test_a_detector_keeps_its_false_alarms_and_finds_what_changes_under_simplifying(models: Any) -> None:
-    model = models["colours"]
-    honest = [image.astype(np.float32) / 255 for image in pictures(300, 5)[0]]
-    detector = Detector.calibrated(model, honest[:100], 0.1)
-    assert detector.examples == 100 and detector.false_alarms <= 0.1
-    flagged = float((suspicion(model, honest[100:]) > detector.threshold).mean())
-    assert flagged <= 0.2
-    fine = np.indices((12, 12)).sum(0) % 2 * np.float32(1)  # detail that a median of 2 x 2 pixels takes away
-    assert suspicion(model, [np.stack([fine, 1 - fine, fine])])[0] > detector.threshold
-    assert len(modality("text").simplified("one two three")) == 3 and modality("sequence").simplified("ACD E") == []
+def test_a_detector_keeps_its_false_alarms_and_finds_what_was_moved(programs: Any, models: Any, tmp_path: Path) -> None:
+    model, rng = models["colours"], np.random.default_rng(0)
+    every = [image.astype(np.float32) / 255 for image in pictures(260, 5)[0]]
+    detector = Detector.calibrated(model, every[:160], 0.1)
+    assert detector.examples == 54 and detector.false_alarms <= 0.1
+    assert float((detector.suspicion(model, every[160:]) > detector.threshold).mean()) <= 0.2
+    stripes = np.indices((12, 12)).sum(0) % 2 * np.float32(1)  # detail that simplifying takes away
+    strange = [np.stack([stripes, 1 - stripes, stripes]), rng.random((3, 12, 12)).astype(np.float32)]
+    scores = detector.suspicion(model, strange)
+    assert (scores > detector.threshold).all()
+    detector.save(tmp_path / "d", "mine")
+    assert np.allclose(Detector.load(tmp_path / "d", "mine").suspicion(model, strange), scores)  # type: ignore[union-attr]
+    assert Detector.load(tmp_path / "d", "another") is None and Detector.load(tmp_path / "none", "mine") is None
+    (tmp_path / "d").write_bytes(b"{}" * 9)
+    with pytest.raises(ArtifactError, match="is no detector"):
+        Detector.load(tmp_path / "d", "mine")
+    assert len(modality("text").simplified("one two three")["words"]) == 3 and modality("sequence").simplified("ACD E") == {}
+    words = Detector.calibrated(models["films"], sentences(24, 1)[0])
+    assert words.suspicion(models["films"], ["good", "the good film a"]).shape == (2,)
 
 
 def test_votes_keep_what_inputs_mean() -> None:
@@ -290,11 +292,13 @@ def test_an_exported_folder_goes_elsewhere(programs: Any, tmp_path: Path) -> Non
     found = names([str(programs["colours"]), str(programs["colours"]), str(programs["films"])], "My Model!")
     assert list(found) == ["my-model", "colours", "films"]
     serving = Serving(port=9000, guard={"token_env": "TOKEN"})
-    write_repository(tmp_path, found, serving, {"films": Detector(0.5, 0.05, 10)}, copy=True)
+    detector = Detector(("words",), (), np.zeros((1, 9)), 0.5, 0.05, 10)
+    write_repository(tmp_path, found, serving, {"films": detector}, copy=True)
     write_container(tmp_path, serving, "registry/image:1", "my-model")
     settings = json.loads((tmp_path / "films" / "model-settings.json").read_text())
     assert settings["implementation"] == "reprogram.serving.ProgramRuntime" and settings["parameters"]["uri"] == "./program"
-    assert settings["parameters"]["extra"]["detector"]["examples"] == 10
+    moved = ServedProgram.load(tmp_path / "films" / "program", detector=tmp_path / "films" / "detector.safetensors")
+    assert moved.describe()["detector"].items() >= {"threshold": 0.5, "false_alarms": 0.05, "examples": 10}.items()
     assert (tmp_path / "my-model" / "program" / "program.safetensors").exists()
     assert "reprogram[serving]" in (tmp_path / "Dockerfile").read_text()
     manifest = yaml.safe_load((tmp_path / "inference-service.yaml").read_text())
@@ -317,6 +321,12 @@ def test_task_serve_exports_and_hands_over_to_the_server(programs: Any, typed: A
     code, stderr = typed("task=serve", f"program={programs['films']}", "port=9100", "task.vote=3", folder="second")
     assert code == 0, stderr
     assert json.loads((Path(started[0]) / "settings.json").read_text())["http_port"] == 9100
+    shown = [f"program={programs['colours']}", "target=image_folder", f"target.root={colour_files(tmp_path / 'data', 30)}"]
+    code, stderr = typed("task=serve", *shown, "task.detect=true", folder="third")
+    assert code == 0, stderr
+    settings = json.loads((Path(started[1]) / "colours" / "model-settings.json").read_text())["parameters"]
+    detecting = from_settings(settings["uri"], settings["extra"], Path(started[1]) / "colours")
+    assert detecting.wishes.detect and detecting.describe()["detector"]["examples"] == 10
     for wrong, told in (("task.certify=l3", "task.certify"), ("task.detect=true", "add target="), ("port=0", "port=0")):
         code, stderr = typed("task=serve", f"program={programs['films']}", wrong, folder=f"wrong{len(told)}")
         assert code == 2 and told in stderr

@@ -3,6 +3,8 @@
 const $ = (id) => document.getElementById(id);
 const state = { models: {}, items: [], table: null, rows: [] };
 const MOST_AT_ONCE = 32;
+const LONGEST = 120; // letters of an input in the table of answers; the download has all
+const KINDS = { image: "pictures", text: "texts", molecule: "molecules (SMILES)", sequence: "sequences", series: "signals" };
 
 function headers() {
   const token = $("token").value;
@@ -41,7 +43,7 @@ const files = () => images() || sounds();
 function chosen() {
   const about = model().parameters;
   const what = about.problem === "regression" ? `a value, ${about.classes[0]}` : about.classes.slice(0, 12).join(", ") + (about.classes.length > 12 ? ", …" : "");
-  $("about").textContent = `This program reads ${about.kind} inputs and answers: ${what}.`;
+  $("about").textContent = `This program reads ${sounds() ? "sounds" : KINDS[about.kind] || `${about.kind} inputs`} and answers: ${what}.`;
   $("files").accept = images() ? ".png,.jpg,.jpeg" : sounds() ? ".wav" : ".csv,.tsv,.txt,.smi";
   $("files-label").textContent = images() ? "Pictures (PNG or JPEG)" : sounds() ? "Sounds (WAV)" : "A table (CSV) or a list";
   $("texts").hidden = files();
@@ -146,11 +148,13 @@ async function ask(event) {
   if (state.rows.length) show();
 }
 
+const numbers = (text) => text.split(/[\s,;]+/).filter(Boolean).map((cell) => (Number.isFinite(Number(cell)) ? Number(cell) : null));
+
 // The inputs of one request; a signal is a row of numbers, all else a text or a file in base64.
 function tensor(part) {
   const { name } = model().inputs[0];
   if (!signal() || sounds()) return { name, datatype: "BYTES", shape: [part.length, 1], data: part.map((one) => one.data) };
-  const samples = part[0].data.split(/[\s,;]+/).filter(Boolean).map((cell) => (Number.isFinite(Number(cell)) ? Number(cell) : null));
+  const samples = numbers(part[0].data);
   return { name, datatype: "FP32", shape: [1, signal()[0], samples.length / signal()[0]], data: samples };
 }
 
@@ -165,16 +169,39 @@ function row(item, outputs, place) {
 
 const round = (value) => (value === null || value === undefined ? "" : Number(value).toPrecision(3));
 
+// What a person recognises an input by: the picture, the sound, the curve, or the beginning of a text.
+function shown(item, problem) {
+  if (item.file && !problem) {
+    const found = document.createElement(images() ? "img" : "audio");
+    found.src = URL.createObjectURL(item.file);
+    if (images()) found.alt = item.shown;
+    else { found.controls = true; found.preload = "metadata"; found.setAttribute("aria-label", item.shown); }
+    const both = document.createElement("div");
+    both.append(found, ...(images() ? [] : [item.shown]));
+    return both;
+  }
+  if (signal() && !sounds() && !problem) return curve(numbers(item.data));
+  return item.shown.length > LONGEST ? `${item.shown.slice(0, LONGEST)} …` : item.shown;
+}
+
+function curve(values) {
+  const space = "http://www.w3.org/2000/svg", known = values.filter((value) => value !== null);
+  const low = known.reduce((a, b) => Math.min(a, b), Infinity), high = known.reduce((a, b) => Math.max(a, b), -Infinity);
+  const picture = document.createElementNS(space, "svg"), line = document.createElementNS(space, "polyline");
+  const points = values.map((value, i) => [i, value]).filter(([, value]) => value !== null);
+  line.setAttribute("points", points.map(([i, v]) => `${(160 * i) / Math.max(values.length - 1, 1)},${2 + (36 * (high - v)) / (high - low || 1)}`).join(" "));
+  picture.setAttribute("viewBox", "0 0 160 40"); picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", `${values.length} samples from ${round(low)} to ${round(high)}`);
+  picture.append(line);
+  const both = document.createElement("div");
+  both.append(picture, `${values.length} samples`);
+  return both;
+}
+
 // [heading, text or element] for each column that says something.
 function columns({ item, cells }) {
   const found = [], add = (name, value, number) => found.push([name, value, number]);
-  let shown = item.shown;
-  if (item.file && images()) {
-    shown = document.createElement("img");
-    shown.src = URL.createObjectURL(item.file);
-    shown.alt = item.shown;
-  }
-  add("Input", shown);
+  add("Input", shown(item, cells.problem));
   if (cells.problem) { add("Answer", `no answer: ${cells.problem}`); return found; }
   add("Answer", cells.label ?? round(cells.value));
   if (cells.probabilities) {
