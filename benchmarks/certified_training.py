@@ -4,7 +4,7 @@
 
 The network is ``source=small_cnn source.architecture=plain`` (54,000 weights) on the 4,000 training images of MNIST that ship
 with this project; it is judged on the 1,000 test images under linf eps 0.1. Attacked: APGD-CE and APGD-DLR of 50 steps.
-Certified: the linear bounds of this package (CROWN). The settings are those that were tried first, on seed 0.
+Certified: the linear bounds of this package (CROWN). Settings were chosen on seed 0.
 """
 
 from __future__ import annotations
