@@ -6,6 +6,8 @@ Works with ``clone``, ``cross_val_score``, ``Pipeline``, ``GridSearchCV`` (``inp
 - images: arrays [N, H, W], [N, H, W, C] or [N, C, H, W] (uint8, or floats in [0, 1]), lists of arrays, PIL images, paths
   of files, or encoded bytes;
 - strings, where the source reads text, and whatever else the input transformation reads as one;
+- signals, where the input transformation reads them (``input="signal_views"``): arrays [N, L] or [N, C, L], or lists of [l]
+  or [C, l] of any lengths, NaN where a value is missing;
 - a column (pandas or polars Series, a frame of one column) of either;
 - rows of features [N, F], scaled to [0, 1] by their training range and laid out as a grey image (``image_shape`` says of
   which shape; the default is the smallest square).
@@ -31,6 +33,7 @@ from reprogram.applicability.base import Applicability, measure_for
 from reprogram.errors import DataError, ReprogramError
 from reprogram.estimator_inputs import GivenInputs, ReadInputs, given, read_images, read_strings
 from reprogram.estimator_parts import KeptProgram, changed, fresh, options, sentence
+from reprogram.estimator_signals import given_signals, read_signals, signal_examples
 from reprogram.interfaces import Examples, InputTransformation, TargetInfo
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_strings
@@ -49,6 +52,7 @@ class _Reprogrammed(BaseEstimator):
         output: Any = "ridge_taps",
         training: Any = None,
         image_shape: tuple[int, int, int] | None = None,
+        rate: float | None = None,
         device: str = "cpu",
         batch_size: int = 32,
         random_state: int = 0,
@@ -58,6 +62,7 @@ class _Reprogrammed(BaseEstimator):
         self.output = output
         self.training = training
         self.image_shape = image_shape
+        self.rate = rate
         self.device = device
         self.batch_size = batch_size
         self.random_state = random_state
@@ -114,7 +119,7 @@ class _Reprogrammed(BaseEstimator):
             if found.problems:
                 raise DataError(_first(found))
             examples = _examples(found, labels)
-            shape = tuple(examples.batch([0]).shape[1:]) if modality(source.spec.kind).pixels else None
+            shape = self._shape(examples, source.spec.kind, before)
             info = TargetInfo("arrays", before.reads or source.spec.kind, problem, tuple(classes), shape)
             model = ReprogrammedModel(source, before, fresh("output", self.output), info).to(self.device)
             pool = None if unlabelled is None else self._pool(unlabelled, source.spec.kind, before, shape)
@@ -134,6 +139,13 @@ class _Reprogrammed(BaseEstimator):
             raise ValueError(sentence(error)) from error
         self.model_ = model
 
+    def _shape(self, examples: Examples, kind: str, before: InputTransformation) -> tuple[int, ...] | None:
+        """Of the inputs of the target: of images [C, H, W], of signals (channels, samples a second, samples)."""
+        if _reads_signals(before):
+            size = examples.batch(np.arange(len(examples))).shape
+            return int(size[1]), max(1, round(self.rate or 1)), int(size[2])
+        return tuple(examples.batch([0]).shape[1:]) if modality(kind).pixels else None
+
     def predict_table(self, frame: Any, column: str | None = None, confidence: float = 0.9) -> Any:
         """``frame`` (pandas or polars) with the columns of ``predictions.csv`` behind its own: every row, in order.
 
@@ -146,7 +158,8 @@ class _Reprogrammed(BaseEstimator):
                 names = getattr(self, "feature_names_in_", None)
                 x = given(frame if names is None else frame[list(names)])
             else:
-                x = given(list(frame[column_of(frame, column)]))
+                items = list(frame[column_of(frame, column)])
+                x = given_signals(items) if _reads_signals(self.model_.input) else given(items)
             found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors="nan")
             return with_columns(frame, self._units(in_chunks(self.model_, found, confidence)))
         except ReprogramError as error:
@@ -163,7 +176,8 @@ class _Reprogrammed(BaseEstimator):
             raise ValueError(f"errors='{errors}' is not known; allowed: raise, nan")
         try:
             shape = self.model_.target.input_shape
-            x = given(X, colour=shape is not None and shape[0] == 3)
+            signals = _reads_signals(self.model_.input)
+            x = given_signals(X) if signals else given(X, colour=shape is not None and shape[0] == 3)
             found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors=errors)
             if found.problems and errors == "raise":
                 raise DataError(_first(found))
@@ -183,7 +197,7 @@ class _Reprogrammed(BaseEstimator):
         """X as the source's kind of inputs. Raises DataError or ValueError."""
         if modality(kind).batch == "strings":
             return read_strings(x, input)
-        form = "table" if x.form == "table" else "images"
+        form = x.form if x.form in ("table", "signals") else "images"
         if fitting:
             self.fitted_on_ = form
         elif form != self.fitted_on_:
@@ -191,6 +205,8 @@ class _Reprogrammed(BaseEstimator):
         if form == "table":
             return self._read_table(x, fitting, errors)
         shape = None if fitting else self.model_.target.input_shape
+        if form == "signals":
+            return read_signals(x, shape)
         try:
             return read_images(x, shape)
         except DataError:
@@ -202,6 +218,8 @@ class _Reprogrammed(BaseEstimator):
         self, X: Any, kind: str, before: InputTransformation, shape: tuple[int, ...] | None
     ) -> Examples:
         """Inputs without labels; those that cannot be read are left out."""
+        if _reads_signals(before):
+            raise DataError("unlabelled is read for images and strings, not for signals; leave it out")
         x = given(X, colour=shape is not None and shape[0] == 3)
         if not modality(kind).pixels:
             found = read_strings(x, before)
@@ -244,6 +262,7 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
         with the hyper-parameters you want (``Pad(size=128)``). They are copied, never changed.
     training : ``reprogram.training.loop.Training``, or None for its default.
     image_shape : (channels, height, width) that rows of features are laid out in.
+    rate : samples a second of signals, for inputs that read sounds.
     device : ``cpu`` or ``cuda``.
     batch_size : examples read at a time in prediction.
     random_state : seed of everything random.
@@ -314,7 +333,11 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         return cells
 
 
-_FORMS = {"table": "a table of numbers", "images": "images"}
+_FORMS = {"table": "a table of numbers", "images": "images", "signals": "signals"}
+
+
+def _reads_signals(input: InputTransformation) -> bool:
+    return input.reads is not None and modality(input.reads).batch == "series"
 
 
 def _first(found: ReadInputs) -> str:
@@ -328,6 +351,8 @@ def _first(found: ReadInputs) -> str:
 def _examples(found: ReadInputs, labels: np.ndarray) -> Examples:
     from reprogram.targets.base import ArrayExamples, StringExamples
 
+    if isinstance(found.inputs, list) and any(isinstance(signal, np.ndarray) for signal in found.inputs):
+        return signal_examples(found.inputs, labels)
     if is_strings(found.inputs):
         return StringExamples(found.inputs, labels)
     return ArrayExamples(found.inputs, labels)
@@ -336,8 +361,8 @@ def _examples(found: ReadInputs, labels: np.ndarray) -> Examples:
 def _together(estimator: _Reprogrammed, X: Any, y: Any) -> tuple[GivenInputs, np.ndarray]:
     """X and y of one length; rows of features are checked as scikit-learn checks them."""
     try:
-        x = given(X)
-    except DataError as error:
+        x = given_signals(X) if _reads_signals(fresh("input", estimator.input)) else given(X)
+    except ReprogramError as error:
         raise ValueError(sentence(error)) from error
     if x.form == "table":
         X, y = validate_data(estimator, x.values, y, dtype=np.float64, y_numeric=isinstance(estimator, RegressorMixin))

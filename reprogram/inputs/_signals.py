@@ -15,13 +15,15 @@ from torch import Tensor
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.inputs._convolutions import competing
 from reprogram.inputs._mel import cepstra, patches, relative_bands
+from reprogram.inputs._patterns import patterns
+from reprogram.inputs._proportions import proportions
 from reprogram.inputs.base import with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source, modality
 from reprogram.modalities._signals import as_block, levels, resampled, standardised
 from reprogram.ranges import InputSide
 
-RAW, CONVOLVED = 256, 1024  # points at most that the raw series and the convolutions read
+RAW, CONVOLVED, COUNTED = 256, 1024, 2048  # points at most that the raw series, convolutions and proportions read
 
 
 @dataclass(eq=False)
@@ -30,9 +32,10 @@ class SignalInput(InputTransformation):
 
     size: side of the picture in pixels; None is the side that the source was trained at.
     features: plain features beside what the source reads, a hybrid program: ``raw`` (the series itself, at most 256 points
-        of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``levels`` (mean
-        and deviation of each channel, and the length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram,
-        the second less the mean of each band), ``mel_convolutions`` and ``cepstral_convolutions``.
+        of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``proportions``
+        (shares of time, :mod:`reprogram.inputs._proportions`), ``levels`` (mean and deviation of each channel, and the
+        length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram, the second less the mean of each band),
+        ``mel_convolutions``, ``cepstral_convolutions`` and ``mel_patterns`` (:mod:`reprogram.inputs._patterns`).
     stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
 
     After :meth:`build`: ``side``, ``channels`` of the source, ``signals`` (channels of the target), ``rate`` in samples a
@@ -88,14 +91,20 @@ def _convolutions(reader: SignalInput, block: Tensor) -> Tensor:
     return competing(standardised(signals) if signals.shape[1] == 1 else signals)
 
 
+def _proportions(reader: SignalInput, block: Tensor) -> Tensor:
+    return proportions(resampled(block, min(block.shape[2], COUNTED), reader.stretch))
+
+
 FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {
     "raw": _raw,
     "convolutions": _convolutions,
+    "proportions": _proportions,
     "levels": lambda reader, block: levels(block),
     "log_mel": lambda reader, block: patches(block, float(reader.rate), relative=False),
     "log_mel_changes": lambda reader, block: patches(block, float(reader.rate), relative=True),
     "mel_convolutions": lambda reader, block: competing(relative_bands(block, float(reader.rate))),
     "cepstral_convolutions": lambda reader, block: competing(cepstra(block, float(reader.rate))),
+    "mel_patterns": lambda reader, block: patterns(block, float(reader.rate)),
 }
 
 

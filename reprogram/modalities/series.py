@@ -12,6 +12,9 @@ from reprogram.modalities.base import Candidate, Config, Modality, Named
 
 PICTURES = ("line_plot", "gramian", "recurrence", "spectrogram")
 SOUNDS = ("mel_spectrogram", "mel_changes")
+OF_SIGNALS = {"convolutions": 1.0, "proportions": 1.0, "raw": 0.5}  # plain features: weight against 1 for all pictures
+# of sounds the weights are kept as they are: labels of few voices say nothing of how much each is worth with others
+OF_SOUNDS = {"log_mel": 0.5, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "mel_patterns": 2.0}
 SLOWEST_SOUND = 4000  # samples a second from which a signal is one that is heard
 POINTS = 240  # of a line that is shown to a person
 INKS = ("#1f5fa8", "#c2571a", "#2b8a4b", "#8a2b7c", "#7a6a1f", "#444")
@@ -33,17 +36,17 @@ class Series(Modality):
     ) -> list[Candidate]:
         sound = target.input_shape is not None and target.input_shape[1] >= SLOWEST_SOUND
         pictures = SOUNDS if sound else PICTURES
-        beside = ("log_mel", "log_mel_changes", "mel_convolutions", "cepstral_convolutions") if sound else ("convolutions", "raw")
+        beside = OF_SOUNDS if sound else OF_SIGNALS
         ridge: Named = ("ridge_taps", {})
         found = []
         if spec.feature_size:
             found.append(self.reading("linear probe", pictures[:1], (), ("linear_features", {}), source, "baseline"))
         found.append(self.reading(pictures[0].replace("_", " "), pictures[:1], (), ridge, source))
         found.append(self.reading("all pictures", pictures, (), ("grouped_ridge", {}), source))
-        hybrid: Config = {"side": [0.5, 0.5, 0.5, 0.5] if sound else [1.0, 0.5]}
+        hybrid: Config = {"side": list(beside.values())} | ({"weigh": "equal"} if sound else {})
         tags = ("preferred",)
         name = "all pictures and the plain signal"
-        found.append(self.reading(name, pictures, beside, ("grouped_ridge", hybrid), source, tags=tags))
+        found.append(self.reading(name, pictures, tuple(beside), ("grouped_ridge", hybrid), source, tags=tags))
         return found
 
     def reading(

@@ -20,6 +20,7 @@ from reprogram.outputs._ridge import block_kernels, left_out_error
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.ranges import NotNegative, Positive
 
+STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns")
 STEPS, RATE = 40, 0.2  # of Adam on the logarithms of the weights
 START = -4.6  # logarithm of the ridge strength that learning starts from
 
@@ -37,7 +38,7 @@ class GroupedRidge(RidgeTaps):
     """
 
     side: tuple[Positive, ...] = ()
-    standard: tuple[str, ...] = ("convolutions", "mel_convolutions", "cepstral_convolutions")
+    standard: tuple[str, ...] = STANDARD
     keen: NotNegative = 6.0
     trust: NotNegative = 5.0
     found: tuple[NotNegative, ...] = ()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reprogram.errors import ConfigError, DataError
-from reprogram.inputs import _convolutions, _mel
+from reprogram.inputs import _convolutions, _mel, _patterns, _proportions
 from reprogram.inputs._signal_planes import gramian_fields, line, recurrences, spectra
 from reprogram.inputs._signals import laid_out
 from reprogram.inputs.gramian import Gramian
@@ -137,6 +137,37 @@ def test_competing_kernels_are_counted_as_in_a_loop():
             share = float((worst == kernel).float().mean())
             assert float(found[16 * group + 8 + kernel]) ** 2 == pytest.approx(share, abs=1e-4)
     assert _convolutions.dilations(100) == [1, 2, 4, 8] and _convolutions.dilations(9) == [1]
+
+
+def test_proportions_are_shares_of_time_as_in_a_loop():
+    signal = signals(1, 30, 1)
+    found = _proportions.proportions(signal)
+    assert torch.allclose(_proportions.proportions(5 * signal), found) and 0 <= float(found.min()) <= float(found.max()) <= 1
+    x = signal[0, 0] / signal[0, 0].std()
+    padded = torch.cat([torch.zeros(4), x, torch.zeros(4)]).unfold(0, 9, 1)
+    for kernel in (0, 41, 83):
+        answers = padded @ _proportions.kernels()[kernel, 0]
+        for place, threshold in enumerate(sign * level for level in _proportions.THRESHOLDS for sign in (-1, 1)):
+            assert float(found[0, 84 * place + kernel]) == pytest.approx(float((answers > threshold).float().mean()))
+    assert _proportions.steps(9) == [1] and _proportions.steps(100) == [1, 2, 3, 4, 6, 8, 11]
+    several = signals(3, 12).requires_grad_()
+    _proportions.proportions(several).sum().backward()
+    assert float(several.grad.abs().max()) > 0  # an attack is shown a way
+
+
+def test_a_pattern_is_found_in_its_part_wherever_it_lies_there():
+    tone = lambda hertz: torch.sin(torch.arange(8000.0) / 8000 * 2 * torch.pi * hertz)[None, None]  # noqa: E731
+    near, far = (_patterns.patterns(tone(hertz), 8000.0) for hertz in (1030, 2500))
+    here = _patterns.patterns(tone(1000), 8000.0)
+    assert here.shape == (1, 6144) and float((here - near).norm()) < 0.5 * float((here - far).norm())
+    sound = signals(1, 4000, 1, seed=3)
+    level, ends = _mel.log_mel(sound, 8000.0, 40, 0.064)
+    picture = _mel.over_bands(_mel.columns(level, ends, 64))[0] / 20
+    windows = torch.nn.functional.pad(picture, (2, 2, 2, 2)).unfold(0, 5, 1).unfold(1, 5, 1)
+    answers = torch.einsum("btij,kij->kbt", windows, _patterns.kernels(0)[:8, 0])
+    reached = torch.where(answers.argmax(0) == torch.arange(8)[:, None, None], answers.clamp_min(0), 0.0)
+    parts = reached.unflatten(2, (4, 16)).unflatten(1, (4, 10)).mean((2, 4))  # [8, 4, 4]
+    assert torch.allclose(_patterns.patterns(sound, 8000.0)[0, :128].square(), parts.flatten(), atol=1e-5)
 
 
 def test_many_planes_lie_in_tiles():

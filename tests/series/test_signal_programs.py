@@ -17,6 +17,7 @@ from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.grouped_ridge import GroupedRidge, agreement
 from reprogram.robustness import signals
+from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.series import from_signals
 
@@ -81,6 +82,29 @@ def test_weight_goes_to_the_group_that_knows_and_plain_features_are_read_once():
     assert output.width == 3 * 6 + 4 + 50
     assert np.argmax(output.found) == 3 and output.found[3] > 0.5  # views 1 to 3, raw, convolutions
     assert (output(views).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_a_black_box_is_asked_with_the_pictures_alone(tmp_path):
+    x, y = waves()
+    task = from_signals(x, y, test_size=8)
+    views = SignalViews(size=32, pictures=("line_plot", "gramian"), features=("proportions", "raw"))
+    source = BlackBoxSource(SmallCNN(), journal=tmp_path)
+    model = ReprogrammedModel(source, views, GroupedRidge(), task.info)
+    model.output.fit(model.collect(task.train), to_tensor_labels(task.train.labels))
+    assert source.bill()["queries"] == 2 * 16  # a picture a query
+    assert (model.eval().predict(task.test) == task.test.labels).mean() >= 0.9
+
+
+def test_weights_of_sounds_are_kept():
+    spec = SourceSpec("image", 64, ("a", "b"), taps=("conv",))
+    info = TargetInfo("t", "series", "classification", ("a", "b"), (1, 8000, 500))
+    hybrid = modality("series").candidates(spec, info)[-1]
+    output = GroupedRidge(layers=("conv@1",), **hybrid.output[1])
+    output.build(spec, info)
+    labels = torch.arange(20) % 2
+    side = {Tap(name, "side"): torch.randn(20, 4) + labels[:, None] for name in hybrid.input[1]["features"]}
+    output.fit([SourceOutput(torch.zeros(20, 2), None, {Tap("conv", "1"): torch.randn(20, 6)} | side)] * 2, labels)
+    assert output.found == pytest.approx([w / 5 for w in (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 2.0)])
 
 
 def test_candidates_read_sounds_on_the_mel_scale():

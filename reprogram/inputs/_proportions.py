@@ -1,0 +1,74 @@
+"""Convolutions of three values as plain features of signals: for how much of the time each answer is above a threshold.
+
+The 84 kernels of MiniRocket (Dempster, Schmidt & Webb 2021, arXiv 2012.08791), on the signal and on its first differences. Its
+thresholds are quantiles of training signals; these are fixed shares of each signal's own deviation, so that nothing is fitted
+and a kept program holds no kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reprogram.inputs._convolutions import MOST_CHANNELS, TAPS
+from reprogram.modalities._signals import TINY
+
+THRESHOLDS = (0.05, 0.3, 1.0, 3.0)  # above and below 0, in deviations of what a kernel answers to white noise
+SOFT = 0.1  # width of a threshold for gradients
+
+
+def proportions(signals: Tensor) -> Tensor:
+    """Filled signals [B, C, L] -> [B, F] shares of time, F = 2 · dilations · 84 · 8. Their scale does not matter."""
+    if signals.shape[2] < TAPS + 1:
+        signals = F.pad(signals, (0, TAPS + 1 - signals.shape[2]), mode="replicate")
+    channels, found = signals.shape[1], []
+    weights = kernels().to(signals)
+    for place, step in enumerate(steps(signals.shape[2])):
+        for which, x in enumerate((signals, signals.diff(dim=2))):
+            if channels > 1:
+                x = torch.einsum("gc,bcl->bgl", mixing(2 * place + which, channels).to(x), x)
+            unit = x.std(2, keepdim=True).mean(1, keepdim=True).clamp_min(TINY)
+            groups = len(weights) if channels > 1 else 1
+            answers = F.conv1d(x / unit, weights, padding=4 * step, dilation=step, groups=groups)
+            found += [_above(answers, sign * level) for level in THRESHOLDS for sign in (-1.0, 1.0)]
+    return torch.cat(found, 1)
+
+
+def _above(answers: Tensor, threshold: float) -> Tensor:
+    """[B, k, L] -> [B, k] shares of time; gradients are those of a soft threshold."""
+    hard = (answers > threshold).to(answers).mean(2)
+    if not answers.requires_grad:
+        return hard
+    soft = torch.sigmoid((answers - threshold) / SOFT).mean(2)
+    return hard + soft - soft.detach()
+
+
+def steps(length: int) -> list[int]:
+    """Dilations 1, 2, 3, 4, 6, 8, 11, 16, … (powers of √2) as long as a kernel fits into the signal."""
+    most = 2 * math.log2((length - 1) / (TAPS - 1))
+    return list(dict.fromkeys(round(2 ** (power / 2)) for power in range(math.floor(most) + 1)))
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Tensor:
+    """[84, 1, 9]: three weights are 2 and six are -1, over the norm of them."""
+    weights = torch.full((84, 1, TAPS), -1.0)
+    for row, places in enumerate(itertools.combinations(range(TAPS), 3)):
+        weights[row, 0, list(places)] = 2.0
+    return weights / weights[0].norm()
+
+
+@lru_cache(maxsize=64)
+def mixing(seed: int, channels: int) -> Tensor:
+    """Which channels each kernel adds up, [84, C]."""
+    stream = np.random.RandomState(1000 + seed)
+    found = np.zeros((84, channels))
+    for row in found:
+        row[stream.permutation(channels)[: max(1, min(MOST_CHANNELS, channels // 2))]] = 1.0
+    return torch.from_numpy(found).float()
