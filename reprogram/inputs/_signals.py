@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,7 @@ from reprogram.inputs._proportions import proportions
 from reprogram.inputs.base import with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source, modality
-from reprogram.modalities._signals import as_block, levels, resampled, standardised
+from reprogram.modalities._signals import as_block, lengths, levels, of_length, resampled, standardised
 from reprogram.ranges import InputSide
 
 RAW, CONVOLVED, COUNTED = 256, 1024, 2048  # points at most that the raw series, convolutions and proportions read
@@ -62,6 +63,19 @@ class SignalInput(InputTransformation):
         """Pixels read."""
         return float((self.size or 224) ** 2)
 
+    def each(self, batch: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """``function`` of blocks [b, C, L] that do not depend on which signals share a batch: those of the target's lengths
+        together, on its longest; a longer one by itself."""
+        block = self.block(batch)
+        size = lengths(block)
+        longer = torch.nonzero(size > self.length).squeeze(1)
+        if not len(longer):
+            return function(of_length(block, self.length))
+        usual = torch.nonzero(size <= self.length).squeeze(1)
+        parts = [function(of_length(block[usual], self.length))] if len(usual) else []
+        parts += [function(of_length(block[row : row + 1], int(size[row]))) for row in longer]
+        return torch.cat(parts)[torch.argsort(torch.cat([usual, longer]))]
+
     def block(self, batch: Any) -> Tensor:
         """[B, C, L]; DataError where the signals have other channels than those of the target."""
         found = as_block(batch)
@@ -71,28 +85,28 @@ class SignalInput(InputTransformation):
         return found
 
     def forward(self, batch: Any) -> list[Any]:
-        return [with_channels(laid_out(self.planes(self.block(batch)), self.side), self.channels)]
+        return [self.each(batch, lambda block: with_channels(laid_out(self.planes(block), self.side), self.channels))]
 
     @abstractmethod
     def planes(self, block: Tensor) -> Tensor:
         """Signals [B, C, L] -> planes of the picture [B, P, h, w] in [0, 1]."""
 
     def side_features(self, batch: Any) -> dict[Tap, Tensor]:
-        return {Tap(name, "side"): FEATURES[name](self, self.block(batch)) for name in self.features}
+        return {Tap(name, "side"): self.each(batch, partial(FEATURES[name], self)) for name in self.features}
 
 
 def _raw(reader: SignalInput, block: Tensor) -> Tensor:
-    return resampled(block, min(block.shape[2], RAW), reader.stretch).flatten(1)
+    return resampled(block, min(reader.length, RAW), reader.stretch).flatten(1)
 
 
 def _convolutions(reader: SignalInput, block: Tensor) -> Tensor:
     """Of one standardised channel; several channels keep their scales, which tell them from one another."""
-    signals = resampled(block, min(block.shape[2], CONVOLVED), reader.stretch)
+    signals = resampled(block, min(reader.length, CONVOLVED), reader.stretch)
     return competing(standardised(signals) if signals.shape[1] == 1 else signals)
 
 
 def _proportions(reader: SignalInput, block: Tensor) -> Tensor:
-    return proportions(resampled(block, min(block.shape[2], COUNTED), reader.stretch))
+    return proportions(resampled(block, min(reader.length, COUNTED), reader.stretch))
 
 
 FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {

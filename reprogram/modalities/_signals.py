@@ -32,6 +32,13 @@ def pad(signals: Sequence[np.ndarray], length: int = 0) -> np.ndarray:
     return block
 
 
+def of_length(block: Tensor, length: int) -> Tensor:
+    """[B, C, length] with NaN behind the ends; no signal may be longer."""
+    if block.shape[2] >= length:
+        return block[..., :length]
+    return torch.nn.functional.pad(block, (0, length - block.shape[2]), value=float("nan"))
+
+
 def lengths(block: Tensor) -> Tensor:
     """[B] samples of each signal up to its last value in any channel; at least 1."""
     known = torch.isfinite(block).any(1)

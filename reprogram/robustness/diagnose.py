@@ -21,6 +21,8 @@ RANDOM_EXAMPLES, RANDOM_RUNS = 8, 5  # examples, and repeated passes over them
 RANDOM_DISTANCE = 1e-4  # how far normalised logits of repeated passes may differ
 RANDOM_PASSES = 20  # over each example, to judge a model that answers at random
 SAME_GRADIENT = 0.9  # cosine below which a gradient is another one once nothing hides it
+SMALL_STEP, SMALL_STEPS = 0.01, 16  # of every pixel, up or down at random: how far and how often, to test a gradient
+FORESEEN = 0.5  # correlation of what a gradient foresees with what comes, below which it does not foresee; smooth: > 0.95
 
 
 def diagnose(
@@ -114,6 +116,37 @@ def _look_at_gradients(found: EvaluatedModel) -> None:
         count = min(int(found.clean.sum()), GRADIENT_EXAMPLES)
         text = f"zero gradients on {zero} of {count} correctly classified examples: the model may hide its gradients"
         found.flags.append(Flag("zero_gradients", text))
+    elif not found.random and not hiding and (seen := foresight(found)) < FORESEEN:
+        found.jumps = True
+        text = (
+            f"gradients do not foresee what small steps do (correlation {seen:.2f}): the answers jump, as with "
+            "k-winners-take-all; random search gets more queries"
+        )
+        found.flags.append(Flag("unforeseen_jumps", text))
+
+
+def foresight(found: EvaluatedModel) -> float:
+    """Do small random steps change the margin as its gradient says? Median correlation over a few right examples.
+
+    1 for a smooth model, also for one with ReLU; near 0 where the answer jumps and the gradient knows nothing of it.
+    """
+    rows = torch.nonzero(found.clean).squeeze(1)[:RANDOM_EXAMPLES].to(found.images.device)
+    if not len(rows):
+        return 1.0
+    x, y = found.images[rows], found.labels[rows]
+    gradient = _margin_gradient(found.model, x, y)
+    generator = torch.Generator().manual_seed(found.seed)
+    said, came = [], []
+    with torch.no_grad():
+        before = margin(found.model(x), y)
+        for _ in range(SMALL_STEPS):
+            signs = 2 * torch.randint(0, 2, x.shape, generator=generator).to(x) - 1
+            moved = (x + SMALL_STEP * signs).clamp(0, 1)
+            said.append((gradient * (moved - x)).flatten(1).sum(1))
+            came.append(margin(found.model(moved), y) - before)
+    both = [values - values.mean(0) for values in (torch.stack(said).double(), torch.stack(came).double())]
+    lengths = (both[0].norm(dim=0) * both[1].norm(dim=0)).clamp(min=1e-30)
+    return float(((both[0] * both[1]).sum(0) / lengths).median())
 
 
 def hidden_gradients(found: EvaluatedModel) -> set[str]:

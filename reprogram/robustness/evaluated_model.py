@@ -26,10 +26,10 @@ class EvaluatedModel:
     differentiable: gradients reach the input. through: the same answers with gradients that pass through what hides them
     (BPDA), where something does. clean: [N], right without any perturbation; clean_rate: [N], in which share of the
     passes. random: the same input gets different answers. passes: that a found example is judged by. masked: gradients
-    are zero where they should not be. flags: what is odd about the model. broken / survival / access / curves /
-    distances: what the checks so far found (:class:`~reprogram.robustness.findings.Outcome`). train:
-    other examples (images, labels) that may be learned from. source: the bare source as images -> logits over its own
-    labels, where there is one.
+    are zero where they should not be. jumps: small steps change the answers as no gradient foresees. flags: what is odd
+    about the model. broken / survival / access / curves / distances: what the checks so far found
+    (:class:`~reprogram.robustness.findings.Outcome`). train: other examples (images, labels) that may be learned from.
+    source: the bare source as images -> logits over its own labels, where there is one.
     """
 
     model: Model
@@ -44,6 +44,7 @@ class EvaluatedModel:
     module: nn.Module | None = None
     random: bool = False
     masked: bool = False
+    jumps: bool = False
     flags: list[Flag] = field(default_factory=list)
     seed: int = 0
     batch_size: int = 64

@@ -1,12 +1,14 @@
 """Strengthen a copy of a small source by adversarial fine-tuning, and measure what was gained.
 
 The losses are those that strengthen a program (:mod:`reprogram.training.adversarial`): PGD-AT, TRADES, Gaussian noise
-for smoothing, and fast training with one random-start step (Wong, Rice & Kolter 2020, arXiv 2001.03994).
+for smoothing, fast training with one random-start step (Wong, Rice & Kolter 2020, arXiv 2001.03994), and interval bounds
+for certificates.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
@@ -14,10 +16,14 @@ from torch import Tensor, nn
 
 from reprogram.frozen import still
 from reprogram.interfaces import SourceModel
-from reprogram.progress import progress
+from reprogram.progress import progress, track
 from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.augment import shifted
+from reprogram.robustness.certification.linear_bounds.bounds import Ball
+from reprogram.robustness.certification.linear_bounds.certify import SLACK, TINY, LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import record
+from reprogram.robustness.checks._certified import CANNOT, not_bounded
 from reprogram.robustness.findings import Row, share_row
 from reprogram.robustness.unfrozen import Unfrozen, answers, learn
 from reprogram.threat import Threat
@@ -43,8 +49,10 @@ class Strengthening:
         """A strengthened copy; the source does not change."""
         model = Unfrozen(source)
         generator = torch.Generator().manual_seed(seed)
+        steps, done = max(1, self.epochs * -(-len(images) // self.batch_size)), count()
 
         def moved(model: nn.Module, batch: Tensor, wanted: Tensor) -> Tensor:
+            loss.gone = next(done) / steps
             return loss(model, shifted(batch, self.shift, generator), wanted)
 
         with progress("strengthening", self.epochs) as bar:
@@ -56,17 +64,22 @@ class Strengthening:
 
 @dataclass
 class Measured:
-    """clean, robust: accuracies of one model; rows: for the report."""
+    """clean, robust, certified: accuracies of one model, None where nothing was certified; rows: for the report."""
 
     clean: float
     robust: float
     rows: list[Row] = field(default_factory=list)
+    certified: float | None = None
 
 
 def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str, steps: int = 50, seed: int = 0
-) -> Measured:
-    """Clean accuracy on all images, and what APGD-CE and APGD-DLR together leave; ``when`` stands in the rows' names."""
+    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str, steps: int = 50, seed: int = 0,
+    certify: int = 0,
+) -> Measured:  # fmt: skip
+    """Clean accuracy on all images, and what APGD-CE and APGD-DLR together leave; ``when`` stands in the rows' names.
+
+    certify: of so many images it is also proven, by linear bounds, whether anything in the threat can change the answer.
+    """
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": 256, "steps": steps}
     with still(model), progress(f"APGD {when}", 2 * len(images)) as bar:
         right = answers(model, images) == labels
@@ -75,4 +88,21 @@ def measure(
         share_row(f"clean, {when}", "estimate", "none", right),
         share_row(f"apgd, {when}", "attack", str(threat), ~found.broken, steps=steps),
     ]
-    return Measured(float(right.float().mean()), float((~found.broken).float().mean()), rows)
+    measured = Measured(float(right.float().mean()), float((~found.broken).float().mean()), rows)
+    if certify:
+        rows.append(certificates(model, images[:certify], labels[:certify], threat, when))
+        measured.certified = rows[-1].value
+    return measured
+
+
+def certificates(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str) -> Row:
+    """Share of images on which the label is the only possible answer; without a value for a model that has no bounds."""
+    bounds, size = LinearBounds(both=False), threat.eps * (1 + SLACK) + TINY
+    held = []
+    try:
+        for image, label in track(list(zip(images, labels, strict=True)), f"certifying {when}", len(images)):
+            ball = Ball(image[None].double(), size, threat.norm, threat.low, threat.high)
+            held.append(bounds.margin(record(model, image), ball, int(label)) > 0)
+    except CANNOT as error:
+        return Row(f"certified, {when}", "certificate", str(threat), None, n=0, flags=[not_bounded(error)])
+    return share_row(f"certified, {when}", "certificate", str(threat), held)

@@ -33,6 +33,7 @@ OPTIONS: dict[str, Any] = {
     "task.examples": Count | None,
     "task.test": Count,
     "task.steps": Count,
+    "task.certify": Amount,
 }
 
 
@@ -50,7 +51,7 @@ def run(config: DictConfig) -> None:
         raise ConfigError(f"The source {source.name} changed while a copy was strengthened; it must stay as it is.")
     seconds = time.perf_counter() - started
     measured = {
-        when: measure(one, data.test_images, data.test_labels, threat, when, task.steps, context.seed)
+        when: measure(one, data.test_images, data.test_labels, threat, when, task.steps, context.seed, task.certify)
         for when, one in (("before", source_model(source)), ("after", model))
     }
     path = keep_source(model.frozen(), context.dir / "model")
@@ -87,13 +88,20 @@ def _describe(context: Run, source, measured: dict[str, Measured], threat: Threa
         "name": source.name, "fingerprint": source.fingerprint(), "parameters": source.parameter_count(),
     }  # fmt: skip
     data["strengthened"] = {
-        when: {"clean": m.clean, "robust": m.robust} for when, m in measured.items()
+        when: {"clean": m.clean, "robust": m.robust, "certified": m.certified} for when, m in measured.items()
     } | {"loads_with": loads}  # fmt: skip
     data["cost"] = {"train_seconds": seconds}
     data["verdict"] = (
         f"Accuracy under APGD ({threat}) went from {before.robust:.1%} to {after.robust:.1%}, and clean accuracy from "
-        f"{before.clean:.1%} to {after.clean:.1%}; the copy loads with {loads}, and the source did not change."
+        f"{before.clean:.1%} to {after.clean:.1%}; {_proven(before, after)}the copy loads with {loads}, and the source did "
+        "not change."
     )
+
+
+def _proven(before: Measured, after: Measured) -> str:
+    if before.certified is None or after.certified is None:
+        return ""
+    return f"what is proven went from {before.certified:.1%} to {after.certified:.1%}; "
 
 
 def _page(context: Run, threat: Threat) -> Page:

@@ -29,11 +29,13 @@ class AdversarialLoss(Checked, ABC):
     """``loss(model, batch, labels) -> scalar``: batch [B, C, H, W] in [0, 1], labels [B]; gradients reach the program.
 
     seed: random starts and noise follow from it and the batch alone, so that a resumed run draws the same.
+    gone: share of the training that is done, 0 to 1; who trains says it before each step, for losses with a schedule.
     """
 
     group: ClassVar[str] = "training.adversarial."
 
     seed: Seed = 0
+    gone: float = field(default=1.0, init=False)
 
     def generator(self, batch: Tensor) -> torch.Generator:
         """Random numbers that follow from the seed and the batch alone."""
@@ -148,11 +150,15 @@ NAMED: dict[str, type[AdversarialLoss]] = {
 
 
 def named(name: str) -> AdversarialLoss | None:
-    """``pgd``, ``trades``, ``gaussian`` and ``fast`` with their defaults; ``none`` is None."""
+    """``pgd``, ``trades``, ``gaussian``, ``fast`` and ``certified`` with their defaults; ``none`` is None."""
     if name == "none":
         return None
+    if name == "certified":
+        from reprogram.training.certified import CertifiedTraining
+
+        return CertifiedTraining()
     if name not in NAMED:
-        raise ConfigError(f"training.adversarial={name} is unknown; {nearest(name, (*NAMED, 'none'))}.")
+        raise ConfigError(f"training.adversarial={name} is unknown; {nearest(name, (*NAMED, 'certified', 'none'))}.")
     return NAMED[name]()
 
 

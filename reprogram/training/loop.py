@@ -220,6 +220,8 @@ class _Fit:
         for step in range(steps):
             rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
             problem = self.problem(rows, generator, seen)
+            if self.settings.adversarial:
+                self.settings.adversarial.gone = (epoch * steps + step) / (self.settings.epochs * steps)
             with self.model.stepping(self.precision):
                 loss = self.settings.optimiser.step(problem, epoch * steps + step)
             if not np.isfinite(loss):

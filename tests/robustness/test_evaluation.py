@@ -15,6 +15,7 @@ from reprogram.outputs.linear_features import LinearFeatures
 from reprogram.robustness import flags
 from reprogram.robustness.checks.attack import AttackCheck
 from reprogram.robustness.checks.smallest_perturbation import SmallestPerturbation
+from reprogram.robustness.diagnose import diagnose, foresight
 from reprogram.targets.base import ArrayExamples
 
 SMALL = {
@@ -91,6 +92,27 @@ def test_rounded_input_is_flagged_and_bpda_breaks_it(digit_cnn, rounded):
     assert found["pgd"]["value"] > found["bpda_pgd"]["value"] + 0.3
     assert "proves_nothing" in codes(found["pgd"])
     assert found["worst_case"]["value"] <= found["bpda_pgd"]["value"]
+
+
+def test_jumps_that_no_gradient_foresees_are_flagged_and_searched_at_random(digit_cnn):
+    """k-winners-take-all (Xiao et al. 2019): within the winners the gradient is smooth, and who wins it does not know."""
+    model, images, labels = digit_cnn
+    generator = torch.Generator().manual_seed(0)
+    before = torch.randn(images[0].numel(), 400, generator=generator)
+    after = 0.3 * torch.randn(400, 10, generator=generator)
+
+    class Winners(nn.Module):
+        def forward(self, x):
+            hidden = x.flatten(1) @ before
+            return model(x) + torch.where(hidden >= hidden.topk(20).values[:, -1:], hidden, 0) @ after
+
+    jumping = diagnose(Winners(), images, labels)
+    assert jumping.jumps and "unforeseen_jumps" in {flag.code for flag in jumping.flags}
+    plain = diagnose(model, images, labels)
+    assert not plain.jumps and foresight(plain) > 0.95 > 0.5 > foresight(jumping)
+    found = by_check(robustness.evaluate(Winners(), (images, labels), settings=FAST))
+    assert "proves_nothing" in codes(found["pgd"])
+    assert found["square"]["queries"] > 30 or found["square"]["value"] == 0
 
 
 class Softmax(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from reprogram.errors import ConfigError, DataError
 from reprogram.inputs import _convolutions, _mel, _patterns, _proportions
 from reprogram.inputs._signal_planes import gramian_fields, line, recurrences, spectra
-from reprogram.inputs._signals import laid_out
+from reprogram.inputs._signals import FEATURES, laid_out
 from reprogram.inputs.gramian import Gramian
 from reprogram.inputs.line_plot import LinePlot
 from reprogram.inputs.mel_changes import MelChanges
@@ -188,3 +188,20 @@ def test_what_does_not_fit_is_told():
     method.build(SPEC, info(2))
     with pytest.raises(DataError, match="signals of 2 channels"):
         method(signals(1))
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_a_signal_does_not_depend_on_the_others_of_its_batch(picture):
+    """Also where one of them is longer than any signal of the target."""
+    rng = np.random.default_rng(4)
+    given = [rng.normal(size=(1, length)).cumsum(1).astype(np.float32) for length in (700, 300, 500, 1500)]
+    method = picture(size=32, features=tuple(FEATURES) if picture is LinePlot else ())
+    method.build(SPEC, info(length=700, rate=1000))
+    with torch.no_grad():
+        alone = [method([signal]) + list(method.side_features([signal]).values()) for signal in given]
+        for rows in ([0, 1, 2, 3], [3, 1], [2, 1]):
+            batch = [given[row] for row in rows]
+            together = method(batch) + list(method.side_features(batch).values())
+            for place, row in enumerate(rows):
+                for one, many in zip(alone[row], together, strict=True):
+                    torch.testing.assert_close(many[place], one[0], atol=1e-5, rtol=1e-5)

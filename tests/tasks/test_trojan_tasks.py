@@ -84,12 +84,14 @@ def test_wash_by_a_path_between_two_programs(typed, tiny, tmp_path):
 def test_strengthen_keeps_a_copy_that_loads(typed, weights, tmp_path):
     code, stderr = typed(
         "task=strengthen", *SMALL, f"source.weights={weights[0]}", "task.epochs=1", "task.test=50", "task.steps=5",
-        "task.examples=100", "training/adversarial=fast",
+        "task.examples=100", "task.certify=3", "training/adversarial=fast",
     )  # fmt: skip
     assert code == 0, stderr
     found = result(tmp_path)
     checks = [row["check"] for row in found["robustness"]["rows"]]
-    assert checks == ["clean, before", "apgd, before", "clean, after", "apgd, after"]
+    assert checks == [
+        f"{what}, {when}" for when in ("before", "after") for what in ("clean", "apgd", "certified")
+    ]
     loaded = SmallCNN("plain", 8, weights=found["strengthened"]["loads_with"].partition("=")[2])
     assert loaded.fingerprint() != found["source"]["fingerprint"]
 

@@ -17,6 +17,7 @@ from reprogram.robustness.findings import Flag, Outcome, Row, share_row
 from reprogram.robustness.smallest import Smallest
 from reprogram.threat import NORMS
 
+ON_JUMPS = 40  # times the queries of random search where gradients do not foresee the answers
 DRAWS = 5  # passes averaged for each gradient of a model that answers at random (EOT, Athalye et al. 2018)
 
 
@@ -88,6 +89,8 @@ class AttackCheck(Check):
         given = {name: getattr(model, source) for name, source in self.method.takes.items()}
         if model.random and self.method.averages:
             given["draws"] = max(int(self._options.get("draws", 1)), DRAWS)
+        if model.jumps and self.method.access == "score":
+            given["steps"] = ON_JUMPS * self.steps
         shared: dict[str, Any] = {"threat": scope.threat, "seed": model.seed, "batch_size": model.batch_size}
         return self.attack(**shared, passes=model.passes, **given | changes)
 
@@ -140,6 +143,6 @@ class AttackCheck(Check):
             row.more["attacked"] = len(queries)
         if unseen:
             row.flags.append(Flag("crafted_on_half", "crafted on the other half of the examples"))
-        if self._access(model) == "white_box" and (model.masked or model.through is not None):
-            row.flags.append(Flag("proves_nothing", "gradients are hidden: this attack is no evidence"))
+        if self._access(model) == "white_box" and (model.masked or model.jumps or model.through is not None):
+            row.flags.append(Flag("proves_nothing", "gradients are hidden or mislead: this attack is no evidence"))
         return row

@@ -26,6 +26,7 @@ class LinearBounds:
     steps: int = 15
     both: bool = True
 
+    @torch.no_grad()
     def margin(self, network: Network, ball: Ball | Box, label: int) -> float:
         """Lower bound of the label's lead over the best other class anywhere in the ball."""
         classes = network.nodes[-1].shape[-1]
