@@ -70,8 +70,10 @@ def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence
     notes = notes_before(objective, starts, budget) + stereo_note(method, starts)
     method.run(evaluator, starts, np.random.default_rng(list(seeds)))
     evaluator.check()
+    for scored in evaluator.calls:
+        scored.told = method.told(scored.smiles)
     cost = evaluator.cost(time.monotonic() - began)
-    notes += notes_after(evaluator, starts)
+    notes += [*method.notes, *notes_after(evaluator, starts)]
     return Found(objective, starts, evaluator.calls, budget, method, notes, cost)
 
 
