@@ -22,7 +22,7 @@ from molecules.oracles.descriptor import descriptor
 from molecules.precedent import RARE, unusual
 from molecules.routes.drawing import route_picture
 from molecules.routes.route import parse_route
-from reprogram.report.blocks import details, facts, listing, number, picture, pictures, table
+from reprogram.report.blocks import details, facts, listing, note, number, picture, pictures, table
 from reprogram.report.charts import GOOD, MARK, MUTED, OTHER, axes, curves, svg
 from reprogram.report.page import Page
 from reprogram.result import write_atomically
@@ -185,8 +185,9 @@ def added_columns(scored: Sequence[Scored], objective: Objective) -> list[str]:
 def added_values(scored: Scored, objective: Objective) -> dict[str, str]:
     """What they say of a molecule; the search knows better than a constraint."""
     mol = chemistry.parse(scored.smiles)
-    items = [] if mol is None else objective.constraints.items
-    return {name: text for c in items for name, text in zip(c.columns(), c.values(mol))} | scored.told
+    if mol is None:
+        return dict(scored.told)
+    return {name: text for c in objective.constraints.items for name, text in zip(c.columns(), c.values(mol))} | scored.told
 
 
 @lru_cache(maxsize=20_000)
@@ -257,14 +258,15 @@ def card(scored: Scored, starts: Sequence[str]) -> Markup:
 
 
 def route_blocks(best: Sequence[Scored], objective: Objective) -> list[Markup]:
-    """A picture of the route of each molecule that has one; the first is open."""
-    found = []
+    """A picture of the route of each molecule that has one; all but the first open on a click."""
+    found: list[Markup] = []
     for s in best:
-        text = added_values(s, objective).get("route", "")
-        if " -> " in text:
-            route = parse_route(text)
+        told = added_values(s, objective)
+        if " -> " in told.get("route", ""):
+            route = parse_route(told["route"])
             title = f"{s.score:.3f} · call {s.call} · {counted(route.steps, 'step')} from {counted(len(route.blocks), 'block')}"
-            found.append(details(title, route_picture(route)))
+            drawn = route_picture(route, told["blocks"].split(" + "))
+            found.append(details(title, drawn) if found else note(title) + drawn)
     return found
 
 

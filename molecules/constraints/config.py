@@ -83,7 +83,7 @@ class ConstraintConfig(Checked):
         if self.ring_precedent or self.environment_precedent:
             items.append(Precedent(self.ring_precedent or 0, self.environment_precedent or 0))
         if self.route:
-            items.append(Routed(self.blocks, self.route_steps, required=self.route is True))
+            items.append(Routed(self.blocks, self.route_steps, strict=self.route is True))
         return Constraints(items + [_other(name, options) for name, options in self.others.items()])
 
     def _windows(self) -> list[Constraint]:

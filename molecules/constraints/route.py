@@ -21,14 +21,14 @@ NONE = "none found"
 class Routed(Constraint):
     """A route of at most ``steps`` reactions from ``blocks`` is found; it is a column of the table of molecules.
 
-    The search for it is bounded (``effort``: molecules that are taken apart), so "none found" is no proof. required: False
+    The search for it is bounded (``effort``: molecules that are taken apart), so "none found" is no proof. strict: False
     looks for routes and refuses nothing.
     """
 
     blocks: Blocks = field(default_factory=Blocks)
     steps: int = STEPS
     effort: int = EFFORT
-    required: bool = True
+    strict: bool = True
     name: str = "route"
     cost: ClassVar[float] = 20.0
 
@@ -42,7 +42,7 @@ class Routed(Constraint):
         return self.finder.find(Chem.MolToSmiles(mol))
 
     def violation(self, mol: Mol) -> float:
-        return float(self.required and self.route(mol) is None)
+        return float(self.strict and self.route(mol) is None)
 
     def reasons(self, mol: Mol) -> list[str]:
         return [f"no route of {self.steps} steps was found"] if self.violation(mol) else []

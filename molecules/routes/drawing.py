@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from molecules import chemistry
@@ -14,15 +16,16 @@ SIGN = "font-size:1.4rem;padding:0 .2rem"
 ARROW = "display:inline-block;width:9rem;text-align:center;font-size:.85rem;line-height:1.25"
 
 
-def route_picture(route: Route, names: dict[str, str] | None = None) -> Markup:
-    """HTML of a route. names: the user's own names of building blocks, by SMILES."""
+def route_picture(route: Route, blocks: Sequence[str] = ()) -> Markup:
+    """HTML of a route. blocks: its building blocks as the table has them, with the user's own names: ``SMILES (NAME)``."""
+    names = {smiles: name.removesuffix(")") for smiles, _, name in (block.partition(" (") for block in blocks)}
     numbers = {node.smiles: f"{i}" for i, node in enumerate(route.made, 1)}
     rows = []
     for node in route.made:
         parts = []
         for reactant in node.reactants:
             number = numbers.get(reactant.smiles) if reactant.reaction else None
-            label = f"intermediate {number}" if number else (names or {}).get(reactant.smiles) or "building block"
+            label = f"intermediate {number}" if number else names.get(reactant.smiles) or "building block"
             parts.append(_figure(reactant.smiles, label))
         left = Markup("<span style='{}'>+</span>").format(SIGN).join(parts)
         arrow = Markup("<span style='{}'>{}<br><span style='{}'>⟶</span></span>").format(ARROW, node.reaction, SIGN)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdChemReactions
 
 from molecules import chemistry
 from molecules.chemistry import Mol
@@ -112,7 +112,7 @@ def _sane(mol: Mol) -> str | None:
 
 def _compiled(smarts: str, name: str) -> Any:
     try:
-        reaction = AllChem.ReactionFromSmarts(smarts)
+        reaction = rdChemReactions.ReactionFromSmarts(smarts)
         reaction.Initialize()
         problems = reaction.Validate(silent=True)[1]
     except (ValueError, RuntimeError):

@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from molecules import chemistry
 from molecules.counting import counted
 from molecules.routes.reactions import Reaction, reactions
@@ -77,9 +79,14 @@ class Stock:
         mol = chemistry.parse(smiles)
         if mol is None or not names:
             return []
-        scores = chemistry.similarity(_fingerprint(smiles), [_fingerprint(name) for name in names])
-        order = sorted(range(len(names)), key=lambda i: (-scores[i], i))
-        return [names[i] for i in order[: ALIKE + 1] if names[i] != smiles][:ALIKE]
+        scores = chemistry.similarity(_fingerprint(smiles), self._prints(slot))
+        best = np.argpartition(-scores, min(ALIKE, len(names) - 1))[: ALIKE + 1]
+        order = sorted(best.tolist(), key=lambda i: (-scores[i], i))
+        return [names[i] for i in order if names[i] != smiles][:ALIKE]
+
+    @lru_cache(maxsize=200)  # noqa: B019  # the same
+    def _prints(self, slot: str) -> list[Any]:
+        return [_fingerprint(name) for name in self.by_slot[slot]]
 
     def __hash__(self) -> int:
         return id(self)

@@ -45,7 +45,7 @@ class Routes(Screened):
 
     space: RouteSpace = field(default_factory=RouteSpace)
     initial: Amount = 100
-    graph_edits: NotNegative = 6.0
+    graph_edits: NotNegative = 2.0
     max_atoms: Count = 60
 
     def __post_init__(self) -> None:
@@ -149,7 +149,7 @@ class RouteBreeding(Breeding):
 
     def _known(self, route: Route, parent: str, name: str) -> Child | None:
         mol = chemistry.parse(route.smiles)
-        if mol is None or mol.GetNumHeavyAtoms() > self.options.max_atoms:
+        if mol is None or mol.GetNumHeavyAtoms() > self.edits.max_atoms:
             return None
         before = self.routes.get(route.smiles)
         if before is None or route.steps < before.steps:

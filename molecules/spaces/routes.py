@@ -24,7 +24,7 @@ class RouteSpace(Checked):
 
     blocks: Blocks = field(default_factory=Blocks)
     steps: Annotated[int, Range(1, 10)] = 5
-    products: Count = 2
+    products: Count = 1
     effort: Count = 60
 
     @cached_property
