@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +22,8 @@ from pathlib import Path
 from common import versions
 
 from molecules.routes.route import replay
+from reprogram import cli
 
-ROOT = Path(__file__).parents[1]
 REAGENTS = Path(__file__).with_name("common_reagents.smi")
 ORACLE = """
 import os, time
@@ -39,26 +38,32 @@ def score(smiles):
 """
 
 
-def command(folder: Path, budget: int, resume: bool) -> list[str]:
+def words_of(folder: Path, budget: int, resume: bool) -> list[str]:
     words = ["task=design", "search=routes", "oracle=function", "oracle.function=noting:score"]
     words += ["start=smiles", "start.smiles=CCO", f"blocks.path={REAGENTS}", "search.initial=30"]
     words += [f"budget={budget}", f"run_dir={folder}", "parallel.backend=serial"]
-    return [sys.executable, str(ROOT / "train.py"), *words, *(["resume=true"] if resume else [])]
+    return [*words, *(["resume=true"] if resume else [])]
 
 
 def asked(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def life(words: list[str], home: Path, log: Path, most: int | None) -> bool:
-    """Run until ``most`` molecules more were asked about, then kill; True where it came to its end."""
-    paths = os.pathsep.join([str(ROOT), str(home)])
-    process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": paths, "ASKED": str(log)}, stderr=subprocess.DEVNULL)
+def life(words: list[str], log: Path, most: int | None) -> bool:
+    """Run in a process of its own until ``most`` molecules more were asked about, then kill; True where it came to its end."""
     before = len(asked(log))
-    while process.poll() is None:
+    process = os.fork()
+    if process == 0:
+        os.environ["ASKED"], sys.argv = str(log), ["train.py", *words]
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until this process ends
+        try:
+            cli.main()
+        finally:
+            os._exit(0)
+    while os.waitpid(process, os.WNOHANG) == (0, 0):
         if most is not None and len(asked(log)) >= before + most:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
             return False
         time.sleep(0.01)
     return True
@@ -84,15 +89,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         (home / "noting.py").write_text(ORACLE)
-        life(command(home / "whole", options.budget, False), home, home / "whole.txt", None)
+        sys.path.insert(0, place)
+        life(words_of(home / "whole", options.budget, False), home / "whole.txt", None)
         step = options.budget // (options.kills + 1)
         kills = twice = 0
         ended = False
         while not ended:
             resume = (home / "killed" / "recipe.json").exists()
             kept, before = journal(home / "killed"), len(asked(home / "killed.txt"))
-            words = command(home / "killed", options.budget, resume)
-            ended = life(words, home, home / "killed.txt", step if kills < options.kills else None)
+            words = words_of(home / "killed", options.budget, resume)
+            ended = life(words, home / "killed.txt", step if kills < options.kills else None)
             twice += len(kept & set(asked(home / "killed.txt")[before:]))
             kills += not ended
         whole, killed = rows(home / "whole"), rows(home / "killed")
