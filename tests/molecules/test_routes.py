@@ -20,6 +20,7 @@ from molecules.routes.stock import Blocks, shipped
 from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
 from molecules.search.routes import Routes
 from molecules.spaces.routes import RouteSpace
+from molecules.tasks.propose import routes as routes_of_proposals
 from reprogram.errors import ConfigError, DataError
 
 REAGENTS = (Path(__file__).parents[2] / "benchmarks" / "common_reagents.smi").read_text().split()
@@ -90,6 +91,11 @@ def test_random_routes_and_their_children_replay(space):
         text = str(route)
         assert str(parse_route(text)) == text and parse_route(text).steps == route.steps <= space.steps
         assert replay(text, space.stock) == route.smiles
+    short = [route.smiles for route in routes if route.steps <= 2][:40]
+    found = [space.finder.find(smiles) for smiles in short]
+    assert sum(route is not None for route in found) > len(short) / 2
+    for smiles, again in zip(short, found):
+        assert again is None or replay(again, space.stock) == smiles
 
 
 def test_replay_finds_what_is_wrong(space):
@@ -184,6 +190,14 @@ def test_a_route_may_be_required_or_shown(stock):
     assert required.values(ibuprofen)[0] == "none found" and replay(required.values(paracetamol)[0])
     (shown,) = ConstraintConfig(route="show", blocks=Blocks(str(stock))).constraints([]).items
     assert shown.violation(ibuprofen) == 0 and shown.values(ibuprofen) == ["none found", "", "", ""]
+
+
+def test_proposals_have_routes_where_they_are_asked_for(stock):
+    blocks = {"_target_": "molecules.routes.stock.Blocks", "path": str(stock)}
+    asked = {"_target_": "molecules.constraints.config.ConstraintConfig", "route": "show", "blocks": blocks}
+    found = routes_of_proposals({"constraints": asked}, ["CC(=O)Nc1ccc(O)cc1", "CC(C)Cc1ccc(C(C)C(=O)O)cc1"])
+    assert [told["steps"] for told in found.values()] == ["2", ""] and all(told["route"] for told in found.values())
+    assert routes_of_proposals({"constraints": asked | {"route": False}}, ["CCO"]) == {}
 
 
 def test_from_the_command_line(typed, stock, tmp_path):
