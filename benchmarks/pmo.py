@@ -2,6 +2,7 @@
 
     python benchmarks/pmo.py --search surrogate --calls 10000 --seeds 10 11 12     # the full protocol
     python benchmarks/pmo.py --search surrogate --calls 2000 --seeds 10            # a first look
+    python benchmarks/pmo.py --search routes --calls 2000 --page docs/results/pmo_routes.md  # its own page
 
 Every finished cell (search, task, seed, calls) is kept in ``--cells``; start the same command again to go on.
 """
@@ -218,8 +219,10 @@ def main() -> None:
             (options.search, t, s, options.calls, options.plausible) for s in options.seeds for t in options.tasks
         ]
         Parallel(n_jobs=options.jobs)(delayed(cell)(*w, options.cells) for w in wanted if w not in done)
-    text, figures = page(read(options.cells))
-    write_page(options.page, "PMO benchmark", "python benchmarks/pmo.py", text)
+    routes = options.search == "routes"
+    text, figures = page([row for row in read(options.cells) if (row["search"] == "routes") == routes])
+    command = "python benchmarks/pmo.py" + (" --search routes --page docs/results/pmo_routes.md" if routes else "")
+    write_page(options.page, "PMO benchmark" + (" with synthesis routes" if routes else ""), command, text)
     print(text)
     print(json.dumps({"benchmark": "pmo", "figures": figures, "versions": versions()}))
 
