@@ -201,11 +201,11 @@ def test_proposals_have_routes_where_they_are_asked_for(stock):
 
 
 def test_from_the_command_line(typed, stock, tmp_path):
-    small = [f"blocks.path={stock}", "budget=24", "search.initial=12", "oracle=qed", "start=smiles", "start.smiles=CCO"]
+    small = [f"blocks.path={stock}", "budget=14", "search.initial=10", "oracle=qed", "start=smiles", "start.smiles=CCO"]
     assert typed("task=design", "search=routes", *small, folder="run")[0] == 0
     with (tmp_path / "run" / "molecules.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 24
+    assert len(rows) == 14
     best = json.loads((tmp_path / "run" / "result.json").read_text())["best"][0]
     assert replay(best["told"]["route"]) == best["smiles"] == rows[0]["smiles"] and rows[0]["route"] == best["told"]["route"]
     page = (tmp_path / "run" / "report.html").read_text()
