@@ -37,6 +37,10 @@ class Routed(Constraint):
         """Finds routes; the stock is read at first use."""
         return RouteFinder(self.blocks.read(), self.steps, self.effort)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Worker processes read the stock themselves."""
+        return {name: value for name, value in self.__dict__.items() if name != "finder"}
+
     def route(self, mol: Mol) -> Route | None:
         """The route that was found."""
         return self.finder.find(Chem.MolToSmiles(mol))

@@ -33,6 +33,7 @@ SMILES_NAMES = ("smiles", "canonical_smiles", "structure", "molecule", "mol")
 NAME_NAMES = ("name", "id", "catalog", "catalogue", "catalog_id", "compound", "vendor_id")
 PRICE_NAMES = ("price", "cost", "price_usd", "price_eur")
 NAMED = 5  # rows that are named before "and N more"
+LARGEST = 100  # heavy atoms of a block
 ALIKE = 40  # most similar blocks that are remembered of each
 
 
@@ -209,6 +210,9 @@ def _block(row: TableRow, columns: tuple[str, str | None, str | None]) -> tuple[
     smiles, dropped, _ = read_row(f"row {row.number}", row.cells[columns[0]].strip())
     if smiles is None:
         return None, f"not used, {REASONS.get(dropped, dropped)}"
+    mol = chemistry.parse(smiles)
+    if mol is None or mol.GetNumHeavyAtoms() > LARGEST:
+        return None, f"not used, more than {LARGEST} heavy atoms"
     name = row.cells[columns[1]].strip() if columns[1] else ""
     price, problem = math.nan, ""
     cell = row.cells[columns[2]].strip() if columns[2] else ""

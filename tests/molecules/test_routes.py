@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 import random
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from molecules.routes.route import Route, parse_route, replay
 from molecules.routes.stock import Blocks, shipped
 from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
 from molecules.search.routes import Routes
+from molecules.spaces.likelihood import Likelihood
 from molecules.spaces.routes import RouteSpace
 from molecules.tasks.propose import routes as routes_of_proposals
 from reprogram.errors import ConfigError, DataError
@@ -178,6 +180,8 @@ def test_constraints_and_spaces_are_told_apart(space):
     assert molecules.load_search("routes", initial=3).space == RouteSpace()
     with pytest.raises(ConfigError, match="no route was found whose molecule satisfies the constraints"):
         molecules.design("qed", budget=10, search=search(space), constraints=[Window("mw", 10, 20)])
+    with pytest.raises(ConfigError, match="this one is for search=routes"):
+        Likelihood(space)
     with pytest.raises(ConfigError, match="start must be given"):
         molecules.design("qed", budget=10, search="genetic")
 
@@ -186,6 +190,8 @@ def test_a_route_may_be_required_or_shown(stock):
     ibuprofen, paracetamol = (chemistry.parse(s) for s in ("CC(C)Cc1ccc(C(C)C(=O)O)cc1", "CC(=O)Nc1ccc(O)cc1"))
     (required,) = ConstraintConfig(route=True, blocks=Blocks(str(stock))).constraints([]).items
     assert isinstance(required, Routed)
+    required.violation(paracetamol)
+    assert len(pickle.dumps(required)) < 2_000  # workers read the stock themselves
     assert required.violation(ibuprofen) == 1 and required.violation(paracetamol) == 0
     assert required.values(ibuprofen)[0] == "none found" and replay(required.values(paracetamol)[0])
     (shown,) = ConstraintConfig(route="show", blocks=Blocks(str(stock))).constraints([]).items
