@@ -18,7 +18,8 @@ from reprogram.interfaces import SourceModel
 def checked_decoder(space: object) -> None:
     """Raises ConfigError where a space has no decoder, as that of routes."""
     if not hasattr(space, "decode"):
-        raise ConfigError("this search needs a space that reads and writes molecules, as space=annalog; this one is for search=routes.")
+        needed = "this search needs a space that reads and writes molecules, as space=annalog"
+        raise ConfigError(f"{needed}; this one is for search=routes.")
 
 
 @dataclass
