@@ -80,8 +80,8 @@ PUBLISHED_ROUTES = {
 SEARCHES = {"genetic": Genetic, "surrogate": Surrogate, "routes": Routes}
 ROUTES_NOTE = (
     "`routes` begins with those of the 100 start molecules to which a route of three steps is found (the others are not paid "
-    "for) and 100 random routes, all from the stock of this package. *SynGBO*, *SynGA* (arXiv 2509.20719): with about "
-    "200,000 building blocks of another stock, means of the files of their repository, 10,000 calls."
+    "for) and 100 random routes, all from the stock of this package. *SynGBO*, *SynGA* (arXiv 2509.20719): with "
+    "building blocks of the Enamine catalogue, means of the files of their repository, 10,000 calls."
 )
 TARGETS = {"routes": 12.5}
 TARGET = 15.0  # of every other search
