@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from molecules.from_python import design, load_objective, load_oracle, load_search
     from molecules.objective import Objective, Scored, Term
     from molecules.oracles.base import Answer, MoleculeOracle, Oracle
+    from molecules.routes.route import Route, parse_route, replay
+    from molecules.routes.stock import Blocks
     from molecules.run_search import Found
     from molecules.search.base import Search
 
 _PUBLIC = {
     "Answer": "molecules.oracles.base",
+    "Blocks": "molecules.routes.stock",
     "Campaign": "molecules.campaign.campaign",
     "Constraint": "molecules.constraints.base",
     "ConstraintConfig": "molecules.constraints.config",
@@ -31,6 +34,7 @@ _PUBLIC = {
     "MoleculeOracle": "molecules.oracles.base",
     "Objective": "molecules.objective",
     "Oracle": "molecules.oracles.base",
+    "Route": "molecules.routes.route",
     "Scored": "molecules.objective",
     "Search": "molecules.search.base",
     "Term": "molecules.objective",
@@ -38,10 +42,13 @@ _PUBLIC = {
     "load_objective": "molecules.from_python",
     "load_oracle": "molecules.from_python",
     "load_search": "molecules.from_python",
+    "parse_route": "molecules.routes.route",
+    "replay": "molecules.routes.route",
 }
 __all__ = [
-    "Answer", "Campaign", "Constraint", "ConstraintConfig", "Constraints", "Evaluator", "Found", "MoleculeOracle", "Objective",
-    "Oracle", "Scored", "Search", "Term", "design", "load_objective", "load_oracle", "load_search",
+    "Answer", "Blocks", "Campaign", "Constraint", "ConstraintConfig", "Constraints", "Evaluator", "Found", "MoleculeOracle",
+    "Objective", "Oracle", "Route", "Scored", "Search", "Term", "design", "load_objective", "load_oracle", "load_search",
+    "parse_route", "replay",
 ]  # fmt: skip
 
 __getattr__ = exported(__name__, _PUBLIC)

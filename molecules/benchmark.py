@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored
 from molecules.oracles.base import Oracle
 from molecules.oracles.pmo import pmo
+from molecules.routes.route import replay
 from molecules.search.base import Search
 from molecules.starts import zinc_file
+from reprogram.errors import DataError
 
 PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
 
@@ -64,8 +67,23 @@ def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = 
         "no_alert": float(np.mean([m is not None and alerts.violation(m) == 0 for m in mols])),
         "is_plausible": float(np.mean([m is not None and plausibility.total(m) == 0 for m in mols])),
         "best": best[0].smiles,
+        "replayed": replayed(search, evaluator.calls),
         "cpu_seconds": seconds,
     }
+
+
+def replayed(search: Search, calls: Sequence[Scored]) -> int | None:
+    """How many molecules came with a route that replays and makes them; None for a search without routes."""
+    routes = [search.told(s.smiles).get("route") for s in calls]
+    if not any(routes):
+        return None
+    made = 0
+    for scored, route in zip(calls, routes):
+        try:
+            made += route is not None and replay(route) == scored.smiles
+        except DataError:
+            continue
+    return made
 
 
 @dataclass

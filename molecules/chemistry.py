@@ -45,6 +45,12 @@ def canonical(smiles: str) -> str | None:
     return Chem.MolToSmiles(mol) if mol is not None and mol.GetNumAtoms() else None
 
 
+def without_stereo(smiles: str) -> str:
+    """Canonical SMILES without stereo marks; what cannot be parsed comes back as it is."""
+    mol = parse(smiles)
+    return smiles if mol is None else canonical(Chem.MolToSmiles(mol, isomericSmiles=False)) or smiles
+
+
 def random_smiles(mol: Mol, rng: np.random.Generator) -> str:
     """A randomized SMILES: the molecule written in a random atom order."""
     order = [int(i) for i in rng.permutation(mol.GetNumAtoms())]

@@ -25,7 +25,7 @@ from reprogram.errors import ConfigError
 
 def design(
     objective: Objective | Oracle | Callable[[str], float] | str,
-    start: Sequence[str] | str | Path,
+    start: Sequence[str] | str | Path | None = None,
     budget: int = 1000,
     *,
     constraints: Constraints | ConstraintConfig | Sequence[Constraint] | Mapping[str, Any] | str = "plausible",
@@ -38,7 +38,8 @@ def design(
 
     objective: an :class:`~molecules.objective.Objective`, an oracle, a function of one canonical SMILES, or the name of
     an oracle (``qed``, ``zaleplon_mpo``, one that another package declares). Oracles whose ``direction`` is ``min`` are
-    made small. start: SMILES, or a ``.smi``, ``.csv``, ``.tsv`` or ``.sdf`` file. constraints: options as on the command
+    made small. start: SMILES, or a ``.smi``, ``.csv``, ``.tsv`` or ``.sdf`` file; ``search="routes"`` needs none.
+    constraints: options as on the command
     line, on top of what a chemist would make (``{"similarity": 0.4}``), the name of a file of ``conf/constraints`` (``none``:
     whatever RDKit reads), or constraints; an ``Objective`` that has some keeps them. search: a method or its name. seed: fixes
     everything random. stop_at: end at the first feasible molecule with this score. journal: a file that keeps every
@@ -84,8 +85,10 @@ def load_search(name: str, /, **options: Any) -> Search:
     return search
 
 
-def _read(start: Sequence[str] | str | Path, seed: int) -> Starts:
+def _read(start: Sequence[str] | str | Path | None, seed: int) -> Starts:
     rng = np.random.default_rng([seed, 0])
+    if start is None:
+        return Starts([])
     if not isinstance(start, str | Path):
         return Given(list(start)).read(rng)
     if Path(start).suffix in ENDINGS and Path(start).expanduser().is_file():

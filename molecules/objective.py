@@ -30,6 +30,7 @@ class Scored:
     raw / parts: by term name, as the oracle answered / after the transform.
     constraints: violation by constraint name, 0 where it holds.
     call: number of the counted call (from 1). parent: the molecule it was made from, where the search knows it.
+    told: what else the search knows of it, such as a route: columns of the tables, by name.
     """
 
     smiles: str
@@ -40,6 +41,7 @@ class Scored:
     reason: str = ""
     call: int = 0
     parent: str = ""
+    told: dict[str, str] = field(default_factory=dict)
 
     @property
     def violation(self) -> float:

@@ -9,7 +9,7 @@ from reprogram.hooks import Run
 from reprogram.locks import own_file
 from reprogram.result import finite, write_atomically
 
-RECIPE = ("seed", "oracle", "objective", "constraints", "search", "space", "start", "stop_at", "per_start", "diversity")
+RECIPE = ("seed", "oracle", "objective", "constraints", "search", "space", "start", "stop_at", "per_start", "stages", "diversity")
 
 
 def hold(run: Run, starts: list[str]) -> None:
@@ -17,7 +17,7 @@ def hold(run: Run, starts: list[str]) -> None:
     path = run.dir / "recipe.json"
     recipe = json.loads(json.dumps(finite({key: run.config.get(key) for key in RECIPE} | {"start_molecules": starts})))
     if not run.resume:
-        if (run.dir / "calls.jsonl").exists() or (run.dir / "starts").exists():
+        if (run.dir / "calls.jsonl").exists() or any((run.dir / n).exists() for n in ("starts", "stages")):
             raise ConfigError(
                 f"run_dir={run.dir} holds the calls of a run that did not end; continue it with resume=true, or remove it."
             )
@@ -27,7 +27,7 @@ def hold(run: Run, starts: list[str]) -> None:
         raise ConfigError(f"resume=true, but run_dir={run.dir} holds no design run.")
     try:
         before = json.loads(path.read_text()) if own_file(path) else {}
-        changed = [key for key in recipe if recipe[key] != before.get(key)]
+        changed = [key for key in recipe if recipe[key] != before.get(key, [] if key == "stages" else None)]
     except (ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged, so nobody can tell whether this is the same run; remove it.") from error
     if changed:

@@ -16,10 +16,13 @@ from markupsafe import Markup
 from molecules import chemistry
 from molecules.auc import auc_top, top_mean
 from molecules.constraints import Alerts, Plausible, Precedent
+from molecules.counting import counted
 from molecules.objective import Objective, Scored, hypervolume, pareto
 from molecules.oracles.descriptor import descriptor
 from molecules.precedent import RARE, unusual
-from reprogram.report.blocks import details, facts, listing, number, picture, pictures, table
+from molecules.routes.drawing import route_picture
+from molecules.routes.route import parse_route
+from reprogram.report.blocks import details, facts, listing, note, number, picture, pictures, table
 from reprogram.report.charts import GOOD, MARK, MUTED, OTHER, axes, curves, svg
 from reprogram.report.page import Page
 from reprogram.result import write_atomically
@@ -93,7 +96,7 @@ def summary(found: Found, feasible: list[Scored], verdict: str) -> dict[str, Any
 def entry(scored: Scored) -> dict[str, Any]:
     """A molecule in ``result.json``."""
     keys = ("smiles", "score", "parts", "raw", "constraints", "call", "parent")
-    return {key: getattr(scored, key) for key in keys}
+    return {key: getattr(scored, key) for key in keys} | ({"told": scored.told} if scored.told else {})
 
 
 def diversity(best: Sequence[Scored]) -> dict[str, Any]:
@@ -140,14 +143,15 @@ def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
-    added = [name for c in objective.constraints.items for name in c.columns()]
+    added = added_columns(scored, objective)
     writer.writerow(["smiles", "score", "feasible", *header, *added, "unusual", "call", "parent", "reason"])
     for s in scored:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
         values += [s.constraints.get(c) for c in constraints]
         row = [s.score, *values]
         cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in row]
-        texts = [*added_values(s.smiles, objective).values(), rare_parts(s.smiles)]
+        known = added_values(s, objective)
+        texts = [*(known.get(name, "") for name in added), rare_parts(s.smiles)]
         writer.writerow([s.smiles, cells[0], int(s.feasible), *cells[1:], *texts, s.call, s.parent, s.reason])
     write_atomically(path, text.getvalue())
 
@@ -165,19 +169,25 @@ def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
             mol.SetProp("_Name", f"call {s.call}")
             values = {"smiles": s.smiles, "score": s.score, "unusual": rare_parts(s.smiles)}
             values |= {"call": s.call, "parent": s.parent}
-            values |= added_values(s.smiles, objective) | s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
+            values |= added_values(s, objective) | s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
             for name, value in values.items():
                 mol.SetProp(name, str(value))
             writer.write(mol)
     write_atomically(path, text.getvalue())
 
 
-def added_values(smiles: str, objective: Objective) -> dict[str, str]:
-    """What constraints add to a molecule's row, such as its R-groups."""
-    mol = chemistry.parse(smiles)
+def added_columns(scored: Sequence[Scored], objective: Objective) -> list[str]:
+    """Names of what constraints and the search add to the rows of molecules, such as R-groups and routes."""
+    of_constraints = [name for c in objective.constraints.items for name in c.columns()]
+    return list(dict.fromkeys([*of_constraints, *(name for s in scored for name in s.told)]))
+
+
+def added_values(scored: Scored, objective: Objective) -> dict[str, str]:
+    """What they say of a molecule; the search knows better than a constraint."""
+    mol = chemistry.parse(scored.smiles)
     if mol is None:
-        return {name: "" for c in objective.constraints.items for name in c.columns()}
-    return {name: text for c in objective.constraints.items for name, text in zip(c.columns(), c.values(mol))}
+        return dict(scored.told)
+    return {name: text for c in objective.constraints.items for name, text in zip(c.columns(), c.values(mol))} | scored.told
 
 
 @lru_cache(maxsize=20_000)
@@ -206,6 +216,7 @@ def page(found: Found, feasible: list[Scored], verdict: str, grid: bytes | None)
     if found.calls:
         result.section("Score against calls", progress_chart(found))
     result.section("Best molecules", pictures([card(s, found.starts) for s in feasible[:SHOWN]]))
+    result.section("Routes of the best molecules", *route_blocks(feasible[:SHOWN], found.objective))
     result.section("Parts of the score", parts_table(feasible[:SHOWN], found.objective))
     if len(feasible) > 1:
         result.section("Properties", property_chart(found.starts, feasible[:100]))
@@ -236,9 +247,9 @@ def progress_chart(found: Found) -> Markup:
 def card(scored: Scored, starts: Sequence[str]) -> Markup:
     """One molecule; what its nearest start molecule does not have is highlighted."""
     origin, alike = nearest_start(scored.smiles, starts)
-    drawing = chemistry.draw_svg(scored.smiles, start=origin)
+    drawing = chemistry.draw_svg(scored.smiles, start=origin or None)
     drawing = drawing[drawing.index("<svg") :]
-    caption = f"{scored.score:.3f} · call {scored.call} · {alike:.2f} like its start"
+    caption = f"{scored.score:.3f} · call {scored.call}" + (f" · {alike:.2f} like its start" if starts else "")
     rare = rare_parts(scored.smiles)
     caption += f" · unusual: {rare}" if rare else ""
     return Markup(
@@ -246,8 +257,23 @@ def card(scored: Scored, starts: Sequence[str]) -> Markup:
     ).format(Markup(drawing), caption, scored.smiles)
 
 
+def route_blocks(best: Sequence[Scored], objective: Objective) -> list[Markup]:
+    """A picture of the route of each molecule that has one; all but the first open on a click."""
+    found: list[Markup] = []
+    for s in best:
+        told = added_values(s, objective)
+        if " -> " in told.get("route", ""):
+            route = parse_route(told["route"])
+            title = f"{s.score:.3f} · call {s.call} · {counted(route.steps, 'step')} from {counted(len(route.blocks), 'block')}"
+            drawn = route_picture(route, told["blocks"].split(" + "))
+            found.append(details(title, drawn) if found else note(title) + drawn)
+    return found
+
+
 def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
-    """The most similar start molecule (ECFP4, 2,048 bits) and how similar it is."""
+    """The most similar start molecule (ECFP4, 2,048 bits) and how similar it is; "" and 0 where there is none."""
+    if not starts:
+        return "", 0.0
     mols = [chemistry.parse(s) for s in starts]
     prints = [chemistry.bit_fingerprint(m) for m in mols if m is not None]
     mol = chemistry.parse(smiles)
@@ -259,12 +285,13 @@ def nearest_start(smiles: str, starts: Sequence[str]) -> tuple[str, float]:
 def parts_table(best: Sequence[Scored], objective: Objective) -> Markup:
     """The best molecules with every part of the objective, after and before its transform."""
     terms = [t.name for t in objective.terms]
-    added = [name for c in objective.constraints.items for name in c.columns()]
+    added = added_columns(best, objective)
     header = ["SMILES", "score", *terms, *(f"{t} (raw)" for t in terms), *added, "call"]
     rows = []
     for s in best:
         values = [*(s.parts.get(t) for t in terms), *(s.raw.get(t) for t in terms)]
-        rows.append([s.smiles, s.score, *values, *added_values(s.smiles, objective).values(), s.call])
+        known = added_values(s, objective)
+        rows.append([s.smiles, s.score, *values, *(known.get(name, "") for name in added), s.call])
     return table(header, rows)
 
 

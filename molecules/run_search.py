@@ -12,6 +12,7 @@ import numpy as np
 from hydra.utils import instantiate
 
 from molecules.chemistry import parse
+from molecules.constraints.base import Constraints
 from molecules.constraints.config import ConstraintConfig
 from molecules.counting import counted
 from molecules.evaluator import DiversityFilter, Evaluator
@@ -55,7 +56,8 @@ def search(
 
     Raises DataError where the oracle failed on every molecule.
     """
-    method: Search = instantiate(config["search"], _convert_="all")
+    chosen = config["search"]
+    method: Search = chosen if isinstance(chosen, Search) else instantiate(chosen, _convert_="all")
     diversity = DiversityFilter(**config["diversity"]) if config["diversity"]["bucket"] else None
     options: dict[str, Any] = {"target": config["stop_at"], "diversity": diversity, "journal": journal}
     with Evaluator(objective, config["budget"], workers=instantiate(config["parallel"]), **options) as evaluator:
@@ -70,21 +72,28 @@ def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence
     notes = notes_before(objective, starts, budget) + stereo_note(method, starts)
     method.run(evaluator, starts, np.random.default_rng(list(seeds)))
     evaluator.check()
+    for scored in evaluator.calls:
+        scored.told = method.told(scored.smiles)
     cost = evaluator.cost(time.monotonic() - began)
-    notes += notes_after(evaluator, starts)
+    notes += [*method.notes, *notes_after(evaluator, starts)]
     return Found(objective, starts, evaluator.calls, budget, method, notes, cost)
 
 
 def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
     """``objective`` where it is given, else the single ``oracle``; with the constraints of these start molecules."""
-    options: ConstraintConfig = instantiate(config["constraints"], _convert_="all")
-    constraints = options.constraints(starts)
+    constraints = build_constraints(config, starts)
     if config.get("objective") is not None:
         objective: Objective = instantiate(config["objective"], _convert_="all")
         return replace(objective, constraints=constraints)  # Hydra would turn the dataclass into a plain dict
     if config.get("oracle") is None:
         raise ConfigError("'oracle' must be given, as in oracle=zaleplon_mpo (or objective=… for several at once).")
     return Objective.of(instantiate(config["oracle"], _convert_="all"), constraints)
+
+
+def build_constraints(config: dict[str, Any], starts: list[str]) -> Constraints:
+    """The constraints of the configuration for these start molecules."""
+    options: ConstraintConfig = instantiate(config["constraints"], _convert_="all")
+    return options.constraints(starts)
 
 
 def notes_before(objective: Objective, starts: list[str], budget: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -205,13 +206,15 @@ def _check_value(config: DictConfig, key: str, value: Any, hint: Any) -> None:
 def load(group: str, name: str, /, **values: Any) -> Any:
     """Make what ``group=name`` makes on the command line, from Python; ``values`` go before those of the file."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.utils import instantiate
 
     if name not in options(group):
         raise ConfigError(f"There is no {group}={name}; {nearest(name, options(group))}.")
+    inside = GlobalHydra.instance().is_initialized()  # a run of the command line: Hydra has found the folders already
     declare_choices([f"{group}={name}"])
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = compose("config", overrides=[f"{group}={name}", "run_dir=.", *search_path()])
+    with nullcontext() if inside else initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", overrides=[f"{group}={name}", "run_dir=.", *([] if inside else search_path())])
     for key, value in values.items():
         known = [str(k) for k in config[group] if not str(k).startswith("_")]  # "in" would miss a ???
         if key not in known:

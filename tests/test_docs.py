@@ -115,7 +115,7 @@ SHORT = {  # what makes a page's command a matter of seconds, by what it asks fo
     "task=design": ["budget=6", "parallel.backend=serial"],
 }
 LONG = ("source=huggingface", "source.model", "robustness", "dask", "mine.smi", "latent", "resume=true", "--multirun")
-LONG += ("64", "input")
+LONG += ("64", "input", "search=routes", "constraints.route", "stages=")
 
 
 def short_commands():

@@ -19,6 +19,8 @@ from molecules.campaign.campaign import Campaign, Proposal
 from molecules.campaign.memory import MeasuredProposal, held_up
 from molecules.campaign.property_model import PropertyModel
 from molecules.modality import write_sdf
+from molecules.routes.drawing import route_picture
+from molecules.routes.route import parse_route
 from reprogram.report.blocks import code, details, listing, note, number, pictures, table
 from reprogram.report.charts import BAD, GOOD, MARK, MUTED, OTHER, WARN, axes, svg
 from reprogram.report.page import Page
@@ -34,7 +36,7 @@ LEVELS = np.linspace(0.1, 0.95, 18)
 @dataclass
 class CampaignRound:
     """One round, for its files. names: the user's own of measured molecules, by SMILES. cells: the user's own columns of the
-    proposals, by ``Proposal.row``. left_out: (row of the file, SMILES or text, reason)."""
+    proposals, by ``Proposal.row``. left_out: (row of the file, SMILES or text, reason). added: further columns, by SMILES."""
 
     number: int
     campaign: Campaign
@@ -47,6 +49,7 @@ class CampaignRound:
     left_out: list[tuple[int, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
+    added: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def name(self, proposal: Proposal) -> str:
         """The user's own name of a candidate, else its row."""
@@ -77,6 +80,7 @@ def rows_of(found: CampaignRound) -> list[dict[str, Any]]:
         row |= {"nearest_measured": p.nearest, "nearest_name": found.names.get(p.nearest, "")}
         row["nearest_similarity"] = f"{p.similarity:.3f}" if p.nearest else ""
         row |= {f"nearest {column}": f"{value:.6g}" for column, value in found.nearest_values(p).items()}
+        row |= found.added.get(p.smiles, {})
         for name, cell in found.cells.get(p.row, {}).items():
             row[f"file:{name}" if name in row else name] = cell
         rows.append(row)
@@ -113,6 +117,7 @@ def page(found: CampaignRound) -> Page:
     explore = [card(found, rank, p) for rank, p in enumerate(shown, 1) if p.purpose == EXPLORE]
     result.section("To make for their promise", pictures(exploit), ranked_by(found) if exploit else "")
     result.section("To make for what they teach", pictures(explore), note(TEACH if explore else ""))
+    result.section("Routes", *route_blocks(found, shown))
     result.section("How earlier predictions held up", *held_up_blocks(found))
     result.section("What the models know", *model_blocks(found.campaign))
     result.section("All proposals", proposal_table(found))
@@ -120,6 +125,19 @@ def page(found: CampaignRound) -> Page:
     result.section("Notes", listing(found.notes))
     result.section("The next round", *next_blocks(found))
     return result
+
+
+def route_blocks(found: CampaignRound, proposals: Sequence[Proposal]) -> list[Markup]:
+    """Where routes were asked for: one for each proposal, as a picture that opens on a click."""
+    blocks = []
+    for rank, p in enumerate(proposals, 1):
+        told = found.added.get(p.smiles, {})
+        if " -> " in told.get("route", ""):
+            drawn = route_picture(parse_route(told["route"]), told["blocks"].split(" + "))
+            blocks.append(details(f"{rank}. {found.name(p)}: {told['steps']} steps", drawn))
+        elif "route" in told:
+            blocks.append(note(f"{rank}. {found.name(p)}: {told['route']}"))
+    return blocks
 
 
 def ranked_by(found: CampaignRound) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from molecules.constraints.alerts import Alerts
 from molecules.constraints.base import Constraint, Constraints
@@ -13,10 +13,12 @@ from molecules.constraints.keep import Keep
 from molecules.constraints.lipinski import Lipinski
 from molecules.constraints.plausible import Plausible
 from molecules.constraints.precedent import Precedent
+from molecules.constraints.route import Routed
 from molecules.constraints.scaffold import Scaffold
 from molecules.constraints.similar import Similar
 from molecules.constraints.unstable import Unstable
 from molecules.constraints.window import Window
+from molecules.routes.stock import Blocks
 from reprogram import registry
 from reprogram.errors import ConfigError
 from reprogram.ranges import Amount, Checked, NotEmpty, Range, Share
@@ -33,7 +35,8 @@ class ConstraintConfig(Checked):
     mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high].
     plausible: nothing that cannot exist. unstable: no reactive or unstable groups.
     ring_precedent / environment_precedent: in how many of the table's molecules every ring system / every atom with its
-    neighbours was seen at least; None requires nothing. others: constraints of other packages by name, with their options.
+    neighbours was seen at least; None requires nothing. route: a route of at most ``route_steps`` reactions from ``blocks``
+    is found (True), or only looked for and shown ("show"). others: constraints of other packages by name, with their options.
     """
 
     group: ClassVar[str] = "constraints."
@@ -52,6 +55,9 @@ class ConstraintConfig(Checked):
     unstable: bool = False
     ring_precedent: Amount | None = None
     environment_precedent: Amount | None = None
+    route: bool | Literal["show"] = False
+    route_steps: Annotated[int, Range(1, 5)] = 3
+    blocks: Blocks = field(default_factory=Blocks)
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def constraints(self, starts: Sequence[str]) -> Constraints:
@@ -76,6 +82,8 @@ class ConstraintConfig(Checked):
             items.append(Unstable())
         if self.ring_precedent or self.environment_precedent:
             items.append(Precedent(self.ring_precedent or 0, self.environment_precedent or 0))
+        if self.route:
+            items.append(Routed(self.blocks, self.route_steps, strict=self.route is True))
         return Constraints(items + [_other(name, options) for name, options in self.others.items()])
 
     def _windows(self) -> list[Constraint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from molecules.oracles.base import Answer, Oracle
 from reprogram.errors import SourceError
@@ -29,6 +29,7 @@ class BatchOracle(Oracle):
     """
 
     key: str
+    several: ClassVar[int] = 2  # molecules without an answer that are more than bad luck
 
     @abstractmethod
     def ask(self, smiles: list[str]) -> Any:
@@ -40,7 +41,7 @@ class BatchOracle(Oracle):
             part = list(smiles[at : at + self.batch])
             alive: list[bool] = []
             found += self._batch(part, alive)
-            self._check(alive, len(part) > 1, "")
+            self._check(alive, len(part) >= self.several, "")
         return found
 
     def _batch(self, smiles: list[str], alive: list[bool]) -> list[Answer]:

@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from molecules.oracles.base import MAXIMISE
 from molecules.oracles.batches import BatchFailed, BatchOracle
-from reprogram.errors import ConfigError
+from reprogram.errors import ConfigError, SourceError
 from reprogram.ranges import Count, Length, NotEmpty, Seconds
+
+UNAVAILABLE = (69, 75)  # sysexits.h
 
 
 @dataclass
 class Command(BatchOracle):
-    """Runs ``command`` (no shell) once a batch; it answers ``{"score": […]}`` or REINVENT's ``{"payload": {…}}``."""
+    """Runs ``command`` (no shell) once a batch; it answers ``{"score": […]}`` or REINVENT's ``{"payload": {…}}``.
+
+    A program that fails on every molecule of a batch of eight or more, or ends with code 69 or 75 (``EX_UNAVAILABLE``,
+    ``EX_TEMPFAIL``: a licence server is down), ends the run: nothing is charged, and a resumed run asks again.
+    """
 
     command: NotEmpty | Annotated[Sequence[str], Length()]
     key: NotEmpty = "score"
@@ -27,6 +33,7 @@ class Command(BatchOracle):
     batch: Count = 100
     direction: str = MAXIMISE
     name: str = ""
+    several: ClassVar[int] = 8
 
     def __post_init__(self) -> None:
         self._words = shlex.split(self.command) if isinstance(self.command, str) else list(self.command)
@@ -45,8 +52,12 @@ class Command(BatchOracle):
             raise BatchFailed(f"{self.name} took longer than {self.timeout:g} s") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise BatchFailed(f"{self.name} ended with code {done.returncode}: {last}")
+            if done.returncode in UNAVAILABLE:
+                raise SourceError(
+                    f"The oracle {self.name} is not available ({last}). Nothing was charged; resume=true asks again."
+                )
+            raise BatchFailed(f"{self.name} ended with code {done.returncode}: {last}", outage=True)
         try:
             return json.loads(done.stdout)
         except json.JSONDecodeError as error:
-            raise BatchFailed(f"{self.name} did not answer in JSON: {done.stdout[:80]!r}") from error
+            raise BatchFailed(f"{self.name} did not answer in JSON: {done.stdout[:80]!r}", outage=True) from error

@@ -23,6 +23,7 @@ class Search(Checked, ABC):
     """Finds molecules for one evaluator. A dataclass whose fields are its hyper-parameters."""
 
     group: ClassVar[str] = "search."
+    notes: Sequence[str] = ()  # what the report says about the search itself
 
     @property
     def flat(self) -> bool:
@@ -37,12 +38,22 @@ class Search(Checked, ABC):
         try:
             if evaluator.left == 0:
                 return
-            scored = [s for s in evaluator.score(list(start)) if s.call]
+            scored = [s for s in evaluator.score(self.first(evaluator, start, rng)) if s.call]
+            if not scored and not start:
+                raise ConfigError("start must be given: this search begins from start molecules.")
             if not scored:
                 raise ConfigError("none of the start molecules can be parsed.")
             self.explore(evaluator, list({s.smiles: s for s in scored}.values()), rng)
         except BudgetSpent:
             return
+
+    def first(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> list[str]:
+        """What is evaluated first: the start molecules, unless a search knows better."""
+        return list(start)
+
+    def told(self, smiles: str) -> dict[str, str]:
+        """What the search knows of an evaluated molecule: columns of the tables, by name."""
+        return {}
 
     @abstractmethod
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:

@@ -26,7 +26,7 @@ from molecules.constraints import Similar
 from molecules.evaluator import Evaluator
 from molecules.objective import Scored
 from molecules.search.base import Search
-from molecules.spaces.base import Memory, Space
+from molecules.spaces.base import Memory, Space, checked_decoder
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.ranges import Count, NotNegative, Positive, Range
 
@@ -106,6 +106,7 @@ class Latent(Search):
 
 def readable(space: Space, start: Sequence[Scored]) -> list[Scored]:
     """The start molecules that the space has tokens for; raises DataError, naming the first, when there is none."""
+    checked_decoder(space)
     found = [s for s in start if space.unreadable(s.smiles) is None]
     if not found:
         raise DataError(

@@ -6,6 +6,7 @@ Several inner generations are bred and ranked by the surrogate alone; a batch of
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -32,16 +33,15 @@ SLACK = 0.1  # a candidate that misses the constraints by no more may have child
 
 
 @dataclass
-class Surrogate(Search):
-    """Genetic search that evaluates only what a Gaussian process expects to be good.
+class Screened(Search):
+    """A search whose candidates are ranked by a Gaussian process before any is evaluated.
 
     population: parents come from this many of the best. batch, candidates: molecules evaluated in a round and bred for
     each of them, early (below 300 calls), later (below 1,000) and after that. generations: inner rounds of breeding.
     points: (best, latest, random) evaluated molecules that the surrogate is fitted on. pool: candidates kept for the
     next round. niches: share of parents that are leaders of different clusters. patience: calls without a 1% gain of
     the top ten after which the search explores more. restart: calls after which it begins again from the start
-    molecules and evaluates none of the others twice (0: never). max_atoms, max_rings: larger children are dropped.
-    stereo: marks of the parents are dropped, kept where an edit leaves them alone, or varied.
+    molecules and evaluates none of the others twice (0: never).
     """
 
     population: Annotated[int, Range(2, 10**7)] = 500
@@ -53,28 +53,44 @@ class Surrogate(Search):
     niches: Share = 0.2
     patience: Amount = 300
     restart: Amount = 0
-    max_atoms: Count = 60
-    max_rings: Amount = 8
-    stereo: Literal["drop", "keep", "vary"] = "drop"
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         before = -1
         while len(evaluator.calls) > before:  # a pass that evaluated nothing found nothing new
             before = len(evaluator.calls)
-            SurrogatePass(self, evaluator, rng).run(start)
+            SurrogatePass(self, evaluator, rng, self.breeding(evaluator, Random(int(rng.integers(2**63))))).run(start)
             if not self.restart:
                 return
+
+    @abstractmethod
+    def breeding(self, evaluator: Evaluator, random: Random) -> Breeding:
+        """Where its candidates come from."""
+
+
+@dataclass
+class Surrogate(Screened):
+    """Genetic search that evaluates only what a Gaussian process expects to be good.
+
+    max_atoms, max_rings: larger children are dropped. stereo: marks of the parents are dropped, kept where an edit leaves
+    them alone, or varied. The other options are those of :class:`Screened`.
+    """
+
+    max_atoms: Count = 60
+    max_rings: Amount = 8
+    stereo: Literal["drop", "keep", "vary"] = "drop"
+
+    def breeding(self, evaluator: Evaluator, random: Random) -> Breeding:
+        sizes = self.max_atoms, self.max_rings
+        scaffold = locked(evaluator.objective.constraints)
+        return Breeding(self, evaluator, Offspring(random, default_library(), *sizes, self.stereo, scaffold))
 
 
 class Breeding:
     """Where candidates come from: parents, edits, and what is new and nearly feasible among their children."""
 
-    def __init__(self, options: Surrogate, evaluator: Evaluator, random: Random) -> None:
-        self.options, self.evaluator, self.random = options, evaluator, random
-        sizes = options.max_atoms, options.max_rings
-        scaffold = locked(evaluator.objective.constraints)
-        self.offspring = Offspring(random, default_library(), *sizes, options.stereo, scaffold)
-        self.population = Population(options.population, random)
+    def __init__(self, options: Screened, evaluator: Evaluator, offspring: Offspring) -> None:
+        self.options, self.evaluator, self.random, self.offspring = options, evaluator, offspring.random, offspring
+        self.population = Population(options.population, self.random)
         self.leaders: list[str] = []
         self.niches = options.niches  # share of parents that are leaders of clusters
 
@@ -97,7 +113,11 @@ class Breeding:
 
     def children(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
         """``count`` children of parents that ``draw`` gives, with at most ``slack`` of violation."""
-        return self._collect(lambda: self.offspring.child(draw(), draw), count, pool, slack)
+        return self._collect(lambda: self.child_of(draw), count, pool, slack)
+
+    def child_of(self, draw: Callable[[], str]) -> Child | None:
+        """One child of a parent that ``draw`` gives; None if the edit did not work out."""
+        return self.offspring.child(draw(), draw)
 
     def assembled(self, count: int) -> list[Child]:
         """Feasible molecules put together from common pieces."""
@@ -139,10 +159,9 @@ class Breeding:
 class SurrogatePass:
     """One pass of the search: breed, rank by the model, evaluate the chosen, learn."""
 
-    def __init__(self, options: Surrogate, evaluator: Evaluator, rng: np.random.Generator) -> None:
-        self.options, self.evaluator, self.rng = options, evaluator, rng
-        self.random = Random(int(rng.integers(2**63)))
-        self.breeding = Breeding(options, evaluator, self.random)
+    def __init__(self, options: Screened, evaluator: Evaluator, rng: np.random.Generator, breeding: Breeding) -> None:
+        self.options, self.evaluator, self.rng, self.breeding = options, evaluator, rng, breeding
+        self.random = breeding.random
         self.history = History()
         self.model = SurrogateModel(options.points, rng)
         self.pool: list[Child] = []

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.errors import ConfigError
 from reprogram.interfaces import SourceModel
+
+
+def checked_decoder(space: object) -> None:
+    """Raises ConfigError where a space has no decoder, as that of routes."""
+    if not hasattr(space, "decode"):
+        needed = "this search needs a space that reads and writes molecules, as space=annalog"
+        raise ConfigError(f"{needed}; this one is for search=routes.")
 
 
 @dataclass

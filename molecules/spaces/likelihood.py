@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from molecules.spaces.base import Memory, Space
+from molecules.spaces.base import Memory, Space, checked_decoder
 from reprogram.interfaces import SourceModel, SourceOutput, SourceSpec, Tap
 
 ARROW = ">>"
@@ -19,6 +19,7 @@ class Likelihood(SourceModel):
 
     def __init__(self, space: Space) -> None:
         super().__init__()
+        checked_decoder(space)
         self.space, self.name = space, space.name
         self.spec = SourceSpec("text", space.spec.size, ("log_probability",), embedding_size=space.width)
         self.freeze()

@@ -12,8 +12,9 @@ from molecules import recipe, report
 from molecules.run_search import build_objective, explore, notes_before, stereo_note
 from molecules.search.base import Search
 from molecules.starts import Starts
-from molecules.tasks import per_start
+from molecules.tasks import per_start, stages
 from reprogram.artifact import save_pretrained
+from reprogram.errors import ConfigError
 from reprogram.hooks import Run
 from reprogram.model import ReprogrammedModel
 from reprogram.progress import console, progress
@@ -24,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "budget": Amount,
     "stop_at": float | None,
     "per_start": bool,
+    "stages": list,
     "diversity.bucket": Count | None,
     "diversity.min_score": float,
 }
@@ -37,6 +39,10 @@ def run(config: DictConfig) -> float | None:
         check(context, starts)
         return None
     recipe.hold(context, starts.smiles)
+    if config.per_start and config.stages:
+        raise ConfigError("per_start=true makes each start a search of its own; it has no stages.")
+    if config.stages:
+        return stages.run_all(context, starts)
     if config.per_start:
         return per_start.run_all(context, starts)
     with progress("designing", config.budget) as bar:

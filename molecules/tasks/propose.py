@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from molecules.campaign.batch import nearest
@@ -20,6 +21,9 @@ from molecules.campaign.memory import CampaignFolder, MeasuredProposal, held_up
 from molecules.campaign.outputs import CampaignRound, summary, write_files
 from molecules.campaign.pool import Candidates, cells_of, read_candidates
 from molecules.campaign.tables import CandidateTable, MeasuredTable, read_measured
+from molecules.chemistry import parse
+from molecules.constraints.config import ConstraintConfig
+from molecules.constraints.route import Routed
 from molecules.counting import counted
 from reprogram.hooks import Run
 from reprogram.locks import holding
@@ -88,6 +92,7 @@ def run(config: DictConfig) -> None:
             memory.number, campaign, proposals, table.names, cells, source.id_column if source else None, outcomes,
             verdict(campaign, proposals, outcomes, memory.number, len(candidates)), left_out,
             notes(table, campaign, candidates, proposals, pending, settings), command(),
+            routes(settings, [p.smiles for p in proposals]),
         )  # fmt: skip
         write(context, found, time.perf_counter() - began)
         ids = {p.row: found.name(p) for p in proposals}
@@ -110,6 +115,16 @@ def write(context: Run, found: CampaignRound, seconds: float) -> None:
     """The files of the round, and what ``result.json`` will hold."""
     write_files(context.dir, found)
     context.result.data |= summary(found) | {"cost": {"seconds": seconds}}
+
+
+def routes(settings: dict[str, Any], smiles: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Columns about the route to each proposal, where ``constraints.route`` asks for one; by SMILES."""
+    options: ConstraintConfig = instantiate(settings["constraints"], _convert_="all")
+    if not options.route:
+        return {}
+    finder = Routed(options.blocks, options.route_steps, strict=False)
+    found = {text: mol for text in smiles if (mol := parse(text)) is not None}
+    return {text: dict(zip(finder.columns(), finder.values(mol))) for text, mol in found.items()}
 
 
 def reasons(

@@ -90,7 +90,7 @@ def write(context: Run, rows: Sequence[ScoredRow], found: Found) -> None:
 def table(rows: Sequence[ScoredRow], scored: dict[str, Scored], objective: Objective) -> str:
     """One line a row: its own words, the molecule, score, parts, what is violated and why, what is unusual."""
     terms, constraints = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
-    added = [name for c in objective.constraints.items for name in c.columns()]
+    added = report.added_columns([], objective)
     header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints), *added]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -105,7 +105,7 @@ def table(rows: Sequence[ScoredRow], scored: dict[str, Scored], objective: Objec
         values = [found.score, *(found.parts.get(t) for t in terms), *(found.raw.get(t) for t in terms)]
         values += [found.constraints.get(c) for c in constraints]
         cells = ["" if v is None or math.isnan(v) else repr(float(v)) for v in values]
-        cells += report.added_values(found.smiles, objective).values()
+        cells += report.added_values(found, objective).values()
         why = "; ".join(objective.constraints.reasons(mol))
         end = [why, report.rare_parts(found.smiles), ", ".join(row.changes), found.reason]
         writer.writerow([row.where, row.text, found.smiles, cells[0], int(found.feasible), *cells[1:], *end])

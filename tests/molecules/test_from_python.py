@@ -28,7 +28,7 @@ def test_the_call_finds_what_the_command_line_finds(tmp_path):
     typed = ["task=design", "oracle=qed", "search=genetic", "budget=40", "seed=3", "constraints.similarity=0.3"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", overrides=[*typed, "parallel.backend=serial", f"run_dir={tmp_path}"])
-    typed_run = explore(OmegaConf.to_container(config), START, tmp_path / "calls.jsonl")
+    typed_run = explore(OmegaConf.to_container(config, resolve=True), START, tmp_path / "calls.jsonl")
     called = molecules.design("qed", START, 40, constraints={"similarity": 0.3}, search="genetic", seed=3)
     assert told(called) == told(typed_run) and len(called.calls) == 40
     assert called.best(1)[0].feasible and called.best(40)[0].score == max(m.score for m in called.calls if m.feasible)

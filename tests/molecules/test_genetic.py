@@ -58,8 +58,8 @@ def test_rewarded_edits_are_tried_more_often():
     offspring = Offspring(Random(0), default_library(), 60, 8)
     for _ in range(50):
         offspring.reward([("aromatise", True), ("cross", False)])
-    shares = np.diff([0.0, *offspring._cumulative])
-    assert shares[offspring.names.index("aromatise")] > 3 * 0.5 / sum(WEIGHTS.values())
+    shares = np.diff([0.0, *offspring.edits._cumulative])
+    assert shares[offspring.edits.names.index("aromatise")] > 3 * 0.5 / sum(WEIGHTS.values())
     assert shares.min() >= 0.1 / len(WEIGHTS) - 1e-9
 
 

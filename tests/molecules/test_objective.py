@@ -160,7 +160,7 @@ def test_objective_from_configuration_runs_under_its_constraints(option):
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         words = ["task=design", f"objective={option}", "constraints=none", "constraints.plausible=true"]
         config = compose("config", overrides=words)
-    objective = build_objective(OmegaConf.to_container(config, resolve=False), [ASPIRIN])
+    objective = build_objective(OmegaConf.to_container(config, resolve=True), [ASPIRIN])
     scored = objective.score([ASPIRIN])[0]
     assert math.isfinite(scored.score) and scored.constraints == {"plausible": 0.0}
 

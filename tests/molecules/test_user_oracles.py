@@ -107,6 +107,33 @@ def test_command_that_crashes_on_one_molecule_costs_it_alone(tmp_path):
     assert "bad one" in answers[1].reason
 
 
+def test_a_program_or_function_whose_service_is_down_ends_the_run_uncharged_and_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("molecules.oracles.function.PAUSE", 0.001)
+    down = tmp_path / "down"
+    answer = "print(json.dumps({'score': [1.0] * len(smiles)}))"
+    words = program(tmp_path, f"import os\nif os.path.exists({str(down)!r}): sys.exit('no licence')\n{answer}")
+
+    def function(smiles):
+        if down.exists():
+            raise ConnectionError("refused")
+        return 1.0
+
+    chains = ["C" * n for n in range(1, 21)]
+    for oracle, sentence in ((Command(words), "no answer to 13 requests in a row.*no licence"), (Function(function), "refused")):
+        journal = tmp_path / f"{oracle.name}.jsonl"
+        with Evaluator(Objective.of(oracle), 30, journal=journal) as evaluator:
+            evaluator.score(chains[:5])
+            down.touch()
+            with pytest.raises(SourceError, match=sentence):
+                evaluator.score(chains)
+        assert len(journal.read_text().splitlines()) == 5
+        down.unlink()
+        with Evaluator(Objective.of(oracle), 30, journal=journal) as evaluator:
+            assert [s.score for s in evaluator.score(chains)] == [1.0] * 20 and evaluator.left == 10
+    with pytest.raises(SourceError, match=r"is not available \(gone\)"):
+        Command(program(tmp_path, "print('gone', file=sys.stderr)\nsys.exit(75)")).answers(["C"])
+
+
 def test_command_that_hangs_or_chatters_is_named(tmp_path):
     slow = Command(program(tmp_path, "import time; time.sleep(30)"), timeout=0.5).answers(["C"])[0]
     assert "longer than 0.5 s" in slow.reason

@@ -22,6 +22,7 @@ from molecules.search.operators.graph import Graph, finish, graph
 from molecules.search.operators.library import Library
 from molecules.search.operators.regroup import SHARE, regroup
 from molecules.search.operators.stereo import FLIPPED, has_marks, inherit, numbered, take_numbers, vary
+from molecules.search.operators.weights import EditWeights
 
 WEIGHTS = {
     "cross": 6.0,
@@ -41,18 +42,20 @@ WEIGHTS = {
     "open_ring": 0.5,
     "aromatise": 0.5,
 }
-FIXED, FLOOR = 0.5, 0.1  # shares of the fixed and of the uniform weights; the rest follows success
-FORGET = 0.98  # how much of an edit's record survives each round
 
 
 class Child(NamedTuple):
-    """A new molecule with the parent it came from, the edit that made it, and how far it misses the constraints."""
+    """A new molecule with the parent it came from, the edit that made it, and how far it misses the constraints.
+
+    inner: where the edit stands on another one, that one.
+    """
 
     smiles: str
     mol: Mol
     parent: str
     edit: str
     violation: float = 0.0
+    inner: str = ""
 
 
 def _written(mol: Mol, parent: str, edit: str) -> Child | None:
@@ -63,7 +66,7 @@ def _written(mol: Mol, parent: str, edit: str) -> Child | None:
 
 
 class Offspring:
-    """Makes children by random edits; :meth:`reward` shifts the edits' weights towards what worked.
+    """Makes children by random edits; ``reward`` shifts the edits' weights towards what worked.
 
     stereo: ``drop``: children are flat; ``keep``: they inherit the marks of their parent that the edit did not touch;
     ``vary``: every possible centre and double bond has a configuration, and configurations are changed, too.
@@ -81,10 +84,8 @@ class Offspring:
     ) -> None:
         self.random, self.library, self.max_atoms, self.max_rings = random, library, max_atoms, max_rings
         self.stereo, self.scaffold = stereo, scaffold
-        self.names = list(WEIGHTS)
-        self._tried = dict.fromkeys(self.names, 1.0)
-        self._won = dict.fromkeys(self.names, 0.1)
-        self._refresh()
+        self.edits = EditWeights(WEIGHTS, random)
+        self.reward = self.edits.reward
 
     def child(self, parent: str, mate: Callable[[], str]) -> Child | None:
         """One child of ``parent``; crossovers ask ``mate`` for a second parent. None if the edit did not work out."""
@@ -95,7 +96,7 @@ class Offspring:
         base = graph(parent)
         if base is None:
             return None
-        name = self.random.choices(self.names, cum_weights=self._cumulative)[0]
+        name = self.edits.draw()
         edited = self._edit(name, base, mate)
         if edited is None:
             return None
@@ -119,7 +120,7 @@ class Offspring:
             return None
         if self.stereo == "vary" and self.random.random() < FLIPPED:
             return _written(vary(before, self.random, flip=True), parent, "turn")
-        name = self.random.choices(self.names, cum_weights=self._cumulative)[0]
+        name = self.edits.draw()
         edited = self._edit(self.random.choice(list(EDITS)) if name == "double_edit" else name, base, mate)
         if edited is None:
             return None
@@ -160,25 +161,3 @@ class Offspring:
         if piece is None:
             return None
         return (replace_fragment if name == "replace_fragment" else append_fragment)(base, piece.graph, random)
-
-    def reward(self, children: list[tuple[str, bool]]) -> None:
-        """Tell which edits' children (edit name, did it rank among the best?) succeeded."""
-        for name in self.names:
-            self._tried[name] = FORGET * self._tried[name] + (1 - FORGET)
-            self._won[name] = FORGET * self._won[name] + 0.1 * (1 - FORGET)
-        for name, success in children:
-            if name not in self._tried:  # made by no edit
-                continue
-            self._tried[name] += 1
-            self._won[name] += success
-        self._refresh()
-
-    def _refresh(self) -> None:
-        rates = {n: self._won[n] / self._tried[n] * WEIGHTS[n] for n in self.names}
-        total_rate, total = sum(rates.values()), sum(WEIGHTS.values())
-        running, self._cumulative = 0.0, []
-        for n in self.names:
-            running += (
-                FIXED * WEIGHTS[n] / total + FLOOR / len(self.names) + (1 - FIXED - FLOOR) * rates[n] / total_rate
-            )
-            self._cumulative.append(running)

@@ -1,0 +1,157 @@
+"""Genetic search over synthesis routes, screened by a Gaussian process: every molecule it evaluates can be made.
+
+Routes are trees of building blocks and reactions (as in SynGA, arXiv 2509.20719); children are ranked by the surrogate of
+``search=surrogate`` before any is evaluated. Children also come from edits of the molecules themselves, kept where a route to
+the edited molecule is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+
+from molecules import chemistry
+from molecules.counting import counted
+from molecules.evaluator import Evaluator
+from molecules.objective import Scored
+from molecules.routes.route import Route
+from molecules.search.operators.library import default_library
+from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
+from molecules.search.operators.weights import EditWeights
+from molecules.search.surrogate import Breeding, Screened
+from molecules.spaces.routes import RouteSpace
+from reprogram.errors import ConfigError
+from reprogram.ranges import Amount, Count, NotNegative
+
+GRAPH = "route to an edited molecule"
+MOST_RINGS = 8  # of edited molecules
+KEPT = 20_000  # routes of candidates that are remembered
+LEAD_IN = 60  # rounds of breeding towards the constraints before the first evaluation
+
+
+@dataclass
+class Routes(Screened):
+    """Evaluates only molecules with a route of at most ``space.steps`` reactions from ``space.blocks``.
+
+    Start molecules to which a route is found are evaluated first, then random routes. space: reactions, blocks and the longest
+    route. initial: random routes that are evaluated before the surrogate is asked. graph_edits: weight of edits of molecules
+    to which a route is looked for, beside 18.5 for all edits of routes. max_atoms: larger children are dropped. The
+    other options are those of ``surrogate``.
+    """
+
+    space: RouteSpace = field(default_factory=RouteSpace)
+    initial: Amount = 100
+    graph_edits: NotNegative = 2.0
+    max_atoms: Count = 60
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, RouteSpace):
+            raise ConfigError("search=routes needs space=routes: reactions and building blocks.")
+        self.routes: dict[str, Route] = {}  # of every molecule that was evaluated, and of candidates
+        self.notes: list[str] = []
+
+    def first(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> list[str]:
+        self.notes = list(self.space.stock.notes)
+        for smiles in start:
+            flat = chemistry.without_stereo(smiles)
+            route = self.space.finder.find(smiles) or self.space.finder.find(flat)
+            if route is not None:
+                self.routes[route.smiles] = route
+        found, missing = list(self.routes), len(start) - len(self.routes)
+        if missing:
+            whole = counted(len(start), "start molecule")
+            self.notes.append(f"{missing} of {whole} left out: no route of {self.space.finder.steps} steps was found to them.")
+        made = self.breeding(evaluator, Random(int(rng.integers(2**63)))).beginning(self.initial, found)
+        if not found and not made:
+            raise ConfigError("no route was found whose molecule satisfies the constraints; loosen them, or give more blocks.")
+        return [*found, *(child.smiles for child in made)]
+
+    def breeding(self, evaluator: Evaluator, random: Random) -> RouteBreeding:
+        return RouteBreeding(self, evaluator, random)
+
+    def told(self, smiles: str) -> dict[str, str]:
+        route = self.routes.get(smiles)
+        return {} if route is None else self.space.told(route)
+
+
+class RouteBreeding(Breeding):
+    """Children of routes. Every child's route is remembered by its molecule."""
+
+    def __init__(self, options: Routes, evaluator: Evaluator, random: Random) -> None:
+        super().__init__(options, evaluator, Offspring(random, default_library(), options.max_atoms, MOST_RINGS))
+        self.routes, self.space = options.routes, options.space
+        self.edits = RouteEdits(options.space, random, options.max_atoms)
+        self.weights = EditWeights(WEIGHTS | {GRAPH: max(options.graph_edits, 1e-9)}, random)
+
+    def child_of(self, draw: Callable[[], str]) -> Child | None:
+        """A child of a drawn parent."""
+        parent, name = draw(), self.weights.draw()
+        if name == GRAPH:
+            return self._near(parent, draw)
+        route = self.edits.child(name, self.routes[parent], lambda: self.routes[draw()])
+        return None if route is None else self._known(route, parent, name)
+
+    def children(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
+        if len(self.routes) > KEPT + 2 * len(self.evaluator.calls):
+            for smiles in [s for s in self.routes if s not in pool and not self.evaluator.known(s)]:
+                del self.routes[smiles]
+        return super().children(draw, count, pool, slack)
+
+    def assembled(self, count: int) -> list[Child]:
+        return self._without_slow(self._collect(self._new, count, {}, 0.0))
+
+    def reward(self, batch: list[Child], scored: list[Scored]) -> None:
+        bar = self.population.bar
+        self.weights.reward([(c.edit, s.rank > bar) for c, s in zip(batch, scored)])
+        self.offspring.reward([(c.inner, s.rank > bar) for c, s in zip(batch, scored) if c.inner])
+
+    def beginning(self, count: int, known: Sequence[str]) -> list[Child]:
+        """Up to ``count`` random routes whose molecules satisfy the constraints, bred towards them where few do."""
+        made: dict[str, Child] = {}
+        feasible: list[Child] = []
+        constraints = self.evaluator.objective.constraints
+        for _ in range(LEAD_IN if count else 0):
+            best = sorted(made.values(), key=lambda c: c.violation)[:count]
+            few = len(feasible) < count / 4 and len(made) > 4 * count
+
+            def draw(best: list[Child] = best) -> str:
+                return self.random.choice(best).smiles
+
+            for _ in range(count):
+                child = self.child_of(draw) if few and self.random.random() < 0.7 else self._new()
+                if child is None or child.smiles in made or child.smiles in known:
+                    continue
+                child = made[child.smiles] = child._replace(violation=constraints.quick_total(child.mol))
+                if child.violation == 0 and constraints.slow_total(child.mol) == 0:
+                    feasible.append(child)
+            if len(feasible) >= count:
+                break
+        return feasible[:count]
+
+    def _near(self, parent: str, draw: Callable[[], str]) -> Child | None:
+        """An edit of the molecule, where a route to the result is found."""
+        child = self.offspring.child(parent, draw)
+        if child is None or child.smiles in self.routes:
+            return None
+        route = self.space.finder.near(child.smiles, self.routes[parent])
+        if route is None or not 0 < route.steps <= self.space.steps:
+            return None
+        made = self._known(route, parent, GRAPH)
+        return None if made is None else made._replace(inner=child.edit)
+
+    def _new(self) -> Child | None:
+        route = self.edits.new()
+        return None if route is None else self._known(route, "", "new")
+
+    def _known(self, route: Route, parent: str, name: str) -> Child | None:
+        mol = chemistry.parse(route.smiles)
+        if mol is None or mol.GetNumHeavyAtoms() > self.edits.max_atoms:
+            return None
+        before = self.routes.get(route.smiles)
+        if before is None or route.steps < before.steps:
+            self.routes[route.smiles] = route
+        return Child(route.smiles, mol, parent, name)

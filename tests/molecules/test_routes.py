@@ -1,0 +1,224 @@
+"""Routes: reactions give what a chemist expects, every route replays, and a search over routes keeps its promises."""
+
+import csv
+import json
+import pickle
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import molecules
+from molecules import chemistry
+from molecules.constraints.config import ConstraintConfig
+from molecules.constraints.route import Routed
+from molecules.constraints.window import Window
+from molecules.routes.reactions import reaction, reactions, read_reactions
+from molecules.routes.retro import RouteFinder
+from molecules.routes.route import Route, parse_route, replay
+from molecules.routes.stock import Blocks, shipped
+from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
+from molecules.search.routes import Routes
+from molecules.spaces.likelihood import Likelihood
+from molecules.spaces.routes import RouteSpace
+from molecules.tasks.propose import routes as routes_of_proposals
+from reprogram.errors import ConfigError, DataError
+
+REAGENTS = (Path(__file__).parents[2] / "benchmarks" / "common_reagents.smi").read_text().split()
+CELECOXIB = chemistry.canonical("Cc1ccc(cc1)-c1cc(nn1-c1ccc(cc1)S(N)(=O)=O)C(F)(F)F")
+KNOWN = [  # a reaction, what reacts, and every product it has
+    ("amide coupling", ["CC(=O)O", "Nc1ccc(O)cc1"], ["CC(=O)Nc1ccc(O)cc1"]),  # paracetamol
+    ("amide coupling", ["CC(=O)O", "CC(N)=O"], []),  # an amide is no amine
+    ("sulfonamide", ["Cc1ccc(S(=O)(=O)Cl)cc1", "CN"], ["CNS(=O)(=O)c1ccc(C)cc1"]),
+    ("Suzuki coupling", ["OB(O)c1ccccc1", "Clc1ccncc1"], ["c1ccc(-c2ccncc2)cc1"]),
+    ("Suzuki coupling", ["CC1(C)OB(c2ccccc2)OC1(C)C", "Brc1ccncc1"], ["c1ccc(-c2ccncc2)cc1"]),  # the ester leaves as a whole
+    ("SNAr with an amine", ["Clc1ccncc1", "CN"], ["CNc1ccncc1"]),
+    ("SNAr with an amine", ["Clc1ccccc1", "CN"], []),  # not activated
+    ("reductive amination, aldehyde", ["O=Cc1ccccc1", "C1COCCN1"], ["c1ccc(CN2CCOCC2)cc1"]),
+    ("urea from isocyanate", ["O=C=Nc1ccccc1", "CN"], ["CNC(=O)Nc1ccccc1"]),
+    ("Boc removal", ["CC(C)(C)OC(=O)N1CCNCC1"], ["C1CNCCN1"]),
+    ("1,2,3-triazole, Cu-catalysed", ["C#Cc1ccccc1", "BrCc1ccccc1"], ["c1ccc(Cn2cc(-c3ccccc3)nn2)cc1"]),
+    ("benzimidazole", ["Nc1ccccc1N", "CC(=O)O"], ["Cc1nc2ccccc2[nH]1"]),
+    ("thiazole", ["CC(=O)CBr", "NC(=S)c1ccccc1"], ["Cc1csc(-c2ccccc2)n1"]),
+    ("Grignard addition, aldehyde", ["O=Cc1ccccc1", "Brc1ccc(O)cc1"], []),  # its own proton would end it
+]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """A file of the common reagents with names and prices, and rows that cannot be used."""
+    path = tmp_path_factory.mktemp("stock") / "mine.csv"
+    rows = [(s, f"R-{i}", i) for i, s in enumerate(REAGENTS)]
+    rows += [("C1CC", "broken", 3), ("CCO", "again", 1), ("C", "inert", 1), ("CCC#N", "odd", "two"), ("", "empty", 1)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("Name", "SMILES", "price"), *((n, s, p) for s, n, p in rows)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def space(stock):
+    return RouteSpace(Blocks(str(stock)), steps=4)
+
+
+@pytest.mark.parametrize(("name", "reactants", "products"), KNOWN)
+def test_a_reaction_gives_what_is_known(name, reactants, products):
+    assert reaction(name).products([chemistry.canonical(s) for s in reactants]) == [chemistry.canonical(s) for s in products]
+
+
+def test_every_reaction_runs_both_ways():
+    """What a template makes of blocks, the template backwards takes apart."""
+    rng = random.Random(0)
+    stock = shipped()
+    silent = set(reactions())
+    for name in sorted(silent):
+        step = reaction(name)
+        for _ in range(30):
+            reactants = [rng.choice(stock.fitting(step, i)) for i in range(step.size)]
+            if any(step.precursors(product) for product in step.products(reactants)):
+                silent.discard(name)
+                break
+    assert not silent
+
+
+def test_random_routes_and_their_children_replay(space):
+    rng = random.Random(1)
+    edits = RouteEdits(space, rng, 40)
+    routes = [r for r in (edits.new() for _ in range(60)) if r is not None]
+    for name in list(WEIGHTS) * 15:
+        child = edits.child(name, rng.choice(routes), partial(rng.choice, routes))
+        routes.extend([child] if child is not None else [])
+    assert len(routes) > 100 and max(r.steps for r in routes) == space.steps
+    for route in routes:
+        text = str(route)
+        assert str(parse_route(text)) == text and parse_route(text).steps == route.steps <= space.steps
+        assert replay(text, space.stock) == route.smiles
+    short = [route.smiles for route in routes if route.steps <= 2][:40]
+    found = [space.finder.find(smiles) for smiles in short]
+    assert sum(route is not None for route in found) > len(short) / 2
+    for smiles, again in zip(short, found):
+        assert again is None or replay(again, space.stock) == smiles
+
+
+def test_replay_finds_what_is_wrong(space):
+    route = space.finder.find(CELECOXIB)
+    assert replay(route) == CELECOXIB and route.steps == 1
+    with pytest.raises(DataError, match=r"pyrazole of .* gives .*, not CCO"):
+        replay(Route("CCO", route.reaction, route.reactants))
+    with pytest.raises(DataError, match=r"NNc1ccc\(S\(N\)\(=O\)=O\)cc1 is not in the stock"):
+        other = {s: b for s, b in space.stock.blocks.items() if not s.startswith("NN")}
+        replay(route, type(space.stock)(other, {}))
+    with pytest.raises(DataError, match="did you mean 'pyrazole'"):
+        replay(str(route).replace("pyrazole", "pyrazol"))
+    with pytest.raises(DataError, match="is not a step of a route"):
+        parse_route("nonsense")
+
+
+def test_a_route_is_found_or_not_whatever_the_machine(space):
+    ibuprofen = "CC(C)Cc1ccc(C(C)C(=O)O)cc1"
+    assert space.finder.find(ibuprofen) is None
+    target = chemistry.canonical("COc1ccc(S(=O)(=O)N2CCN(C(=O)c3ccccc3)CC2)cc1")
+    found = space.finder.find(target)
+    assert 2 <= found.steps <= 3 and replay(found, space.stock) == target
+    assert RouteFinder(space.stock, 3, 60).find(target) == found
+    assert RouteFinder(space.stock, 1, 60).find(target) is None
+
+
+def test_rows_of_a_stock_that_cannot_be_used_are_named(stock):
+    found = Blocks(str(stock)).read()
+    notes = " ".join(found.notes)
+    last = len(REAGENTS)
+    assert f"({last + 2}): not used, not a molecule that RDKit can read" in notes, notes
+    assert f"{last + 4}): takes part in no reaction" in notes and "without a price, which is no number" in notes
+    assert found.blocks["CC(=O)O"].name.startswith("R-") and found.priced
+    with pytest.raises(DataError, match=r"blocks\.name_column=nam: .* has no such column; allowed: Name"):
+        Blocks(str(stock), name_column="nam").read()
+
+
+def test_the_stock_of_the_package_fits_its_reactions():
+    found = shipped()  # raises where the table was made for other reactions
+    assert len(found) > 10_000 and len(set(map(chemistry.canonical, REAGENTS)) - set(found.blocks)) < 5
+    rng = random.Random(0)
+    for step in reactions().values():
+        for slot in range(step.size):
+            fitting = found.fitting(step, slot)
+            assert fitting, f"{step.name} has no block for its reactant {slot + 1}"
+            smiles = rng.choice(fitting)
+            assert chemistry.parse(smiles).HasSubstructMatch(chemistry.smarts(step.slots[slot]))
+
+
+def test_a_file_of_reactions_names_the_line(tmp_path):
+    (tmp_path / "mine.tsv").write_text("$acid\t[CX3](=O)[OX2H1]\nester: wrong\tA\tB\n")
+    with pytest.raises(DataError, match="line 2 must be a new name"):
+        read_reactions(tmp_path / "mine.tsv")
+
+
+def search(space, **options):
+    return Routes(space=space, **{"initial": 20, "batch": (10, 10, 10), "candidates": (3, 3, 3)} | options)
+
+
+def test_every_evaluated_molecule_has_a_route_that_replays(space, tmp_path):
+    start = ["CC(=O)Nc1ccc(O)cc1", "CC(C)Cc1ccc(C(C)C(=O)O)cc1"]
+    options = {"constraints": [Window("mw", 100, 400)], "journal": tmp_path / "calls.jsonl"}
+    whole = molecules.design("qed", start, 60, search=search(space), **options)
+    assert len(whole.calls) == 60 and len({s.smiles for s in whole.calls}) == 60
+    for scored in whole.calls:
+        assert replay(scored.told["route"], space.stock) == scored.smiles
+        assert scored.feasible and int(scored.told["steps"]) <= space.steps
+    assert whole.calls[0].smiles == start[0]  # paracetamol can be made of the reagents, ibuprofen cannot
+    assert "1 of 2 start molecules left out" in " ".join(whole.notes)
+    first, last = whole.calls[:20], whole.calls[-20:]
+    assert sum(s.score for s in last) > sum(s.score for s in first)
+    lines = (tmp_path / "calls.jsonl").read_text().splitlines(keepends=True)
+    for kept, torn in ((7, 30), (41, 0)):  # as kills leave it
+        (tmp_path / "calls.jsonl").write_text("".join(lines[:kept]) + lines[kept][:torn])
+        again = molecules.design("qed", start, 60, search=search(space), **options)
+        assert again.calls == whole.calls and again.cost["calls_from_journal"] == kept
+
+
+def test_constraints_and_spaces_are_told_apart(space):
+    assert molecules.load_search("routes", initial=3).space == RouteSpace()
+    with pytest.raises(ConfigError, match="no route was found whose molecule satisfies the constraints"):
+        molecules.design("qed", budget=10, search=search(space), constraints=[Window("mw", 10, 20)])
+    with pytest.raises(ConfigError, match="this one is for search=routes"):
+        Likelihood(space)
+    with pytest.raises(ConfigError, match="start must be given"):
+        molecules.design("qed", budget=10, search="genetic")
+
+
+def test_a_route_may_be_required_or_shown(stock):
+    ibuprofen, paracetamol = (chemistry.parse(s) for s in ("CC(C)Cc1ccc(C(C)C(=O)O)cc1", "CC(=O)Nc1ccc(O)cc1"))
+    (required,) = ConstraintConfig(route=True, blocks=Blocks(str(stock))).constraints([]).items
+    assert isinstance(required, Routed)
+    required.violation(paracetamol)
+    assert len(pickle.dumps(required)) < 2_000  # workers read the stock themselves
+    assert required.violation(ibuprofen) == 1 and required.violation(paracetamol) == 0
+    assert required.values(ibuprofen)[0] == "none found" and replay(required.values(paracetamol)[0])
+    (shown,) = ConstraintConfig(route="show", blocks=Blocks(str(stock))).constraints([]).items
+    assert shown.violation(ibuprofen) == 0 and shown.values(ibuprofen) == ["none found", "", "", ""]
+
+
+def test_proposals_have_routes_where_they_are_asked_for(stock):
+    blocks = {"_target_": "molecules.routes.stock.Blocks", "path": str(stock)}
+    asked = {"_target_": "molecules.constraints.config.ConstraintConfig", "route": "show", "blocks": blocks}
+    found = routes_of_proposals({"constraints": asked}, ["CC(=O)Nc1ccc(O)cc1", "CC(C)Cc1ccc(C(C)C(=O)O)cc1"])
+    assert [told["steps"] for told in found.values()] == ["2", ""] and all(told["route"] for told in found.values())
+    assert routes_of_proposals({"constraints": asked | {"route": False}}, ["CCO"]) == {}
+
+
+def test_from_the_command_line(typed, stock, tmp_path):
+    small = [f"blocks.path={stock}", "budget=14", "search.initial=10", "oracle=qed", "start=smiles", "start.smiles=CCO"]
+    assert typed("task=design", "search=routes", *small, folder="run")[0] == 0
+    with (tmp_path / "run" / "molecules.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    best = json.loads((tmp_path / "run" / "result.json").read_text())["best"][0]
+    assert replay(best["told"]["route"]) == best["smiles"] == rows[0]["smiles"] and rows[0]["route"] == best["told"]["route"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Routes of the best molecules" in page and ">product<" in page and "R-" in page
+    (tmp_path / "two.smi").write_text("CC(C)Cc1ccc(C(C)C(=O)O)cc1\nCC(=O)Nc1ccc(O)cc1\n")
+    where = [f"blocks.path={stock}", "start=file", "start.path=two.smi"]
+    assert typed("task=score", "oracle=qed", "constraints=none", "constraints.route=show", *where, folder="scored")[0] == 0
+    with (tmp_path / "scored" / "scores.csv").open() as file:
+        shown = [row["route"] for row in csv.DictReader(file)]
+    assert shown[0] == "none found" and replay(shown[1]) == "CC(=O)Nc1ccc(O)cc1"
