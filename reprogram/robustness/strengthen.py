@@ -73,13 +73,9 @@ class Measured:
 
 
 def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str, steps: int = 50, seed: int = 0,
-    certify: int = 0,
-) -> Measured:  # fmt: skip
-    """Clean accuracy on all images, and what APGD-CE and APGD-DLR together leave; ``when`` stands in the rows' names.
-
-    certify: of so many images it is also proven, by linear bounds, whether anything in the threat can change the answer.
-    """
+    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str, steps: int = 50, seed: int = 0
+) -> Measured:
+    """Clean accuracy on all images, and what APGD-CE and APGD-DLR together leave; ``when`` stands in the rows' names."""
     shared: dict[str, Any] = {"threat": threat, "seed": seed, "batch_size": 256, "steps": steps}
     with still(model), progress(f"APGD {when}", 2 * len(images)) as bar:
         right = answers(model, images) == labels
@@ -88,15 +84,20 @@ def measure(
         share_row(f"clean, {when}", "estimate", "none", right),
         share_row(f"apgd, {when}", "attack", str(threat), ~found.broken, steps=steps),
     ]
-    measured = Measured(float(right.float().mean()), float((~found.broken).float().mean()), rows)
-    if certify:
-        rows.append(certificates(model, images[:certify], labels[:certify], threat, when))
-        measured.certified = rows[-1].value
+    return Measured(float(right.float().mean()), float((~found.broken).float().mean()), rows)
+
+
+def prove(measured: Measured, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str) -> Measured:
+    """The same with a row of certificates on these images, where there are any."""
+    if len(images):
+        measured.rows.append(certificates(model, images, labels, threat, when))
+        measured.certified = measured.rows[-1].value
     return measured
 
 
 def certificates(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str) -> Row:
-    """Share of images on which the label is the only possible answer; without a value for a model that has no bounds."""
+    """Share of images on which linear bounds prove that the label is the only possible answer; without a value for a model
+    that has no bounds."""
     bounds, size = LinearBounds(both=False), threat.eps * (1 + SLACK) + TINY
     held = []
     try:

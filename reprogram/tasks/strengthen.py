@@ -16,7 +16,7 @@ from reprogram.report import blocks
 from reprogram.report.page import Page
 from reprogram.report.reproduce import reproduce
 from reprogram.report.robustness import robustness
-from reprogram.robustness.strengthen import Measured, Strengthening, measure
+from reprogram.robustness.strengthen import Measured, Strengthening, measure, prove
 from reprogram.tasks._run import start
 from reprogram.tasks._source_data import checked_source, keep_source, loads_with, own_data
 from reprogram.threat import Threat
@@ -50,10 +50,11 @@ def run(config: DictConfig) -> None:
     if source.fingerprint() != before:
         raise ConfigError(f"The source {source.name} changed while a copy was strengthened; it must stay as it is.")
     seconds = time.perf_counter() - started
-    measured = {
-        when: measure(one, data.test_images, data.test_labels, threat, when, task.steps, context.seed, task.certify)
-        for when, one in (("before", source_model(source)), ("after", model))
-    }
+    measured = {}
+    for when, one in (("before", source_model(source)), ("after", model)):
+        found = measure(one, data.test_images, data.test_labels, threat, when, task.steps, context.seed)
+        proven = data.test_images[: task.certify], data.test_labels[: task.certify]
+        measured[when] = prove(found, one, *proven, threat, when)
     path = keep_source(model.frozen(), context.dir / "model")
     _describe(context, source, measured, threat, seconds, loads_with(source, path))
     _page(context, threat).write(context.dir)

@@ -41,10 +41,12 @@ class Interval(Tensor):
 
     @property
     def low(self) -> Tensor:
+        """The least of each value [B, ...]."""
         return _plain(self) - self.radius
 
     @property
     def high(self) -> Tensor:
+        """The largest of each value [B, ...]."""
         return _plain(self) + self.radius
 
     @classmethod

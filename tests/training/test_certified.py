@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from reprogram.errors import ConfigError
-from reprogram.robustness.strengthen import Strengthening, measure
+from reprogram.robustness.strengthen import Strengthening, measure, prove
 from reprogram.robustness.unfrozen import Unfrozen
 from reprogram.sources.small_cnn import ARCHITECTURES, SmallCNN
 from reprogram.targets.digits import digits
@@ -84,7 +84,8 @@ def test_certified_training_gives_proofs_that_plain_training_does_not():
     found = {}
     for name, eps in (("certified", 0.1), ("plain", 1e-9)):
         model = Strengthening(epochs=25, shift=0).fit(source, CertifiedTraining(eps=eps), images, labels, 5)
-        found[name] = measure(model, tested, answers, threat, name, steps=5, certify=20)
+        found[name] = measure(model, tested, answers, threat, name, steps=5)
+        prove(found[name], model, tested, answers, threat, name)
     proven, attacked = found["certified"].certified, found["certified"].robust
     assert proven > found["plain"].certified + 0.15
     assert proven <= attacked + 1e-9 and found["plain"].certified <= found["plain"].robust + 1e-9
