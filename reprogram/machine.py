@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at once by either
+FORKS = hasattr(os, "fork")
+
+
+def fork() -> int:
+    """As ``os.fork``, where :data:`FORKS`; OSError elsewhere."""
+    if hasattr(os, "fork"):
+        return os.fork()
+    raise OSError("this system has no fork")
 
 
 def processors() -> int:

@@ -22,6 +22,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 
+from reprogram import machine
 from reprogram.serving.guard import Guard, GuardSettings, Receive, Refusal, Scope, Send, guard_settings, settings_file
 from reprogram.serving.starter import leave_with_the_parent
 
@@ -110,7 +111,7 @@ class EngineProcess:
                     self.ready = True
                     log.info("ready", extra={"fields": {"address": address, "starts": self.starts}})
             elif time.monotonic() - heard > limit:
-                self._signal(signal.SIGKILL)
+                self._signal(machine.KILL)
 
     async def pass_on(
         self, method: str, path: str, headers: dict[str, str], body: bytes, seconds: float = LONGEST

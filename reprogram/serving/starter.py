@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from reprogram import machine
+
 PARTS = ("batching", "engine", "metrics", "program", "runtime")  # of this package, with all that they import
 
 
@@ -27,7 +29,7 @@ def main(folder: str, socket: str, told: str, spare: str) -> None:
         importlib.import_module(f"reprogram.serving.{part}")
     with os.fdopen(int(told), "w", buffering=1) as front:
         while sys.stdin.readline():
-            if spare == "no":
+            if spare == "no" or not machine.FORKS:
                 front.write(f"started {os.getpid()}\n")
                 run_engine(folder, socket, lambda: None)
                 return
@@ -39,7 +41,7 @@ def _forked(folder: str, socket: str, front: TextIO) -> int:
     """Exit code of an engine that was forked, when it has ended."""
     gc.freeze()  # pages that no collection writes to stay shared
     ours, its = os.pipe()
-    process = os.fork()
+    process = machine.fork()
     if process == 0:
         code = 1
         try:

@@ -31,7 +31,8 @@ MISTAKES = {
     ("seed=first",): "seed=first is not possible; allowed: int.",
     ("seed=-1",): "seed=-1 must be 0 or more.",
     ("target.shots=many",): "target.shots=many is not possible; allowed: int or null.",
-    ("target=digits", "target.shots=0"): "target.shots=0 must be at least 1.",
+    ("target=digits", "target.shots=0"): "give target.shots=2 or more",
+    ("target=digits", "target.shots=-1"): "target.shots=-1 must be 0 or more.",
     ("robustness=1",): "robustness=1 is not a choice; write the name of one: allowed: full, none, quick",
     ("source=false",): "source=false is not a choice",
     ("training=[1,2]",): "training=[1,2] is not a choice",
@@ -137,8 +138,8 @@ def test_every_option_that_takes_free_keys_is_known(tmp_path):
 
 
 def test_a_sweep_goes_on_after_a_mistake(typed, tiny, tmp_path):
-    code, stderr = typed("--multirun", "hydra.sweep.dir=sweep", *tiny, "target.shots=2,0,3")
-    assert code == 2 and stderr.count("error: ") == 1 and "target.shots=0 must be at least 1" in stderr
+    code, stderr = typed("--multirun", "hydra.sweep.dir=sweep", *tiny, "target.shots=2,-1,3")
+    assert code == 2 and stderr.count("error: ") == 1 and "target.shots=-1 must be 0 or more" in stderr
     labels = [json.loads((tmp_path / f"sweep/{i}/result.json").read_text())["target"]["train_labels"] for i in (0, 2)]
     assert labels == [4, 6] and not (tmp_path / "sweep/1/result.json").exists()
 
