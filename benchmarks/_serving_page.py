@@ -9,8 +9,8 @@ from typing import Any
 def page(found: dict[str, Any], cores: int) -> str:
     """Markdown of all parts that were measured."""
     parts = [
-        f"MLServer, clients and the predict loop share one machine with {cores} cores that did other work meanwhile; the model "
-        "has one thread. Wall time therefore varies; processor time stands beside it. The loads are drawn by seeds on which "
+        f"MLServer, clients and the predict loop share one machine with {cores} cores; the model has one thread. "
+        "Where other work goes on wall time varies, so processor time stands beside it. The loads are drawn by seeds on which "
         "nothing was chosen."
     ]
     writers: dict[str, Callable[[Any], str]] = {
