@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import read_lines
 
 from reprogram.evaluation.compare import compare
 from reprogram.evaluation.features import CachedSource, shared_answers, source_outputs
@@ -222,7 +223,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from reprogram.sources import load_source
 
-    done = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
+    done = read_lines(arguments.cache)
     for name in [] if arguments.only_table else arguments.targets:
         source: SourceModel | None = None
         for shots in arguments.shots:

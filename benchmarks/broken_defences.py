@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from _broken_defences import Defence, defences
-from common import versions, write_page
+from common import append_line, read_lines, versions, write_page
 from torch import Tensor
 
 from reprogram.robustness import evaluate, settings
@@ -101,9 +101,7 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, help="finished cells, one JSON line each")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    cells: list[dict[str, Any]] = []
-    if arguments.cells and arguments.cells.exists():
-        cells = [json.loads(line) for line in arguments.cells.read_text().splitlines()]
+    cells = read_lines(arguments.cells) if arguments.cells else []
     known = {(c["defence"], c["seed"]) for c in cells}
     for seed in arguments.seeds:
         target = mnist(shots=200, seed=seed)
@@ -116,8 +114,7 @@ def main() -> None:
             cells.append(cell(name, defence, tested, answers, seed))
             print(json.dumps(cells[-1]), flush=True)
             if arguments.cells:
-                with arguments.cells.open("a") as file:
-                    file.write(json.dumps(cells[-1]) + "\n")
+                append_line(arguments.cells, json.dumps(cells[-1]))
     seeds = sorted({c["seed"] for c in cells})
     worst = {d: max(c[d] - c["adaptive"] for c in cells) for d in ("quick", "full")}
     text = (

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -100,19 +97,3 @@ class Recollecting(ReprogrammedModel):
     def logits(self, examples: Examples, batch_size: int = 64, description: str = "") -> Tensor:
         with torch.inference_mode():
             return self.output(self._answers[id(examples)])
-
-
-def append_line(path: Path, line: str) -> None:
-    """One more line of a JSON-lines file in one write, so that two processes may share it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(line + "\n")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Finished cells; a line that a killed process left half written does not count."""
-    cells = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with suppress(json.JSONDecodeError):
-            cells.append(json.loads(line))
-    return cells

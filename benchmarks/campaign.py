@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import versions, write_page
+from common import read_lines, versions, write_page
 
 from molecules import chemistry
 from molecules.campaign.campaign import Campaign, MeasuredValues
@@ -263,7 +263,7 @@ def arguments() -> argparse.Namespace:
 
 
 def read(file: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = read_lines(file)
     return {(r["set"], r["way"], r["seed"]): r for r in rows}
 
 

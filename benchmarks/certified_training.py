@@ -17,15 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from cached_answers import append_line, read_lines
-from common import versions, write_page
+from common import append_line, read_lines, versions, write_page
 
 from reprogram.robustness.strengthen import Strengthening, measure, prove
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.mnist import mnist
 from reprogram.threat import Threat
-from reprogram.training.adversarial import AdversarialLoss, GaussianTraining, PGDTraining
-from reprogram.training.certified import CertifiedTraining
+from reprogram.training.adversarial import AdversarialLoss, CertifiedTraining, GaussianTraining, PGDTraining
 
 EPS, EPOCHS = 0.1, 100
 

@@ -1,10 +1,13 @@
-"""What the benchmark scripts share: versions, and a result page that the command itself writes."""
+"""What the benchmark scripts share: versions, finished cells, and a result page that the command itself writes."""
 
 from __future__ import annotations
 
+import json
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -22,3 +25,19 @@ def write_page(path: Path, title: str, command: str, text: str) -> None:
     """A page in ``docs/results`` that says how it was made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# {title}\n\nWritten by `{command}`; do not edit.\n\n{text.rstrip()}\n")
+
+
+def append_line(path: Path, line: str) -> None:
+    """One more line of a JSON-lines file in one write, so that two processes may share it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Finished cells; a line that a killed process left half written does not count."""
+    cells = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(json.JSONDecodeError):
+            cells.append(json.loads(line))
+    return cells

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import versions, write_page
+from common import append_line, read_lines, versions, write_page
 from scipy.stats import t
 
 from reprogram.evaluation.metrics import statistic
@@ -138,8 +138,7 @@ def run(arguments: argparse.Namespace, cells: list[Cell]) -> None:
                 fresh = {"source": name, "target": target, "seed": seed, "row": row, "unread": unread_share(sources[name], task)}
                 fresh |= cell(source, row, target, task, seed)
                 cells.append(fresh | {"cpu_seconds": time.process_time() - started})
-                with arguments.cache.open("a") as file:
-                    file.write(json.dumps(cells[-1]) + "\n")
+                append_line(arguments.cache, json.dumps(cells[-1]))
                 print({k: round(v, 3) if isinstance(v, float) else v for k, v in cells[-1].items()}, flush=True)
 
 
@@ -156,7 +155,7 @@ def main() -> None:
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    cells = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
+    cells = read_lines(arguments.cache)
     if not arguments.only_table:
         torch.manual_seed(0)
         run(arguments, cells)

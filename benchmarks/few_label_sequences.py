@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cached_answers import append_line, read_lines
+from common import append_line, read_lines
 from few_label_sequences_table import write_table
 from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 

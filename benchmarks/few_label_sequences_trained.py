@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cached_answers import append_line, read_lines
+from common import append_line, read_lines
 from few_label_sequences import divide, load, measure
 
 from reprogram.inputs.dense_token_map import DenseTokenMap

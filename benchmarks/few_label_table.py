@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cached_answers import read_lines
+from common import read_lines
 from scipy.stats import t as student
 
 from reprogram import __version__

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _text_sets import LETTERS, SETS, load
-from common import versions, write_page
+from common import append_line, read_lines, versions, write_page
 
 from reprogram.evaluation.features import CachedSource, source_outputs
 from reprogram.evaluation.simple_models import best_of, fit_predict
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    cells = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
+    cells = read_lines(arguments.cache)
     done = {(c["set"], c["shots"], c["seed"], c["method"] if c["method"] in ("auto", "setfit") else "own") for c in cells}
     source = CachedSource(MiniLM(), 1500.0)
     for asked in () if arguments.only_table else plan(arguments):
@@ -249,8 +249,7 @@ def main() -> None:
         with torch.no_grad():
             fresh = measure(source, asked, arguments)
         cells += fresh
-        with arguments.cache.open("a") as file:
-            file.writelines(json.dumps(cell) + "\n" for cell in fresh)
+        append_line(arguments.cache, "\n".join(json.dumps(cell) for cell in fresh))
         print(*asked, *(f"{c['method']} {c['accuracy']:.3f} {c['cpu_seconds']:.1f} s" for c in fresh), flush=True)
     text = page(cells, arguments)
     print(text)

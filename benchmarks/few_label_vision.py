@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cached_answers import Answers, Recollecting, View, append_line, read_lines
+from cached_answers import Answers, Recollecting, View
+from common import append_line, read_lines
 from few_label_table import write_table
 
 from reprogram.evaluation.baselines.base import Bench

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from _package_sets import load, names
-from common import versions, write_page
+from common import read_lines, versions, write_page
 
 from reprogram.evaluation.features import CachedSource
 from reprogram.evaluation.point_metrics import main_metric
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    done = [json.loads(line) for line in arguments.cache.read_text().splitlines()] if arguments.cache.exists() else []
+    done = read_lines(arguments.cache)
     source = None if arguments.only_table else CachedSource(load_source(arguments.source), arguments.memory)
     plan = [
         (s, n, f)

@@ -43,7 +43,7 @@ from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from reprogram import cli
+from reprogram import cli, machine
 from reprogram.configuration import config_folder, groups, options
 
 SMALL = 40  # numbers up to it may be run; larger ones would only make an honest run long
@@ -321,7 +321,7 @@ def fuzz(lines: int, first: int, run: float, seconds: int, show: bool, only: str
         os.chdir(before)
         signal.signal(signal.SIGALRM, handler)
         shutil.rmtree(folder, ignore_errors=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = machine.peak_memory_mb()
     return {
         "lines": lines,
         "run_to_the_end": done,

@@ -22,7 +22,7 @@ import torch
 from _label_data import IMAGES, STRINGS, Data, load
 from _label_page import CHOSEN, POOLED, PROBE, RANDOM, write
 from _label_rivals import RIVALS, sphere
-from cached_answers import append_line, read_lines
+from common import append_line, read_lines
 from sklearn.metrics import roc_auc_score
 
 from reprogram.evaluation.simple_models import fit_predict

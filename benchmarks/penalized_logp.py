@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import versions, write_page
+from common import read_lines, versions, write_page
 from joblib import Parallel, delayed
 
 from molecules import chemistry
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return read_lines(file)
 
 
 def page(rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:

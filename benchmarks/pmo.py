@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import versions, write_page
+from common import read_lines, versions, write_page
 from joblib import Parallel, delayed
 
 from molecules.benchmark import PMO_BUDGET, run_pmo
@@ -116,7 +116,7 @@ def cell(search: str, task: str, seed: int, calls: int, plausible: bool, file: P
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return read_lines(file)
 
 
 def best_cells(rows: list[dict[str, Any]], search: str, plausible: bool) -> dict[str, dict[int, dict[str, Any]]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import versions, write_page
+from common import read_lines, versions, write_page
 
 from molecules import chemistry
 from molecules.constraints.config import ConstraintConfig
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return read_lines(file)
 
 
 def settings(search: Search) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import versions, write_page
+from common import read_lines, versions, write_page
 from torch import Tensor, nn
 
 from reprogram.evaluation.metrics import wilson
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    known = [json.loads(line) for line in arguments.cells.read_text().splitlines()] if arguments.cells.exists() else []
+    known = read_lines(arguments.cells)
     cells = [c for c in known if c["settings"] == settings(arguments)]
     for name, target in targets(arguments.images, arguments.shots, arguments.seed).items():
         for row in ROWS:

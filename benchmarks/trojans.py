@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from _population import KINDS, SIDE, Member, parts, plan, population, trained, trigger_of
 from _trojans_page import page
-from common import versions, write_page
+from common import read_lines, versions, write_page
 
 from reprogram.backdoor.detection.examine import Effort, examine
 from reprogram.backdoor.detection.inspection import Inspection
@@ -62,7 +62,7 @@ class Cells:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = read_lines(path)
         self.rows: list[Cell] = rows
 
     def of(self, stage: str) -> list[Cell]:

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from _label_data import IMAGES, STRINGS, Data, load
-from cached_answers import append_line, read_lines
-from common import versions, write_page
+from common import append_line, read_lines, versions, write_page
 from sklearn.metrics import roc_auc_score
 
 from reprogram.labels.suspects import find_suspects

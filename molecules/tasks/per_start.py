@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from molecules.auc import auc_top
 from molecules.objective import Scored
 from molecules.run_search import build_objective, explore
 from molecules.starts import Starts
+from molecules.tasks._journals import merge_journals
 from molecules.workers import Workers
 from reprogram.errors import ConfigError, DataError, ReprogramError
 from reprogram.hooks import Run
@@ -51,7 +51,7 @@ def run_all(run: Run, starts: Starts) -> float | None:
     rows.sort(key=lambda row: row["number"])
     if all(row["error"] for row in rows):
         raise DataError(f"Every start failed; the first said: {rows[0]['error']}")
-    merge_journals(run.dir, len(rows))
+    merge_journals(run.dir, "start", [run.dir / "starts" / f"{number:05d}.jsonl" for number in range(1, len(rows) + 1)])
     verdict = write(run, starts, rows, time.monotonic() - began)
     console.print(f"{verdict}\nresults in {run.dir}", soft_wrap=True)
     tops = [row["best"][0]["score"] for row in rows if row["best"]]
@@ -87,18 +87,6 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
     row = finite(row)
     write_atomically(outcome, json.dumps(row) + "\n")
     return row
-
-
-def merge_journals(folder: Path, starts: int) -> None:
-    """All journals in one ``calls.jsonl``, with the number of the start in each line."""
-
-    def lines() -> Iterator[str]:
-        for number in range(1, starts + 1):
-            path = folder / "starts" / f"{number:05d}.jsonl"
-            for line in path.read_text().splitlines() if path.exists() else ():
-                yield json.dumps({"start": number, **json.loads(line)}, ensure_ascii=False) + "\n"
-
-    write_atomically(folder / "calls.jsonl", "".join(lines()))
 
 
 def write(run: Run, starts: Starts, rows: list[dict[str, Any]], seconds: float) -> str:

@@ -6,8 +6,6 @@ stage 2, so a run that was killed pays for nothing twice, whichever stage it was
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ from molecules.counting import counted
 from molecules.objective import Objective
 from molecules.run_search import Found, build_constraints, build_objective, search
 from molecules.starts import Starts
+from molecules.tasks._journals import merge_journals
 from reprogram.configuration import load
 from reprogram.errors import ConfigError, nearest
 from reprogram.hooks import Run
 from reprogram.progress import console, progress
-from reprogram.result import write_atomically
 
 CARRIED = 50  # best molecules that the next stage begins with
 KEYS = ("oracle", "objective", "constraints", "search", "budget", "stop_at")
@@ -37,19 +35,24 @@ def run_all(run: Run, starts: Starts) -> float | None:
         objective = objective_of(config, stage, begun)
         if "search" in stage:
             config["search"] = load("search", stage["search"])
-        journal = run.dir / "stages" / f"{number}.jsonl"
+        journal = journal_of(run.dir, number)
         with progress(f"stage {number} of {len(stages)}", config["budget"]) as bar:
             found = search(config, objective, begun, journal, [config["seed"], 1 + number], bar)
         told.append(outcome(number, found, config["stop_at"]))
         best = [s.smiles for s in found.best(CARRIED) if s.feasible]
         begun = list(dict.fromkeys([*best, *starts.smiles]))
     assert found is not None  # stages is not empty
-    merge_journals(run.dir, len(stages))
+    merge_journals(run.dir, "stage", [journal_of(run.dir, number) for number in range(1, len(stages) + 1)])
     run.result.data["stages"] = told
     found.notes = [*starts.notes, *(entry["note"] for entry in told), *found.notes]
     verdict = report.write(run, found)
     console.print(f"{verdict}\nresults in {run.dir}", soft_wrap=True)
     return max((s.score for s in found.calls if s.feasible), default=None)
+
+
+def journal_of(folder: Path, number: int) -> Path:
+    """Where a stage writes down what it paid for."""
+    return folder / "stages" / f"{number}.jsonl"
 
 
 def checked(number: int, stage: Any) -> dict[str, Any]:
@@ -94,15 +97,3 @@ def outcome(number: int, found: Found, stop_at: float | None) -> dict[str, Any]:
         "objective": found.objective.name, "budget": found.budget, "calls": len(found.calls), "best_score": best,
         "reached": reached, "note": note,
     }  # fmt: skip
-
-
-def merge_journals(folder: Path, stages: int) -> None:
-    """All journals in one ``calls.jsonl``, with the number of the stage in each line."""
-
-    def lines() -> Iterator[str]:
-        for number in range(1, stages + 1):
-            path = folder / "stages" / f"{number}.jsonl"
-            for line in path.read_text().splitlines() if path.exists() else ():
-                yield json.dumps({"stage": number, **json.loads(line)}, ensure_ascii=False) + "\n"
-
-    write_atomically(folder / "calls.jsonl", "".join(lines()))

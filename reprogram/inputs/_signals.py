@@ -63,10 +63,9 @@ class SignalInput(InputTransformation):
         """Pixels read."""
         return float((self.size or 224) ** 2)
 
-    def each(self, batch: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
+    def each(self, block: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """``function`` of blocks [b, C, L] that do not depend on which signals share a batch: those of the target's lengths
         together, on its longest; a longer one by itself."""
-        block = self.block(batch)
         size = lengths(block)
         longer = torch.nonzero(size > self.length).squeeze(1)
         if not len(longer):
@@ -85,14 +84,20 @@ class SignalInput(InputTransformation):
         return found
 
     def forward(self, batch: Any) -> list[Any]:
-        return [self.each(batch, lambda block: with_channels(laid_out(self.planes(block), self.side), self.channels))]
+        return [self.each(self.block(batch), self._drawn)]
+
+    def _drawn(self, block: Tensor) -> Tensor:
+        return with_channels(laid_out(self.planes(block), self.side), self.channels)
 
     @abstractmethod
     def planes(self, block: Tensor) -> Tensor:
         """Signals [B, C, L] -> planes of the picture [B, P, h, w] in [0, 1]."""
 
     def side_features(self, batch: Any) -> dict[Tap, Tensor]:
-        return {Tap(name, "side"): self.each(batch, partial(FEATURES[name], self)) for name in self.features}
+        if not self.features:
+            return {}
+        block = self.block(batch)
+        return {Tap(name, "side"): self.each(block, partial(FEATURES[name], self)) for name in self.features}
 
 
 def _raw(reader: SignalInput, block: Tensor) -> Tensor:

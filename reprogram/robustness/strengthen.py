@@ -21,7 +21,7 @@ from reprogram.robustness.attacks.apgd import APGD
 from reprogram.robustness.attacks.ensemble import AttackEnsemble
 from reprogram.robustness.augment import shifted
 from reprogram.robustness.certification.linear_bounds.bounds import Ball
-from reprogram.robustness.certification.linear_bounds.certify import SLACK, TINY, LinearBounds
+from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
 from reprogram.robustness.certification.linear_bounds.trace import record
 from reprogram.robustness.checks._certified import CANNOT, not_bounded
 from reprogram.robustness.findings import Row, share_row
@@ -98,12 +98,11 @@ def prove(measured: Measured, model: nn.Module, images: Tensor, labels: Tensor, 
 def certificates(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, when: str) -> Row:
     """Share of images on which linear bounds prove that the label is the only possible answer; without a value for a model
     that has no bounds."""
-    bounds, size = LinearBounds(both=False), threat.eps * (1 + SLACK) + TINY
-    held = []
+    bounds, held = LinearBounds(both=False), list[bool]()
     try:
         for image, label in track(list(zip(images, labels, strict=True)), f"certifying {when}", len(images)):
-            ball = Ball(image[None].double(), size, threat.norm, threat.low, threat.high)
-            held.append(bounds.margin(record(model, image), ball, int(label)) > 0)
+            ball = Ball(image[None].double(), threat.eps, threat.norm, threat.low, threat.high)
+            held.append(bounds.holds(record(model, image), ball, int(label)))
     except CANNOT as error:
         return Row(f"certified, {when}", "certificate", str(threat), None, n=0, flags=[not_bounded(error)])
     return share_row(f"certified, {when}", "certificate", str(threat), held)

@@ -16,15 +16,6 @@ from torch.nn import functional as F
 
 from reprogram.errors import ConfigError
 
-INCREASING = {
-    "relu", "relu_", "relu6", "tanh", "sigmoid", "clamp", "clip", "hardtanh", "softplus", "max_pool2d", "adaptive_max_pool2d",
-}  # fmt: skip
-AVERAGES = {  # the same map of middle and radius: no weight is negative and nothing is added
-    "view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "__getitem__", "expand",
-    "repeat", "to", "float", "double", "clone", "avg_pool2d", "adaptive_avg_pool2d", "mean", "sum", "narrow", "chunk",
-}  # fmt: skip
-LINEAR = {"conv2d", "linear"}
-
 
 class Interval(Tensor):
     """middle [B, ...] with ``radius`` [B, ...] >= 0; every operation of a network gives the next one.
@@ -55,9 +46,8 @@ class Interval(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        rule = _rule(name)
-        if rule is not None:
-            return rule(func, args, kwargs)
+        if name in RULES:
+            return RULES[name](func, args, kwargs)
         found = func(*(_plain(a) for a in args), **{k: _plain(v) for k, v in kwargs.items()})
         if isinstance(found, Tensor) and found.is_floating_point():
             raise ConfigError(
@@ -79,24 +69,12 @@ def _plain(value: Any) -> Any:
     return value.as_subclass(Tensor) if isinstance(value, Interval) else value
 
 
-def _rule(name: str) -> Callable[..., Any] | None:
-    for names, rule in ((INCREASING, _increasing), (AVERAGES, _average), (LINEAR, _linear)):
-        if name in names:
-            return rule
-    return {
-        "pad": _padded, "batch_norm": _normalised, "interpolate": _average,
-        **dict.fromkeys(("cat", "concat", "stack"), _joined),
-        **dict.fromkeys(("add", "add_", "__add__", "__radd__", "__iadd__"), _sum),
-        **dict.fromkeys(("sub", "__sub__"), _difference), "__rsub__": _from_constant, "rsub": _from_constant,
-        **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide", "matmul", "__matmul__"), _scaled),
-    }.get(name)  # fmt: skip
-
-
 def _increasing(func: Any, args: Any, kwargs: Any) -> Interval:
     return Interval.between(func(args[0].low, *args[1:], **kwargs), func(args[0].high, *args[1:], **kwargs))
 
 
 def _average(func: Any, args: Any, kwargs: Any) -> Any:
+    """The same map of middle and radius: no weight is negative and nothing is added."""
     middle, radius = func(_plain(args[0]), *args[1:], **kwargs), func(args[0].radius, *args[1:], **kwargs)
     if isinstance(middle, tuple | list):
         return tuple(_made(m, r) for m, r in zip(middle, radius, strict=True))
@@ -165,3 +143,27 @@ def _scaled(func: Any, args: Any, kwargs: Any) -> Interval:
     middle = func(*(_plain(a) for a in args), **kwargs)
     sizes = [a.radius if isinstance(a, Interval) else abs(a) if isinstance(a, float | int) else a.abs() for a in args[:2]]
     return _made(middle, func(*sizes, **kwargs))
+
+
+Rule = Callable[[Callable[..., Any], Any, Any], Any]
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        ("relu", "relu_", "relu6", "tanh", "sigmoid", "clamp", "clip", "hardtanh", "softplus",
+         "max_pool2d", "adaptive_max_pool2d"),
+        _increasing,
+    ),
+    **dict.fromkeys(
+        ("view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "__getitem__", "expand",
+         "repeat", "to", "float", "double", "clone", "narrow", "chunk",
+         "avg_pool2d", "adaptive_avg_pool2d", "mean", "sum", "interpolate"),
+        _average,
+    ),
+    **dict.fromkeys(("conv2d", "linear"), _linear),
+    "batch_norm": _normalised,
+    "pad": _padded,
+    **dict.fromkeys(("cat", "concat", "stack"), _joined),
+    **dict.fromkeys(("add", "add_", "__add__", "__radd__", "__iadd__"), _sum),
+    **dict.fromkeys(("sub", "__sub__"), _difference),
+    **dict.fromkeys(("rsub", "__rsub__"), _from_constant),
+    **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "__truediv__", "true_divide", "matmul", "__matmul__"), _scaled),
+}  # fmt: skip

@@ -17,13 +17,17 @@ from reprogram.training.loop import fit
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def cached_answers():
-    spec = importlib.util.spec_from_file_location("cached_answers", FOLDER / "cached_answers.py")
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["cached_answers"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def cached_answers():
+    return loaded("cached_answers")
 
 
 def test_cached_answers_give_the_same_program(cached_answers, tmp_path):
@@ -44,9 +48,9 @@ def test_cached_answers_give_the_same_program(cached_answers, tmp_path):
         assert np.allclose(quick.predict_proba(task.test), plain.predict_proba(task.test), atol=5e-3)
 
 
-def test_a_half_written_line_does_not_count(cached_answers, tmp_path):
-    file = tmp_path / "cells.jsonl"
-    cached_answers.append_line(file, '{"a": 1}')
+def test_a_half_written_line_does_not_count(tmp_path):
+    common, file = loaded("common"), tmp_path / "cells.jsonl"
+    common.append_line(file, '{"a": 1}')
     with file.open("a") as handle:
         handle.write('{"b":')
-    assert cached_answers.read_lines(file) == [{"a": 1}]
+    assert common.read_lines(file) == [{"a": 1}]

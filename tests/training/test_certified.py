@@ -13,7 +13,7 @@ from reprogram.robustness.unfrozen import Unfrozen
 from reprogram.sources.small_cnn import ARCHITECTURES, SmallCNN
 from reprogram.targets.digits import digits
 from reprogram.threat import Threat
-from reprogram.training.certified import CertifiedTraining, worst
+from reprogram.training.adversarial import CertifiedTraining, worst
 from reprogram.training.intervals import Interval
 
 

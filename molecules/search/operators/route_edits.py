@@ -87,8 +87,7 @@ class RouteEdits:
 
     def change_reaction(self, route: Route) -> Route | None:
         """Another reaction at a step: of the same reactants where there is one, else of one of them and a block."""
-        path = self.random.choice([path for path in places(route) if at(route, path).reaction] or [()])
-        node = at(route, path)
+        path, node = self._step(route)
         if not node.reactants:
             return None
         kept = self.random.choice(node.reactants)
@@ -103,8 +102,7 @@ class RouteEdits:
 
     def shorten(self, route: Route) -> Route | None:
         """A step less: something is used in the place of what was made of it."""
-        path = self.random.choice([path for path in places(route) if at(route, path).reaction] or [()])
-        node = at(route, path)
+        path, node = self._step(route)
         if not node.reactants:
             return None
         part = self.random.choice(node.reactants)
@@ -171,6 +169,11 @@ class RouteEdits:
                 return near[int(math.exp(self.random.random() * math.log(len(near) + 1))) - 1]
         fitting = self.stock.fitting(*slot)
         return self.random.choice(fitting) if fitting else None
+
+    def _step(self, route: Route) -> tuple[Path, Route]:
+        """(place, what is made there) of any step; of the block that a route without steps is."""
+        path = self.random.choice([path for path in places(route) if at(route, path).reaction] or [()])
+        return path, at(route, path)
 
     @staticmethod
     def _slot(route: Route, path: Path) -> tuple[Reaction, int] | None:

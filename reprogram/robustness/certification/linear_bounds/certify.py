@@ -40,6 +40,10 @@ class LinearBounds:
                 break
         return best
 
+    def holds(self, network: Network, ball: Ball, label: int) -> bool:
+        """Is ``label`` proven to be the only possible answer in the ball, and a little further?"""
+        return self.margin(network, replace(ball, eps=ball.eps * (1 + SLACK) + TINY), label) > 0
+
     def radius(
         self, model: Callable[[Tensor], Tensor], image: Tensor, label: int, norm: str, largest: float, low: float = 0.0,
         high: float = 1.0,
@@ -57,7 +61,7 @@ class LinearBounds:
             return 0.0
 
         def holds(eps: float) -> bool:
-            return self.margin(network, replace(ball, eps=eps * (1 + SLACK) + TINY), label) > 0
+            return self.holds(network, replace(ball, eps=eps), label)
 
         if holds(ball.eps):
             return ball.eps
