@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cells", type=Path, default=Path("outputs/benchmarks/gpu.jsonl"))
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--only-parts", action="store_true", help="no whole commands")
     parser.add_argument("--table-only", action="store_true", help="run nothing, write the page from finished cells")
     return parser.parse_args()
 
@@ -188,12 +189,13 @@ def art_clever(model: torch.nn.Module, image: torch.Tensor, repeats: int) -> dic
     return {"ART": wall(lambda: clever_u(art, x, 50, 32, radius=2.0, norm=2, pool_factor=10, verbose=False), min(repeats, 2))}
 
 
-def measurements(seeds: list[int]) -> dict[tuple[str, int], Callable[[int], dict[str, Any]]]:
-    """(name, seed) -> what makes the cell, given the repeats; the most valuable first."""
+def measurements(seeds: list[int], only_parts: bool) -> dict[tuple[str, int], Callable[[int], dict[str, Any]]]:
+    """(name, seed) -> what makes the cell, given the repeats; the parts first."""
     found: dict[tuple[str, int], Callable[[int], dict[str, Any]]] = {}
     for seed in seeds:
         for name, call in (("answers", same_answers), ("epoch", epoch), ("attacks", attacks), ("reading", reading)):
             found[name, seed] = partial(call, seed)
+    for seed in [] if only_parts else seeds:
         for name, words in JOBS.items():
             found[name, seed] = partial(job, words, seed)
     return found
@@ -273,7 +275,7 @@ def main() -> None:
             raise SystemExit("This benchmark compares a GPU with the CPU, and torch sees no GPU here.")
         machine = {"gpu": torch.cuda.get_device_name(), "threads": torch.get_num_threads(), **versions("torch")}
         done = {(cell["name"], cell["seed"]) for cell in read_lines(options.cells)}
-        for (name, seed), measure in measurements(options.seeds).items():
+        for (name, seed), measure in measurements(options.seeds, options.only_parts).items():
             if (name, seed) not in done:
                 cell = {"name": name, "seed": seed, "figures": measure(options.repeats), "machine": machine}
                 append_line(options.cells, json.dumps(cell))
