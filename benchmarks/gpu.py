@@ -193,7 +193,7 @@ def measurements(seeds: list[int], only_parts: bool) -> dict[tuple[str, int], Ca
     """(name, seed) -> what makes the cell, given the repeats; the parts first."""
     found: dict[tuple[str, int], Callable[[int], dict[str, Any]]] = {}
     for seed in seeds:
-        for name, call in (("answers", same_answers), ("epoch", epoch), ("attacks", attacks), ("reading", reading)):
+        for name, call in (("epoch", epoch), ("attacks", attacks), ("reading", reading), ("answers", same_answers)):
             found[name, seed] = partial(call, seed)
     for seed in [] if only_parts else seeds:
         for name, words in JOBS.items():
