@@ -43,7 +43,7 @@ JOBS = {
     "blood-brain barrier from SMILES": ["experiment=bbb_few_label"],
     "the default job with `robustness=quick`": ["robustness=quick"],
 }
-LOOPS = {"published": "published, autocast", "float32": "ours, float32", "bfloat16": "ours, bfloat16"}
+LOOPS = {"published": "published, autocast", "float32": "ours, float32", "bfloat16": "ours, bfloat16, its first run in a process"}
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
 
@@ -215,7 +215,7 @@ def jobs_table(cells: dict[str, list[dict[str, Any]]]) -> list[str]:
             f"| {name} | {mean['cpu']:.0f} | {mean['cuda']:.0f} | {mean['cpu'] / mean['cuda']:.1f} | {score['cpu']} | "
             f"{score['cuda']} | {memory:,.0f} | {', '.join(str(row['seed']) for row in rows)} |"
         )
-    return lines
+    return lines if len(lines) > 2 else []
 
 
 def page(cells: list[dict[str, Any]]) -> str:
@@ -226,7 +226,8 @@ def page(cells: list[dict[str, Any]]) -> str:
     where = cells[0]["machine"]
     text = [
         f"One machine: {where['gpu']}, {where['threads']} CPU thread{'s' * (where['threads'] > 1)}, torch {where['torch']}, "
-        f"Python {where['python']}. Wall seconds; the CPU column is the same machine without its GPU.",
+        f"Python {where['python']}. Wall seconds; a CPU column is the same machine without its GPU. Seeds: "
+        f"{', '.join(map(str, sorted({cell['seed'] for cell in cells})))}.",
         "",
     ]
     if jobs := jobs_table(by):
