@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from reprogram.machine import processors
+
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python and of packages (``numpy``, ``rdkit`` and those given)."""
@@ -19,6 +21,13 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+def machine() -> str:
+    """The processor, and how many of them: as "16 x AMD EPYC 9654"."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{processors()} x {names[0] if names else platform.machine()}"
 
 
 def write_page(path: Path, title: str, command: str, text: str) -> None:

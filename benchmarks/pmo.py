@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import read_lines, versions, write_page
+from common import append_line, machine, read_lines, versions, write_page
 from joblib import Parallel, delayed
 
 from molecules.benchmark import PMO_BUDGET, run_pmo
@@ -106,12 +106,16 @@ def arguments() -> argparse.Namespace:
 
 
 def cell(search: str, task: str, seed: int, calls: int, plausible: bool, file: Path) -> None:
-    """Run one cell and append it to the file of finished cells."""
+    """Run one cell. Its row, and one for each of the first 500, 1,000, … calls as they are spent, is appended to the file of
+    finished cells."""
     settings = SEARCHES[search]()
-    row = {"search": search, "asked": calls, **run_pmo(task, settings, calls, seed, plausible)}
-    row["settings"] = asdict(settings)
-    with file.open("a") as out:
-        out.write(json.dumps(row) + "\n")
+
+    def keep(row: dict[str, Any], asked: int) -> None:
+        line = {"search": search, "asked": asked, **row, "settings": asdict(settings), "machine": machine()}
+        append_line(file, json.dumps(line))
+
+    row = run_pmo(task, settings, calls, seed, plausible, lambda part: keep(part, part["calls"]))
+    keep(row, calls)
     print(f"{search} {task} seed {seed}: {row['auc_top10']:.3f} ({row['calls']} calls, {row['cpu_seconds']:.0f} CPU s)")
 
 

@@ -112,10 +112,11 @@ def disconnections(smiles: str, names: frozenset[str] | None = None) -> list[tup
         for precursors in step.precursors(smiles):
             if smiles not in precursors:
                 found.append((step, precursors))
-    return sorted(found, key=lambda entry: (max(map(_size, entry[1])), entry[0].name, entry[1]))
+    return sorted(found, key=lambda entry: (max(map(size_of, entry[1])), entry[0].name, entry[1]))
 
 
-def _size(smiles: str) -> int:
+def size_of(smiles: str) -> int:
+    """Heavy atoms; 0 where it cannot be parsed."""
     mol = chemistry.parse(smiles)
     return 0 if mol is None else mol.GetNumHeavyAtoms()
 

@@ -13,14 +13,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from molecules import chemistry
 from molecules.counting import counted
+from molecules.routes.prints import Prints
 from molecules.routes.reactions import Reaction, reactions
 from molecules.starts import REASONS, read_row
 from reprogram.errors import ConfigError, DataError, nearest
@@ -74,30 +75,26 @@ class Stock:
         """The blocks of a slot that are most similar to a molecule (counted fragments of two bonds), the nearest first."""
         return self._alike(smiles, slot)
 
-    @lru_cache(maxsize=4_000)  # noqa: B019  # a stock lives as long as its process
+    @lru_cache(maxsize=20_000)  # noqa: B019  # a stock lives as long as its process
     def _alike(self, smiles: str, slot: str) -> list[str]:
         names = self.by_slot.get(slot, [])
-        mol = chemistry.parse(smiles)
-        if mol is None or not names:
+        if not names:
             return []
-        scores = chemistry.similarity(_fingerprint(smiles), self._prints(slot))
+        scores = self._prints.similarity(smiles, self._rows(slot))
         best = np.argpartition(-scores, min(ALIKE, len(names) - 1))[: ALIKE + 1]
         order = sorted(best.tolist(), key=lambda i: (-scores[i], i))
         return [names[i] for i in order if names[i] != smiles][:ALIKE]
 
+    @cached_property
+    def _prints(self) -> Prints:
+        return Prints(list(self.blocks))
+
     @lru_cache(maxsize=200)  # noqa: B019  # the same
-    def _prints(self, slot: str) -> list[Any]:
-        return [_fingerprint(name) for name in self.by_slot[slot]]
+    def _rows(self, slot: str) -> np.ndarray:
+        return np.array([self._prints.row[name] for name in self.by_slot[slot]], dtype=np.int64)
 
     def __hash__(self) -> int:
         return id(self)
-
-
-@lru_cache(maxsize=100_000)
-def _fingerprint(smiles: str) -> Any:
-    mol = chemistry.parse(smiles)
-    assert mol is not None  # it is in the stock
-    return chemistry.generator("ecfp4", 512, True).GetFingerprint(mol)
 
 
 @dataclass

@@ -15,20 +15,26 @@ import numpy as np
 
 from molecules import chemistry
 from molecules.counting import counted
+from molecules.chemistry import Mol
 from molecules.evaluator import Evaluator
 from molecules.objective import Scored
+from molecules.routes.analogues import Analogues
 from molecules.routes.route import Route
+from molecules.search.model.features import Features
+from molecules.search.model.tanimoto_gp import TanimotoGP
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
+from molecules.search.operators.projection import Projection, Promise
 from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
 from molecules.search.operators.weights import EditWeights
-from molecules.search.surrogate import Breeding, Screened
+from molecules.search.surrogate import Breeding, Screened, SurrogatePass
 from molecules.spaces.routes import RouteSpace
 from reprogram.errors import ConfigError
-from reprogram.ranges import Amount, Count, NotNegative
+from reprogram.ranges import Amount, Count, NotNegative, Share
 
 GRAPH = "route to an edited molecule"
 MOST_RINGS = 8  # of edited molecules
+PROJECTED = "projection of an edited molecule"
 KEPT = 20_000  # routes of candidates that are remembered
 LEAD_IN = 60  # rounds of breeding towards the constraints before the first evaluation
 
@@ -47,6 +53,9 @@ class Routes(Screened):
     initial: Amount = 100
     graph_edits: NotNegative = 2.0
     max_atoms: Count = 60
+
+    imagined: Amount = 4
+    projected: Share = 0.15
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, RouteSpace):
@@ -70,6 +79,14 @@ class Routes(Screened):
             raise ConfigError("no route was found whose molecule satisfies the constraints; loosen them, or give more blocks.")
         return [*found, *(child.smiles for child in made)]
 
+    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
+        before = -1
+        while len(evaluator.calls) > before:
+            before = len(evaluator.calls)
+            RoutePass(self, evaluator, rng, self.breeding(evaluator, Random(int(rng.integers(2**63))))).run(start)
+            if not self.restart:
+                return
+
     def breeding(self, evaluator: Evaluator, random: Random) -> RouteBreeding:
         return RouteBreeding(self, evaluator, random)
 
@@ -78,13 +95,31 @@ class Routes(Screened):
         return {} if route is None else self.space.told(route)
 
 
+class RoutePass(SurrogatePass):
+    """Shows the surrogate to the breeding, which asks it about molecules without routes."""
+
+    breeding: RouteBreeding
+
+    def _bred(self, fitted: TanimotoGP, wanted: int) -> tuple[list[Child], np.ndarray, np.ndarray, Features]:
+        def promise(mols: Sequence[Mol]) -> np.ndarray:
+            mean, std = fitted.predict(Features.of(mols, fitted.kernel.kinds()))
+            return mean + self.model.trust * std
+
+        self.breeding.promise = promise
+        return super()._bred(fitted, wanted)
+
+
 class RouteBreeding(Breeding):
     """Children of routes. Every child's route is remembered by its molecule."""
 
     def __init__(self, options: Routes, evaluator: Evaluator, random: Random) -> None:
+        self.options: Routes
         super().__init__(options, evaluator, Offspring(random, default_library(), options.max_atoms, MOST_RINGS))
         self.routes, self.space = options.routes, options.space
         self.edits = RouteEdits(options.space, random, options.max_atoms)
+        analogues = Analogues(options.space.stock, min(options.space.steps, 3), self.edits.applied)
+        self.projection = Projection(self.offspring, analogues, evaluator.objective.constraints)
+        self.promise: Promise | None = None
         self.weights = EditWeights(WEIGHTS | {GRAPH: max(options.graph_edits, 1e-9)}, random)
 
     def child_of(self, draw: Callable[[], str]) -> Child | None:
@@ -99,7 +134,21 @@ class RouteBreeding(Breeding):
         if len(self.routes) > KEPT + 2 * len(self.evaluator.calls):
             for smiles in [s for s in self.routes if s not in pool and not self.evaluator.known(s)]:
                 del self.routes[smiles]
-        return super().children(draw, count, pool, slack)
+        projected = self._projected(draw, count, pool, slack) if self.promise else []
+        return [*projected, *super().children(draw, count, pool | {c.smiles: c for c in projected}, slack)]
+
+    def _projected(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
+        """The most promising of many molecules without routes, or what is like them and has one."""
+        assert self.promise is not None
+        imagined = self.projection.bred(draw, self.options.imagined * count, 2, self.promise, slack)
+        waiting: list[Child] = []
+        for edited in imagined[: round(self.options.projected * count)]:
+            for route in self.projection.routes(edited, self.routes[edited.root]):
+                child = self._known(route, edited.root, PROJECTED)
+                if child is not None:
+                    waiting.append(child._replace(inner=edited.edit))
+        queue = iter(waiting)
+        return self._collect(lambda: next(queue, None), len(waiting), pool, slack)
 
     def assembled(self, count: int) -> list[Child]:
         return self._without_slow(self._collect(self._new, count, {}, 0.0))

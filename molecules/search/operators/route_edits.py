@@ -97,7 +97,7 @@ class RouteEdits:
         others = [other for other in node.reactants if other is not kept]
         same = [(s, i) for s, i in fitting if s.size == 2 and others and s.fits(1 - i, others[0].smiles)]
         step, slot = self.random.choice(same or fitting)
-        made = self._applied(step, _ordered(slot, kept, others[0])) if same else self._react(step, slot, kept)
+        made = self.applied(step, _ordered(slot, kept, others[0])) if same else self._react(step, slot, kept)
         return None if made is None else self.rebuilt(route, path, made)
 
     def shorten(self, route: Route) -> Route | None:
@@ -127,7 +127,7 @@ class RouteEdits:
         if not pairs:
             return None
         step, slot = self.random.choice(pairs)
-        return self._applied(step, _ordered(slot, route, part))
+        return self.applied(step, _ordered(slot, route, part))
 
     # Helpers --------------------------------------------------------------------------------------------------------------
 
@@ -140,9 +140,9 @@ class RouteEdits:
             return None
         reactants = list(route.reactants)
         reactants[path[0]] = inner
-        return self._applied(reaction(route.reaction), tuple(reactants))
+        return self.applied(reaction(route.reaction), tuple(reactants))
 
-    def _applied(self, step: Reaction, reactants: tuple[Route, ...]) -> Route | None:
+    def applied(self, step: Reaction, reactants: tuple[Route, ...]) -> Route | None:
         """A step of these routes; None where it gives nothing, too many products, or too large ones."""
         products = step.products([r.smiles for r in reactants])
         if not 1 <= len(products) <= self.space.products:
@@ -155,11 +155,11 @@ class RouteEdits:
 
     def _react(self, step: Reaction, slot: int, route: Route) -> Route | None:
         if step.size == 1:
-            return self._applied(step, (route,))
+            return self.applied(step, (route,))
         partners = self.stock.fitting(step, 1 - slot)
         if not partners:
             return None
-        return self._applied(step, _ordered(slot, route, Route(self.random.choice(partners))))
+        return self.applied(step, _ordered(slot, route, Route(self.random.choice(partners))))
 
     def _block(self, slot: tuple[Reaction, int], old: str) -> str | None:
         """A block for a slot: often one of those most similar to ``old``, the nearest most often."""
