@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -23,11 +23,12 @@ from molecules.search.latent import readable
 from molecules.search.proposals import PATIENCE, Proposals, ranks
 from molecules.spaces.base import Decoded, Memory
 from molecules.spaces.likelihood import ARROW, Likelihood
+from molecules.starts import File
 from reprogram.inputs.decoder_prompt import DecoderPrompt
 from reprogram.interfaces import Examples, TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.identity import IdentityMapping
-from reprogram.ranges import Amount, Count, Positive, Range
+from reprogram.ranges import Amount, Count, NotEmpty, Positive, Range
 from reprogram.training.backpropagation import Backpropagation
 from reprogram.training.loop import Training, fit
 
@@ -51,6 +52,8 @@ class ReprogrammedGenerator(Proposals):
 
     slots: length of the soft prompt. rate: learning rate. epochs: passes over a round's examples.
     replay: best molecules shown again in a round, in random atom orders. memory_size: how many are remembered.
+    actives: a file of known actives. They are evaluated after the start molecules, may be parents, and are remembered from the
+    first round on, each as an analogue of the most similar other start molecule or active.
     """
 
     slots: Annotated[int, Range(0, 1000)] = 8
@@ -58,17 +61,26 @@ class ReprogrammedGenerator(Proposals):
     epochs: Amount = 2
     replay: Amount = 24
     memory_size: Count = 50
+    actives: NotEmpty | None = None
     program: ReprogrammedModel | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.likelihood = Likelihood(self.space)
+        self.notes: list[str] = []
+        self._known: list[str] = []  # actives, canonical
+
+    def first(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> list[str]:
+        if self.actives is not None:
+            found = File(self.actives).read(rng)
+            self.notes, self._known = found.notes, found.smiles
+        return list(dict.fromkeys([*start, *self._known]))
 
     def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
         target = TargetInfo(evaluator.objective.name, "molecule", "regression", ("log_probability",))
         self.program = ReprogrammedModel(self.likelihood, DecoderPrompt(self.slots), IdentityMapping(), target)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         population = readable(self.space, start)
-        remembered: dict[str, Scored] = {}
+        remembered = remembered_at_first(population, self._known)
         idle = 0
         while idle < PATIENCE:
             parents = [population[i].smiles for i in ranks(len(population), self.parents, rng)]
@@ -130,6 +142,20 @@ class ReprogrammedGenerator(Proposals):
             return None
         [scored] = evaluator.score([key])
         return 0.0 if math.isnan(scored.score) else scored.score
+
+
+def remembered_at_first(population: Sequence[Scored], actives: Sequence[str]) -> dict[str, Scored]:
+    """Feasible actives of the population by SMILES, each with the most similar other molecule as its parent."""
+    wanted = set(actives)
+    prints = [chemistry.bit_fingerprint(mol) for s in population if (mol := chemistry.parse(s.smiles)) is not None]
+    found = {}
+    for row, scored in enumerate(population):
+        if scored.smiles not in wanted or not scored.feasible or len(population) < 2:
+            continue
+        alike = chemistry.similarity(prints[row], prints)
+        alike[row] = -1.0
+        found[scored.smiles] = replace(scored, parent=population[int(alike.argmax())].smiles)
+    return found
 
 
 def policy_loss(model: ReprogrammedModel, pairs: list[str], advantages: Tensor) -> Tensor:

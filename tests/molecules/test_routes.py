@@ -222,3 +222,23 @@ def test_from_the_command_line(typed, stock, tmp_path):
     with (tmp_path / "scored" / "scores.csv").open() as file:
         shown = [row["route"] for row in csv.DictReader(file)]
     assert shown[0] == "none found" and replay(shown[1]) == "CC(=O)Nc1ccc(O)cc1"
+
+
+def test_a_stock_that_changed_is_noticed(typed, tmp_path):
+    blocks = tmp_path / "mine.smi"
+    blocks.write_text("\n".join(REAGENTS[:120]))
+    small = [f"blocks.path={blocks}", "search.initial=6", "oracle=qed", "start=smiles", "start.smiles=CCO"]
+    run = ["task=design", "search=routes", "constraints=none", *small]
+    assert typed(*run, "budget=2")[0] == 0
+    blocks.write_text("\n".join(REAGENTS[:119]))
+    code, stderr = typed(*run, "budget=3", "resume=true")
+    assert code == 2 and "mine.smi holds other building blocks than the run began with" in " ".join(stderr.split())
+    recipe = tmp_path / "run" / "recipe.json"
+    told = json.loads(recipe.read_text())
+    blocks.write_text("\n".join(REAGENTS[:120]))
+    recipe.write_text(json.dumps(told | {"stock": told["stock"] | {"reactions": "0"}}))
+    code, stderr = typed(*run, "budget=3", "resume=true")
+    assert code == 2 and "the reactions of this package are others" in " ".join(stderr.split())
+    del told["stock"]  # as earlier versions wrote it
+    recipe.write_text(json.dumps(told))
+    assert typed(*run, "budget=3", "resume=true")[0] == 0

@@ -158,6 +158,25 @@ def test_the_program_learns_and_the_frozen_model_does_not():
     assert search.space.fingerprint() == before
 
 
+def test_known_actives_are_remembered_from_the_first_round(tmp_path):
+    actives = tmp_path / "actives.smi"
+    actives.write_text("CCCCCCCCCCCCCCCC\nnonsense\nCCCCCCCCCCCCCCC\n")
+    search = ReprogrammedGenerator(Chains(), slots=0, epochs=1, batch=5, samples=4, actives=str(actives))
+    shown = []
+    search.learn = lambda evaluator, written, drawn, best, rng: shown.append([(s.parent, s.smiles) for s in best])
+    p = problem(budget=12)
+    search.run(p, ["C" * 10], np.random.default_rng(0))
+    assert [s.smiles for s in p.calls[:3]] == ["C" * 10, "C" * 16, "C" * 15]  # paid for, as every molecule
+    parents = {smiles: parent for parent, smiles in shown[0]}
+    known = {s.smiles for s in p.calls[:3]}
+    assert all(parents["C" * n] in known - {"C" * n} for n in (15, 16))  # each beside another molecule that is known
+    assert "1 dropped that cannot be parsed" in search.notes[0]
+    limited = problem(budget=30, windows={"mw": [0, 215]})  # C15 is feasible, C16 is not
+    shown.clear()
+    search.run(limited, ["C" * 10], np.random.default_rng(0))
+    assert [smiles for _, smiles in shown[0] if len(smiles) > 14] == ["C" * 15]
+
+
 def test_policy_gradient_by_hand():
     """d/d offset of -mean(A log p) for the toy likelihood -(mean(memory) - c)^2."""
     search = ReprogrammedGenerator(Chains(), slots=0)
