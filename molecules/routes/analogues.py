@@ -19,11 +19,11 @@ from molecules.routes.retro import disconnections, size_of, spellings
 from molecules.routes.route import Route
 from molecules.routes.stock import Stock
 
-EFFORT = 6  # molecules that are taken apart for one projection
-CUTS = 6  # last steps that are tried of each
+EFFORT = 4  # molecules that are taken apart for one projection
+CUTS = 4  # last steps that are tried of each
 BLOCKS = 3  # most similar blocks that stand in for a part
 LARGEST = 18  # heavy atoms of a part that blocks stand in for
-PAIRS = 6  # pairs of parts that are run forward for a cut
+PAIRS = 4  # pairs of parts that are run forward for a cut
 KEPT = 4  # analogues that are returned
 
 Applied = Callable[[Reaction, tuple[Route, ...]], "Route | None"]
@@ -86,9 +86,10 @@ class _Projection:
 
 def nearest(smiles: str, routes: list[Route]) -> list[Route]:
     """By similarity to a molecule, the most similar first."""
-    if len(routes) < 2 or chemistry.parse(smiles) is None:
+    found = [packed(text) for text in (smiles, *(route.smiles for route in routes))]
+    words = [row for row in found if row is not None]
+    if len(routes) < 2 or len(words) < len(found):
         return routes
-    own = np.unpackbits(packed(smiles).view(np.uint8)).astype(np.float32)
-    rows = np.stack([np.unpackbits(packed(r.smiles).view(np.uint8)) for r in routes]).astype(np.float32)
-    order = np.argsort(-chemistry.tanimoto(own[None], rows)[0], kind="stable")
+    rows = np.unpackbits(np.stack(words).view(np.uint8), axis=1).astype(np.float32)
+    order = np.argsort(-chemistry.tanimoto(rows[:1], rows[1:])[0], kind="stable")
     return [routes[i] for i in order.tolist()]

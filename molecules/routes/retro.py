@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from molecules import chemistry
 from molecules.routes.reactions import Reaction, reactions
+from molecules.routes.rivals import competing
 from molecules.routes.route import Route
 from molecules.routes.stock import Stock
 
@@ -24,11 +25,15 @@ PAIRS = 12  # ways to write the reactants of a step (other halogens) that are tr
 
 @dataclass
 class RouteFinder:
-    """Looks for routes of at most ``steps`` reactions from ``stock``, taking at most ``effort`` molecules apart for each."""
+    """Looks for routes of at most ``steps`` reactions from ``stock``, taking at most ``effort`` molecules apart for each.
+
+    selective: no step in which another group would react as well.
+    """
 
     stock: Stock
     steps: int = STEPS
     effort: int = EFFORT
+    selective: bool = True
     _found: dict[str, Route | None] = field(default_factory=dict)
 
     def find(self, smiles: str) -> Route | None:
@@ -42,18 +47,18 @@ class RouteFinder:
         there may be used."""
         ready = {node.smiles: node for node in known.nodes()}
         own = frozenset(node.reaction for node in known.made)
-        return _Search(self.stock, ready, own, NEAR).within(smiles, known.steps)
+        return _Search(self.stock, ready, own, NEAR, self.selective).within(smiles, known.steps)
 
     def _search(self, smiles: str) -> Route | None:
-        return _Search(self.stock, {}, None, self.effort).deepening(smiles, self.steps)
+        return _Search(self.stock, {}, None, self.effort, self.selective).deepening(smiles, self.steps)
 
 
 class _Search:
     """One search. ready: molecules that need not be bought, with their routes. names: reactions, None for all. left: molecules
     that may be taken apart."""
 
-    def __init__(self, stock: Stock, ready: Mapping[str, Route], names: frozenset[str] | None, left: int) -> None:
-        self.stock, self.ready, self.names, self.left = stock, ready, names, left
+    def __init__(self, stock: Stock, ready: Mapping[str, Route], names: frozenset[str] | None, left: int, selective: bool) -> None:
+        self.stock, self.ready, self.names, self.left, self.selective = stock, ready, names, left, selective
         self.failed: dict[str, int] = {}  # molecule -> steps that were not enough
 
     def deepening(self, smiles: str, most: int) -> Route | None:
@@ -94,7 +99,8 @@ class _Search:
             parts[i] = [made]
         pairs = [(first,) for first in parts[0]] if len(parts) == 1 else [(a, b) for a in parts[0] for b in parts[1]]
         for pair in pairs[:PAIRS]:
-            if smiles in step.products([part.smiles for part in pair]):
+            names = [part.smiles for part in pair]
+            if smiles in step.products(names) and not (self.selective and competing(step, names)):
                 return Route(smiles, step.name, pair)
         return None
 

@@ -1,8 +1,8 @@
 """Genetic search over synthesis routes, screened by a Gaussian process: every molecule it evaluates can be made.
 
 Routes are trees of building blocks and reactions (as in SynGA, arXiv 2509.20719); children are ranked by the surrogate of
-``search=surrogate`` before any is evaluated. Children also come from edits of the molecules themselves, kept where a route to
-the edited molecule is found.
+``search=surrogate`` before any is evaluated. Children also come from edits of the molecules themselves: many are ranked by the
+surrogate, and the best are projected into the space of routes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from random import Random
 import numpy as np
 
 from molecules import chemistry
-from molecules.counting import counted
 from molecules.chemistry import Mol
+from molecules.counting import counted
 from molecules.evaluator import Evaluator
 from molecules.objective import Scored
 from molecules.routes.analogues import Analogues
@@ -43,10 +43,12 @@ LEAD_IN = 60  # rounds of breeding towards the constraints before the first eval
 class Routes(Screened):
     """Evaluates only molecules with a route of at most ``space.steps`` reactions from ``space.blocks``.
 
-    Start molecules to which a route is found are evaluated first, then random routes. space: reactions, blocks and the longest
+    Start molecules to which a route is found, and molecules like the others, are evaluated first, then random routes. space: reactions, blocks and the longest
     route. initial: random routes that are evaluated before the surrogate is asked. graph_edits: weight of edits of molecules
-    to which a route is looked for, beside 18.5 for all edits of routes. max_atoms: larger children are dropped. The
-    other options are those of ``surrogate``.
+    to which a route is looked for, beside 18.5 for all edits of routes. unrestricted: molecules without routes that are bred,
+    twice, and ranked by the surrogate for each candidate. projected: so many of the best of them, as a share of the candidates,
+    are replaced by similar molecules with a route, which are candidates, too. max_atoms: larger children are dropped. The other
+    options are those of ``surrogate``.
     """
 
     space: RouteSpace = field(default_factory=RouteSpace)
@@ -54,7 +56,8 @@ class Routes(Screened):
     graph_edits: NotNegative = 2.0
     max_atoms: Count = 60
 
-    imagined: Amount = 4
+    candidates: tuple[Count, Count, Count] = (6, 4, 3)
+    unrestricted: Amount = 4
     projected: Share = 0.15
 
     def __post_init__(self) -> None:
@@ -65,16 +68,24 @@ class Routes(Screened):
 
     def first(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> list[str]:
         self.notes = list(self.space.stock.notes)
+        breeding = self.breeding(evaluator, Random(int(rng.integers(2**63))))
+        found: list[str] = []
+        missing: list[str] = []
         for smiles in start:
             flat = chemistry.without_stereo(smiles)
             route = self.space.finder.find(smiles) or self.space.finder.find(flat)
-            if route is not None:
+            if route is None:
+                missing.append(flat)
+            else:
                 self.routes[route.smiles] = route
-        found, missing = list(self.routes), len(start) - len(self.routes)
+                found.append(route.smiles)
+        alike = [child.smiles for child in breeding.like(missing)]
         if missing:
-            whole = counted(len(start), "start molecule")
-            self.notes.append(f"{missing} of {whole} left out: no route of {self.space.finder.steps} steps was found to them.")
-        made = self.breeding(evaluator, Random(int(rng.integers(2**63)))).beginning(self.initial, found)
+            whole, steps = counted(len(start), "start molecule"), counted(self.space.finder.steps, "step")
+            instead = f"; in their place {counted(len(alike), 'similar molecule')} with a route" if alike else ""
+            self.notes.append(f"{len(missing)} of {whole} left out: no route of {steps} was found to them{instead}.")
+        found = list(dict.fromkeys([*found, *alike]))
+        made = breeding.beginning(self.initial, found)
         if not found and not made:
             raise ConfigError("no route was found whose molecule satisfies the constraints; loosen them, or give more blocks.")
         return [*found, *(child.smiles for child in made)]
@@ -140,7 +151,7 @@ class RouteBreeding(Breeding):
     def _projected(self, draw: Callable[[], str], count: int, pool: dict[str, Child], slack: float) -> list[Child]:
         """The most promising of many molecules without routes, or what is like them and has one."""
         assert self.promise is not None
-        imagined = self.projection.bred(draw, self.options.imagined * count, 2, self.promise, slack)
+        imagined = self.projection.bred(draw, self.options.unrestricted * count, 2, self.promise, slack)
         waiting: list[Child] = []
         for edited in imagined[: round(self.options.projected * count)]:
             for route in self.projection.routes(edited, self.routes[edited.root]):
@@ -157,6 +168,18 @@ class RouteBreeding(Breeding):
         bar = self.population.bar
         self.weights.reward([(c.edit, s.rank > bar) for c, s in zip(batch, scored)])
         self.offspring.reward([(c.inner, s.rank > bar) for c, s in zip(batch, scored) if c.inner])
+
+    def like(self, molecules: Sequence[str]) -> list[Child]:
+        """For each molecule without a route the most similar feasible one that has one, where there is any."""
+        made: dict[str, Child] = {}
+        constraints = self.evaluator.objective.constraints
+        for smiles in molecules:
+            for route in self.projection.analogues.of(smiles):
+                child = self._known(route, "", PROJECTED)
+                if child is not None and constraints.total(child.mol) == 0:
+                    made[child.smiles] = child
+                    break
+        return list(made.values())
 
     def beginning(self, count: int, known: Sequence[str]) -> list[Child]:
         """Up to ``count`` random routes whose molecules satisfy the constraints, bred towards them where few do."""

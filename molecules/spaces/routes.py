@@ -17,7 +17,7 @@ class RouteSpace(Checked):
     """Routes of at most ``steps`` reactions from ``blocks``.
 
     products: a step that could give more different products of its reactants is not taken. effort: molecules that are taken
-    apart to find a route to a given molecule.
+    apart to find a route to a given molecule. selective: no step in which another group of a reactant would react as well.
     """
 
     group: ClassVar[str] = "space."
@@ -26,6 +26,7 @@ class RouteSpace(Checked):
     steps: Annotated[int, Range(1, 10)] = 5
     products: Count = 1
     effort: Count = 60
+    selective: bool = True
 
     @cached_property
     def stock(self) -> Stock:
@@ -35,7 +36,7 @@ class RouteSpace(Checked):
     @cached_property
     def finder(self) -> RouteFinder:
         """Finds routes to given molecules."""
-        return RouteFinder(self.stock, min(self.steps, 3), self.effort)
+        return RouteFinder(self.stock, min(self.steps, 3), self.effort, self.selective)
 
     def told(self, route: Route) -> dict[str, str]:
         """The columns of a molecule in tables: its route, and what it takes."""

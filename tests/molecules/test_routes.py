@@ -14,8 +14,10 @@ from molecules import chemistry
 from molecules.constraints.config import ConstraintConfig
 from molecules.constraints.route import Routed
 from molecules.constraints.window import Window
+from molecules.routes.analogues import Analogues
 from molecules.routes.reactions import reaction, reactions, read_reactions
 from molecules.routes.retro import RouteFinder
+from molecules.routes.rivals import competing
 from molecules.routes.route import Route, parse_route, replay
 from molecules.routes.stock import Blocks, shipped
 from molecules.search.operators.route_edits import WEIGHTS, RouteEdits
@@ -42,6 +44,24 @@ KNOWN = [  # a reaction, what reacts, and every product it has
     ("benzimidazole", ["Nc1ccccc1N", "CC(=O)O"], ["Cc1nc2ccccc2[nH]1"]),
     ("thiazole", ["CC(=O)CBr", "NC(=S)c1ccccc1"], ["Cc1csc(-c2ccccc2)n1"]),
     ("Grignard addition, aldehyde", ["O=Cc1ccccc1", "Brc1ccc(O)cc1"], []),  # its own proton would end it
+]
+
+COMPETING = [  # a reaction, reactants, and the reason why a chemist would not run it ("": none)
+    ("amide coupling", ["OC(=O)CCC(=O)O", "CCN"], "has two sites"),
+    ("amide coupling", ["NCC(=O)O", "CCN"], "NCC(=O)O could react with itself"),
+    ("amide coupling", ["CC(=O)O", "NCC(=O)O"], "NCC(=O)O could react with itself"),
+    ("amide coupling", ["Nc1ccc(C(=O)O)cc1", "CCN"], ""),  # the aliphatic amine wins over the aniline
+    ("amide coupling", ["Nc1ccc(C(=O)O)cc1", "Nc1ccccc1"], "could react with itself"),
+    ("amide coupling", ["O=C(O)c1ccc(S(=O)(=O)Cl)cc1", "CCN"], "an acyl or sulfonyl chloride"),
+    ("amide coupling", ["CC(=O)O", "Nc1ccc(O)cc1"], ""),
+    ("alkylation of a phenol", ["NCc1ccc(O)cc1", "CCBr"], "an aliphatic amine in NCc1ccc(O)cc1"),
+    ("reductive amination, ketone", ["CC(=O)c1ccc(C=O)cc1", "CCN"], "an aldehyde"),
+    ("Suzuki coupling", ["OB(O)c1ccc(Br)cc1", "Clc1ccncc1"], "could react with itself"),
+    ("Suzuki coupling", ["OB(O)c1ccc(Cl)cc1", "Brc1ccncc1"], ""),  # the bromide first
+    ("Grignard addition, aldehyde", ["O=Cc1ccc(Br)cc1", "Brc1ccccc1"], ""),  # the magnesium is in the other flask
+    ("urea from amines", ["CCN", "Nc1ccccc1"], ""),
+    ("Fischer indole synthesis", ["NNc1ccccc1", "O=C1CCCCC1"], ""),  # two ways to one product
+    ("pyrazole", ["CC(=O)CC(C)=O", "NNc1ccccc1"], ""),
 ]
 
 
@@ -98,6 +118,41 @@ def test_random_routes_and_their_children_replay(space):
     assert sum(route is not None for route in found) > len(short) / 2
     for smiles, again in zip(short, found):
         assert again is None or replay(again, space.stock) == smiles
+
+
+@pytest.mark.parametrize(("name", "reactants", "reason"), COMPETING)
+def test_a_group_that_would_react_as_well_is_named(name, reactants, reason):
+    step, reactants = reaction(name), [chemistry.canonical(s) for s in reactants]
+    assert step.products(reactants), "the template alone sees no reason"
+    assert reason in competing(step, reactants) and bool(reason) == bool(competing(step, reactants))
+
+
+def test_no_route_takes_a_step_in_which_another_group_reacts(space, tmp_path):
+    edits = RouteEdits(space, random.Random(3), 40)
+    free = RouteEdits(RouteSpace(space.blocks, selective=False), random.Random(3), 40)
+
+    def concerned(maker):
+        steps = [node for route in (maker.new() for _ in range(150)) if route for node in route.made]
+        return sum(bool(competing(reaction(n.reaction), [r.smiles for r in n.reactants])) for n in steps)
+
+    assert concerned(edits) == 0 and concerned(free) > 10
+    small = tmp_path / "two.smi"
+    small.write_text("NCC(=O)O\nNCc1ccccc1\n")
+    stock, wanted = Blocks(str(small)).read(), chemistry.canonical("NCC(=O)NCc1ccccc1")
+    assert RouteFinder(stock, 1, 60).find(wanted) is None  # glycine would react with its own kind
+    assert RouteFinder(stock, 1, 60, selective=False).find(wanted).steps == 1
+
+
+def test_analogues_are_like_the_molecule_and_replay(space):
+    edits = RouteEdits(space, random.Random(0), 60)
+    analogues = Analogues(space.stock, 3, edits.applied)
+    wanted = chemistry.canonical("CC(=O)Nc1ccc(OCc2ccc(CCl)cc2)cc1")
+    found = analogues.of(wanted)
+    prints = [chemistry.bit_fingerprint(chemistry.parse(s)) for s in (wanted, *(r.smiles for r in found))]
+    alike = chemistry.similarity(prints[0], prints[1:])
+    assert len(found) > 1 and alike[0] > 0.4 and all(replay(r, space.stock) == r.smiles for r in found)
+    known = analogues.of(chemistry.canonical("CC(=O)Nc1ccc(O)cc1"))[0]
+    assert known.smiles == "CC(=O)Nc1ccc(O)cc1"  # what can be made is made
 
 
 def test_replay_finds_what_is_wrong(space):

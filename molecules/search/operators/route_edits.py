@@ -13,6 +13,7 @@ from random import Random
 
 from molecules import chemistry
 from molecules.routes.reactions import Reaction, reaction, reactions
+from molecules.routes.rivals import competing
 from molecules.routes.route import Route
 from molecules.spaces.routes import RouteSpace
 
@@ -143,8 +144,12 @@ class RouteEdits:
         return self.applied(reaction(route.reaction), tuple(reactants))
 
     def applied(self, step: Reaction, reactants: tuple[Route, ...]) -> Route | None:
-        """A step of these routes; None where it gives nothing, too many products, or too large ones."""
-        products = step.products([r.smiles for r in reactants])
+        """A step of these routes; None where it gives nothing, too many products, or too large ones, or where another group
+        would react."""
+        names = [r.smiles for r in reactants]
+        if self.space.selective and competing(step, names):
+            return None
+        products = step.products(names)
         if not 1 <= len(products) <= self.space.products:
             return None
         made = Route(self.random.choice(products), step.name, reactants)
