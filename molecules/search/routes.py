@@ -43,20 +43,20 @@ LEAD_IN = 60  # rounds of breeding towards the constraints before the first eval
 class Routes(Screened):
     """Evaluates only molecules with a route of at most ``space.steps`` reactions from ``space.blocks``.
 
-    Start molecules to which a route is found, and molecules like the others, are evaluated first, then random routes. space: reactions, blocks and the longest
-    route. initial: random routes that are evaluated before the surrogate is asked. graph_edits: weight of edits of molecules
-    to which a route is looked for, beside 18.5 for all edits of routes. unrestricted: molecules without routes that are bred,
-    twice, and ranked by the surrogate for each candidate. projected: so many of the best of them, as a share of the candidates,
-    are replaced by similar molecules with a route, which are candidates, too. max_atoms: larger children are dropped. The other
-    options are those of ``surrogate``.
+    Start molecules to which a route is found, and molecules like the others, are evaluated first, then random routes.
+
+    space: reactions, blocks and the longest route. initial: random routes that are evaluated before the surrogate is asked.
+    graph_edits: weight of edits of molecules to which a route is looked for, beside 18.5 for all edits of routes.
+    unrestricted: molecules without routes that are bred, twice, and ranked by the surrogate for each candidate. projected: so many
+    of the best of them, as a share of the candidates, are replaced by similar molecules with a route, which are candidates, too.
+    max_atoms: larger children are dropped. The other options are those of ``surrogate``.
     """
 
     space: RouteSpace = field(default_factory=RouteSpace)
     initial: Amount = 100
     graph_edits: NotNegative = 2.0
     max_atoms: Count = 60
-
-    candidates: tuple[Count, Count, Count] = (6, 4, 3)
+    candidates: tuple[Count, Count, Count] = (6, 4, 2)
     unrestricted: Amount = 4
     projected: Share = 0.15
 
