@@ -40,6 +40,7 @@ REACTIVE = {  # what a building block may be, though no product should
 }
 NEVER = ("[F,Cl,Br,I]-[#7,#8]", "[Cl,Br,I]-[CX4]-[#7,#8,#16]")
 LARGEST = 14  # heavy atoms
+ZINC = 12_000  # molecules
 ELEMENTS = {1, 5, 6, 7, 8, 9, 16, 17, 35, 53}
 
 
@@ -61,11 +62,15 @@ def usable(smiles: str) -> bool:
     return not (charged or unstable or chemistry.is_radical(mol) or unusual(mol, 10, 0) or Plausible().violation(mol))
 
 
+def sample(molecules: int = ZINC) -> list[str]:
+    """Lines of ZINC-250k that are taken apart."""
+    return random.Random(0).sample(zinc_file().read_text().split(), molecules)
+
+
 def frequent(molecules: int, least: int) -> set[str]:
     """Reactants of the last step, with at most 14 heavy atoms, of at least ``least`` of so many random ZINC molecules."""
-    rows = random.Random(0).sample(zinc_file().read_text().split(), molecules)
     counted: Counter[str] = Counter()
-    for row in rows:
+    for row in sample(molecules):
         cleaned = chemistry.clean(row, stereo=False)
         steps = disconnections(cleaned.smiles) if cleaned else []
         counted.update({part for _, parts in steps if len(parts) == 2 for part in parts if atoms(part) <= LARGEST})
@@ -81,7 +86,7 @@ def atoms(smiles: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, required=True, help="folder that holds synspace/")
-    parser.add_argument("--zinc", type=int, default=12_000, help="ZINC molecules that are taken apart")
+    parser.add_argument("--zinc", type=int, default=ZINC, help="ZINC molecules that are taken apart")
     parser.add_argument("--least", type=int, default=2, help="of them that must need a block")
     parser.add_argument("--table", type=Path, default=FILE)
     options = parser.parse_args()
