@@ -259,7 +259,8 @@ def table_of_runs(found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str
     for task, cells in found.items():
         for name, rows in cells.items():
             shares = " | ".join(f"{mean(rows, key):.0%}" for key in COLUMNS)
-            lines.append(f"| {task} | {SEARCHES[name]} | {len(rows)} | {mean(rows, 'top10'):.3f} | {shares} | {mean(rows, 'sa'):.2f} |")
+            figures = f"{len(rows)} | {mean(rows, 'top10'):.3f} | {shares} | {mean(rows, 'sa'):.2f}"
+            lines.append(f"| {task} | {SEARCHES[name]} | {figures} |")
     return lines
 
 
@@ -317,8 +318,8 @@ def page(options: argparse.Namespace, figures: dict[str, Any]) -> str:
             "",
             f"`task=design oracle=… budget={options.budget}` with everything else at its default (100 ZINC molecules, "
             f"`search=surrogate`, `constraints=plausible`), the same without constraints, and the `mol_ga` package from the "
-            f"same start molecules (offspring 5, population 500); seeds {seeds_of(figures['runs'])}, which had no part in choosing the "
-            "constraints. Shares of the 100 best feasible molecules: every ring system known, in the shipped table and in "
+            f"same start molecules (offspring 5, population 500); seeds {seeds_of(figures['runs'])}, which had no part in "
+            "choosing the constraints. Shares of the 100 best feasible molecules: every ring system known, in the shipped table and in "
             "ChEMBL (`chembl_gen_check`, another table by other rules); no alert of PAINS, BRENK or NIH; no unstable group; "
             "nothing that cannot exist by either algorithm.",
             "",

@@ -21,9 +21,9 @@ from common import versions
 
 from molecules import chemistry
 from molecules.routes.analogues import Analogues
-from molecules.routes.rivals import competing
 from molecules.routes.reactions import reaction
 from molecules.routes.retro import RouteFinder
+from molecules.routes.rivals import competing
 from molecules.routes.route import Route, replay
 from molecules.routes.stock import Blocks, Stock
 from molecules.search.operators.route_edits import RouteEdits

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 
 from molecules.chemistry import parse
 from molecules.constraints.base import Constraints
@@ -20,6 +20,8 @@ from molecules.objective import Objective, Scored, best_of
 from molecules.search.base import Search
 from reprogram.errors import ConfigError
 from reprogram.progress import Bar
+
+ROUTE_TWICE = "constraints.route was left out: this search gives every molecule a route, of at most space.steps reactions."
 
 
 @dataclass
@@ -62,7 +64,9 @@ def search(
     options: dict[str, Any] = {"target": config["stop_at"], "diversity": diversity, "journal": journal}
     with Evaluator(objective, config["budget"], workers=instantiate(config["parallel"]), **options) as evaluator:
         evaluator.bar = bar
-        return run(method, evaluator, starts, seeds)
+        found = run(method, evaluator, starts, seeds)
+    found.notes += [ROUTE_TWICE] if route_twice(config) else []
+    return found
 
 
 def run(method: Search, evaluator: Evaluator, starts: list[str], seeds: Sequence[int]) -> Found:
@@ -91,9 +95,17 @@ def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
 
 
 def build_constraints(config: dict[str, Any], starts: list[str]) -> Constraints:
-    """The constraints of the configuration for these start molecules."""
+    """The constraints of the configuration for these start molecules. A search that gives every molecule a route is not asked
+    for another one."""
     options: ConstraintConfig = instantiate(config["constraints"], _convert_="all")
-    return options.constraints(starts)
+    return (replace(options, route=False) if route_twice(config) else options).constraints(starts)
+
+
+def route_twice(config: dict[str, Any]) -> bool:
+    """Does ``constraints.route`` ask for what the search gives anyway?"""
+    chosen = config.get("search")
+    kind = chosen if isinstance(chosen, Search) else get_object(chosen["_target_"]) if chosen else None
+    return bool(getattr(kind, "gives_routes", False) and config["constraints"]["route"])
 
 
 def notes_before(objective: Objective, starts: list[str], budget: int) -> list[str]:

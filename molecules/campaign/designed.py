@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 
 from molecules.campaign.campaign import Campaign
 from molecules.campaign.features import MoleculeFeatures
 from molecules.campaign.pool import Candidates
-from molecules.constraints.config import ConstraintConfig
 from molecules.objective import Objective, Term
 from molecules.oracles.base import Answer, Oracle
-from molecules.run_search import search
+from molecules.run_search import build_constraints, search
 from reprogram.errors import DataError
 from reprogram.progress import progress
 
@@ -40,8 +38,7 @@ def design_candidates(campaign: Campaign, settings: dict[str, Any], journal: Pat
     if not campaign.models:
         raise DataError("candidates=design needs at least four measured values in every column; give a list of candidates.")
     known = campaign.measured.smiles
-    options: ConstraintConfig = instantiate(settings["constraints"], _convert_="all")
-    objective = Objective([Term(Promised(campaign, settings["batch"]))], options.constraints(known), "arithmetic")
+    objective = Objective([Term(Promised(campaign, settings["batch"]))], build_constraints(settings, known), "arithmetic")
     serial = settings | {"parallel": settings["parallel"] | {"backend": "serial"}}
     with progress("designing", settings["budget"]) as bar:
         found = search(serial, objective, known, journal, [settings["seed"], 11], bar)

@@ -23,6 +23,7 @@ class Search(Checked, ABC):
     """Finds molecules for one evaluator. A dataclass whose fields are its hyper-parameters."""
 
     group: ClassVar[str] = "search."
+    gives_routes: ClassVar[bool] = False  # does every molecule that it evaluates come with a route?
     notes: Sequence[str] = ()  # what the report says about the search itself
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,10 +48,12 @@ class Routes(Screened):
 
     space: reactions, blocks and the longest route. initial: random routes that are evaluated before the surrogate is asked.
     graph_edits: weight of edits of molecules to which a route is looked for, beside 18.5 for all edits of routes.
-    unrestricted: molecules without routes that are bred, twice, and ranked by the surrogate for each candidate. projected: so many
-    of the best of them, as a share of the candidates, are replaced by similar molecules with a route, which are candidates, too.
+    unrestricted: molecules without routes that are bred, twice, and ranked by the surrogate for each candidate. projected: so
+    many of the best of them, as a share of the candidates, are replaced by similar molecules with a route: candidates, too.
     max_atoms: larger children are dropped. The other options are those of ``surrogate``.
     """
+
+    gives_routes: ClassVar[bool] = True
 
     space: RouteSpace = field(default_factory=RouteSpace)
     initial: Amount = 100

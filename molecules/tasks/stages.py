@@ -32,9 +32,9 @@ def run_all(run: Run, starts: Starts) -> float | None:
     begun, told, found = list(starts.smiles), list[dict[str, Any]](), None
     for number, stage in enumerate(stages, 1):
         config = run.config | {key: stage[key] for key in ("budget", "stop_at") if key in stage}
-        objective = objective_of(config, stage, begun)
         if "search" in stage:
             config["search"] = load("search", stage["search"])
+        objective = objective_of(config, stage, begun)
         journal = journal_of(run.dir, number)
         with progress(f"stage {number} of {len(stages)}", config["budget"]) as bar:
             found = search(config, objective, begun, journal, [config["seed"], 1 + number], bar)

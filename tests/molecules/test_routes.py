@@ -263,11 +263,14 @@ def test_proposals_have_routes_where_they_are_asked_for(stock):
 
 def test_from_the_command_line(typed, stock, tmp_path):
     small = [f"blocks.path={stock}", "budget=14", "search.initial=10", "oracle=qed", "start=smiles", "start.smiles=CCO"]
+    small.append("constraints.route=true")
     assert typed("task=design", "search=routes", *small, folder="run")[0] == 0
     with (tmp_path / "run" / "molecules.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 14
-    best = json.loads((tmp_path / "run" / "result.json").read_text())["best"][0]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "constraints.route was left out" in " ".join(result["notes"]) and list(rows[0]).count("route") == 1
+    best = result["best"][0]
     assert replay(best["told"]["route"]) == best["smiles"] == rows[0]["smiles"] and rows[0]["route"] == best["told"]["route"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Routes of the best molecules" in page and ">product<" in page and "R-" in page
