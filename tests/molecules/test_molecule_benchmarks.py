@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from molecules import benchmark
 from molecules.benchmark import improve, run_pmo, zinc_start
 from molecules.chemistry import canonical, parse
 from molecules.oracles.descriptor import Descriptor
@@ -29,8 +30,12 @@ def test_start_molecules_are_random_neutral_and_reproducible():
     assert not any(a.GetFormalCharge() == 1 and a.GetTotalNumHs() for s in start for a in parse(s).GetAtoms())
 
 
-def test_pmo_counts_every_call_from_the_first_start_molecule():
-    row = run_pmo("median1", Genetic(), 150, 0)
+def test_pmo_counts_every_call_from_the_first_start_molecule(monkeypatch):
+    told = []
+    monkeypatch.setattr(benchmark, "MARKS", (100, 125, 500))
+    row = run_pmo("median1", Genetic(), 150, 0, told=told.append)
+    assert [part["calls"] for part in told] == [100, 125]  # what a run that is cut short leaves
+    assert told[0]["auc_top10"] < told[1]["auc_top10"] <= row["auc_top10"] and told[1] != row
     assert row["calls"] == 150 and 0 < row["auc_top10"] <= row["top10"] <= 1
     assert row["auc_top10_spent"] < row["auc_top10"]  # stopping early keeps the last value for the rest
 
