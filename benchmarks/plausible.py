@@ -320,8 +320,8 @@ def page(options: argparse.Namespace, figures: dict[str, Any]) -> str:
             f"`search=surrogate`, `constraints=plausible`), the same without constraints, and the `mol_ga` package from the "
             f"same start molecules (offspring 5, population 500); seeds {seeds_of(figures['runs'])}, which had no part in "
             "choosing the constraints. Shares of the 100 best feasible molecules: every ring system known, in the shipped table "
-            "and in ChEMBL (`chembl_gen_check`, another table by other rules); no alert of PAINS, BRENK or NIH; no unstable group; "
-            "nothing that cannot exist by either algorithm.",
+            "and in ChEMBL (`chembl_gen_check`, another table by other rules); no alert of PAINS, BRENK or NIH; no unstable "
+            "group; nothing that cannot exist by either algorithm.",
             "",
             *table_of_runs(figures["runs"]),
             "",
