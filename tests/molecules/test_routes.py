@@ -209,7 +209,7 @@ def test_a_file_of_reactions_names_the_line(tmp_path):
 
 
 def search(space, **options):
-    return Routes(space=space, **{"initial": 20, "batch": (10, 10, 10), "candidates": (3, 3, 3)} | options)
+    return Routes(space=space, **{"initial": 20, "batch": (10, 10, 10), "candidates": (3, 3, 3), "unrestricted": 1} | options)
 
 
 def test_every_evaluated_molecule_has_a_route_that_replays(space, tmp_path):
