@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import versions
+from common import append_line, read_lines, versions, write_page
+from common import machine as computer
 
 from molecules.benchmark import zinc_start
 from molecules.chemistry import parse
@@ -30,6 +31,7 @@ from molecules.oracles.descriptor import descriptor
 from molecules.routes.route import replay
 from reprogram import cli, machine
 
+PAGE = Path(__file__).parents[1] / "docs" / "results" / "kills.md"
 REAGENTS = Path(__file__).with_name("common_reagents.smi")
 BUDGET = 150
 ORACLE = """
@@ -183,14 +185,54 @@ def finished(campaign: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in campaign.glob("candidates_*/*")}
 
 
+TITLES = {"routes": "`search=routes`", "stages": "`stages=[…]`, three of them", "propose": "`task=propose`, two rounds"}
+
+
+def page(found: dict[str, Any]) -> str:
+    """The result page of one line of ``--cells``."""
+    figures = found["figures"]
+    kills = sum(row["kills"] for row in figures.values())
+    clean = all(row["same_as_whole"] and not row["paid_twice"] and not row["lost"] for row in figures.values())
+    text = [
+        f"{kills} kills by SIGKILL ({found['machine']}); "
+        + ("nothing was lost, nothing was paid for twice, every end is that of a run left alone." if clean else "**not clean**."),
+        "A life of a design run is ended once it has paid for a few more molecules; the last goes to the end. *Asked again*: "
+        "answers that a kill cut off before they were written, which is done about every two seconds. `task=propose` pays with the "
+        "features of its candidates; it is killed at moments spread over its two rounds.",
+        "",
+        "| run | kills | molecules | same files as without kills | lost | paid for twice | asked again |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in figures.items():
+        same, again = "yes" if row["same_as_whole"] else "**no**", row.get("asked_again_because_not_yet_written", "–")
+        cells = [TITLES[name], row["kills"], row.get("evaluated", "–"), same, row["lost"], row["paid_twice"], again]
+        text.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--routes", type=int, default=8, help="kills of a search over routes")
     parser.add_argument("--stages", type=int, default=7, help="kills of a run of three stages")
     parser.add_argument("--propose", type=int, default=5, help="kills of two rounds of task=propose")
     parser.add_argument("--candidates", type=int, default=16_000, help="of task=propose")
+    parser.add_argument("--cells", type=Path, default=Path("outputs/benchmarks/kills.jsonl"), help="a line a finished benchmark")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--table-only", action="store_true", help="run nothing, write the page from the last line of --cells")
     options = parser.parse_args()
+    if not options.table_only:
+        found = {"benchmark": "kills", "figures": killed(options), "versions": versions(), "machine": computer()}
+        append_line(options.cells, json.dumps(found))
+        print(json.dumps(found))
+    lines = [line for line in read_lines(options.cells) if line.get("benchmark") == "kills"]
+    text = page({"machine": "machine not noted"} | lines[-1])
+    write_page(options.page, "Runs that are killed", "python benchmarks/kills.py", text)
+
+
+def killed(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Figures of each kind of run."""
     figures: dict[str, dict[str, Any]] = {}
+    before = Path.cwd()
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         os.chdir(home)
@@ -201,9 +243,10 @@ def main() -> None:
                 figures[name] = design(home, name, getattr(options, name))
         if options.propose:
             figures["propose"] = propose(home, options.propose, options.candidates)
+        os.chdir(before)
     for name, found in figures.items():
         print(name, *(f"  {key}: {value}" for key, value in found.items()), sep="\n", flush=True)
-    print(json.dumps({"benchmark": "kills", "figures": figures, "versions": versions()}))
+    return figures
 
 
 if __name__ == "__main__":

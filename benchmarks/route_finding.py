@@ -4,7 +4,7 @@
 
 None of the molecules is among the 12,000 that ``benchmarks/block_table.py`` took apart for the stock. Prints how many have a
 route, how many of the routes run again from their blocks to the very molecule, and how many analogues with a route the others
-have.
+have, and how many steps of all these routes would have another group react as well.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import json
 import random
 import time
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from block_table import sample
-from common import versions
+from common import append_line, read_lines, versions, write_page
 
 from molecules import chemistry
 from molecules.routes.analogues import Analogues
@@ -30,6 +32,8 @@ from molecules.search.operators.route_edits import RouteEdits
 from molecules.spaces.routes import RouteSpace
 from molecules.starts import zinc_file
 from reprogram.errors import DataError
+
+PAGE = Path(__file__).parents[1] / "docs" / "results" / "route_finding.md"
 
 
 def others(count: int, seed: int) -> list[str]:
@@ -63,7 +67,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--blocks", help="another stock than that of the package")
+    parser.add_argument("--cells", type=Path, default=Path("outputs/benchmarks/route_finding.jsonl"), help="finished benchmarks")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--table-only", action="store_true", help="run nothing, write the page from the last line of --cells")
     options = parser.parse_args()
+    if not options.table_only:
+        told = {"benchmark": "route_finding", "figures": measured(options), "seed": options.seed, "versions": versions()}
+        append_line(options.cells, json.dumps(told))
+        print(json.dumps(told))
+    lines = [line for line in read_lines(options.cells) if line.get("benchmark") == "route_finding"]
+    text = page(lines[-1]["figures"], lines[-1]["seed"])
+    write_page(options.page, "Routes to given molecules", "python benchmarks/route_finding.py", text)
+    print(text)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Figures of so many molecules."""
     space = RouteSpace(Blocks(options.blocks))
     finder = RouteFinder(space.stock, options.steps)
     analogues = Analogues(space.stock, options.steps, RouteEdits(space, random.Random(0), 60).applied)
@@ -71,20 +90,33 @@ def main() -> None:
     found = {smiles: route for smiles in molecules if (route := finder.find(smiles)) is not None}
     seconds = time.perf_counter() - began
     alike = {smiles: routes[0] for smiles in molecules if smiles not in found and (routes := analogues.of(smiles))}
-    made = [*found.values(), *alike.values()]
-    concerns = [competing(reaction(n.reaction), [r.smiles for r in n.reactants]) for route in made for n in route.made]
-    figures = {
+    made = [node for route in (*found.values(), *alike.values()) for node in route.made]
+    return {
         "molecules": len(molecules),
         "with_a_route": len(found),
         "replay": sum(replays(route, smiles, space.stock) for smiles, route in found.items()),
         "others_with_an_analogue": len(alike),
         "analogues_that_replay": sum(replays(route, route.smiles, space.stock) for route in alike.values()),
         "median_similarity_of_analogues": float(np.median([likeness(s, r.smiles) for s, r in alike.items()])) if alike else None,
-        "steps_in_which_another_group_reacts": sum(map(bool, concerns)),
+        "steps_in_which_another_group_reacts": sum(
+            bool(competing(reaction(n.reaction), [r.smiles for r in n.reactants])) for n in made
+        ),
         "seconds_per_molecule": seconds / len(molecules),
     }
-    print("\n".join(f"{name}: {value}" for name, value in figures.items()))
-    print(json.dumps({"benchmark": "route_finding", "figures": figures, "seed": options.seed, "versions": versions()}))
+
+
+def page(figures: dict[str, Any], seed: int) -> str:
+    """The figures in words."""
+    alike = figures["median_similarity_of_analogues"]
+    return (
+        f"Of {figures['molecules']} ZINC molecules that had no part in making the stock (seed {seed}), "
+        f"{figures['with_a_route']} have a route of at most three steps that was found; {figures['replay']} of these routes "
+        "run again from their blocks to the very molecule. "
+        f"Of the others, {figures['others_with_an_analogue']} have an analogue with a route, "
+        f"{figures['analogues_that_replay']} of which replay"
+        + ("" if alike is None else f"; the median Tanimoto similarity (ECFP4) of the best analogue is {alike:.2f}")
+        + f". In {figures['steps_in_which_another_group_reacts']} of all steps another group would react as well."
+    )
 
 
 if __name__ == "__main__":

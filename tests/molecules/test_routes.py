@@ -271,6 +271,7 @@ def test_from_the_command_line(typed, stock, tmp_path):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert "constraints.route was left out" in " ".join(result["notes"]) and list(rows[0]).count("route") == 1
     best = result["best"][0]
+    assert "route" not in best["constraints"]  # no second search for what the search has made
     assert replay(best["told"]["route"]) == best["smiles"] == rows[0]["smiles"] and rows[0]["route"] == best["told"]["route"]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Routes of the best molecules" in page and ">product<" in page and "R-" in page
