@@ -197,8 +197,8 @@ def page(found: dict[str, Any]) -> str:
         f"{kills} kills by SIGKILL ({found['machine']}); "
         + ("nothing was lost, nothing was paid for twice, every end is that of a run left alone." if clean else "**not clean**."),
         "A life of a design run is ended once it has paid for a few more molecules; the last goes to the end. *Asked again*: "
-        "answers that a kill cut off before they were written, which is done about every two seconds. `task=propose` pays with the "
-        "features of its candidates; it is killed at moments spread over its two rounds.",
+        "answers that a kill cut off before they were written, which is done about every two seconds. `task=propose` pays with "
+        "the features of its candidates; it is killed at moments spread over its two rounds.",
         "",
         "| run | kills | molecules | same files as without kills | lost | paid for twice | asked again |",
         "|---|---|---|---|---|---|---|",
