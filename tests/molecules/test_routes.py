@@ -286,7 +286,7 @@ def test_from_the_command_line(typed, stock, tmp_path):
 def test_a_stock_that_changed_is_noticed(typed, tmp_path):
     blocks = tmp_path / "mine.smi"
     blocks.write_text("\n".join(REAGENTS[:120]))
-    small = [f"blocks.path={blocks}", "search.initial=6", "oracle=qed", "start=smiles", "start.smiles=CCO"]
+    small = [f"blocks.path={blocks}", "search.initial=2", "oracle=qed", "start=smiles", "start.smiles=CCO"]
     run = ["task=design", "search=routes", "constraints=none", *small]
     assert typed(*run, "budget=2")[0] == 0
     blocks.write_text("\n".join(REAGENTS[:119]))
