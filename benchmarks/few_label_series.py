@@ -5,23 +5,28 @@
 All classification sets in the package aeon in their standard split, with 2, 4 and 8 labels a class and with all; with
 ``--sounds`` recordings in FOLDER/WORD/SPEAKER-TAKE.wav, of the same and of new speakers. Finished cells are kept in the
 cache and never computed again; the page has the draws that every set has. Settings were chosen on draws 0 to 9 of the
-training parts alone, tested on the rest of them, and on draws 0 to 7 of the sounds; seeds start at ``--first``.
+training parts alone, tested on the rest of them (``--parts --first 0``), and on draws 0 to 7 of the sounds; seeds start at
+``--first``. ``--jobs`` processes compute side by side, what matters most first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
 from hashlib import blake2b
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import versions
+from common import append_line, read_lines, versions
 from few_label_series_page import write_results
 
 from reprogram.evaluation.baselines import signals as plain
@@ -30,7 +35,7 @@ from reprogram.hooks import Run
 from reprogram.inputs.signal_views import SignalViews
 from reprogram.interfaces import SourceOutput, Tap, TargetTask, to_tensor_labels
 from reprogram.modalities import modality
-from reprogram.model import ReprogrammedModel
+from reprogram.model import ReprogrammedModel, pick
 from reprogram.outputs.grouped_ridge import GroupedRidge
 from reprogram.result import Result
 from reprogram.selection.choose import Auto, choose
@@ -41,6 +46,34 @@ SETS: tuple[str, ...] = ("ACSF1", "ArrowHead", "BasicMotions", "GunPoint", "Ital
 SETS += ("PickupGestureWiimoteZ",)
 SHOTS: tuple[int | None, ...] = (2, 4, 8, None)
 HYBRID = "all pictures and the plain signal"
+MAIN = ("auto", "minirocket+ridge", "log_mel+ridge")  # rows that come first
+SPEAKERS = {"same speakers": None, "new speakers": r"/([^/]+)-[^/]*$"}
+MOST = 1000  # signals of a training part that are read
+
+
+class Unit(NamedTuple):
+    """Cells that one process computes together. data: a set, or which speakers."""
+
+    data: str
+    shots: int | None
+    seed: int
+    rows: frozenset[str] | None  # None: all
+
+
+def units(args: argparse.Namespace) -> list[Unit]:
+    """What matters most first; a draw of everything, then the next, so that an interrupted run has as many of each."""
+    few, many = ([s for s in args.shots if s in some] for some in ((2, 4), (8, None)))
+    other = [s for s in args.shots if s not in (2, 4, 8, None)]
+    seeds = range(args.first, args.first + args.draws)
+    found = []
+    for rows in (frozenset(MAIN), None):
+        if args.only in ("all", "sets"):
+            for some in (many, few, other):
+                whole = [(shots, seed) for seed in seeds for shots in some if shots or args.parts or seed == args.first]
+                found += [Unit(name, shots, seed, rows) for shots, seed in whole for name in args.sets]
+        if args.sounds and args.only in ("all", "sounds"):
+            found += [Unit(which, shots, seed, rows) for seed in seeds for shots in (16, 8, 4) for which in SPEAKERS]
+    return found
 
 
 class Bench:
@@ -50,10 +83,12 @@ class Bench:
         self.args, self.cache = args, Path(args.cache)
         self.cache.mkdir(parents=True, exist_ok=True)
         self.file = self.cache / "cells.jsonl"
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
-        self.done = {self.key(json.loads(line)) for line in lines}
+        self.done = {self.key(cell) for cell in read_lines(self.file)}
         frozen = EfficientNetLite()
         self.sources = {"": frozen, " on random weights": frozen.with_random_weights(0)}
+        self.of_sounds = {more: CachedSource(source, 192) for more, source in self.sources.items()}
+        self.sets: dict[str, Reads] = {}
+        self.wanted: frozenset[str] | None = None
 
     @staticmethod
     def key(cell: dict[str, Any]) -> tuple[Any, ...]:
@@ -62,33 +97,40 @@ class Bench:
     def add(self, data: str, shots: int | None, seed: int, row: str, run: Callable[[], np.ndarray], truth: np.ndarray) -> None:
         """Compute one cell unless it is known. run: -> scores [N, T]."""
         cell: dict[str, Any] = {"data": data, "shots": shots, "seed": seed, "row": row}
-        if self.key(cell) in self.done:
+        if self.key(cell) in self.done or (self.wanted is not None and row not in self.wanted):
             return
         started = time.perf_counter()
         right = run().argmax(1) == truth
         cell |= {"accuracy": float(right.mean()), "n": len(truth), "seconds": round(time.perf_counter() - started, 2)}
-        with self.file.open("a") as file:
-            file.write(json.dumps(cell) + "\n")
+        append_line(self.file, json.dumps(cell))
         self.done.add(self.key(cell))
         print(f"{data:22} {shots or 'all':>4} {seed:>4} {row:36} {cell['accuracy']:.3f} {cell['seconds']:6.1f} s", flush=True)
 
-    def sets(self) -> None:
-        """A draw of every set, then the next: whenever it is stopped, every set has as many draws."""
-        known: dict[str, tuple[Reads, np.ndarray]] = {}
-        for draw in range(self.args.draws):
-            for name in self.args.sets:
-                for shots in self.args.shots if draw == 0 else [s for s in self.args.shots if s is not None]:
-                    if name not in known:
-                        everything = thinned(load_target("ucr", name=name, shots=None), self.args.test)
-                        sources = {more: CachedSource(source, 192) for more, source in self.sources.items()}
-                        kept = self.cache / f"warping_{name}_{self.args.test}.npy"
-                        known[name] = Reads(sources, everything), distances(everything, kept)
-                    seed = self.args.first + draw
-                    task = thinned(load_target("ucr", name=name, shots=shots, seed=seed), self.args.test)
-                    self.programs(name, shots, seed, task, known[name][0])
-                    nearest = partial(by_warping, known[name][1], task)
-                    self.add(name, shots, seed, "warping+nearest", nearest, task.test.labels)
-                    self.plain(name, shots, seed, task)
+    def compute(self, unit: Unit) -> None:
+        self.wanted = unit.rows
+        if unit.data in SPEAKERS:
+            self.sound(unit)
+        else:
+            self.set(unit)
+
+    def set(self, unit: Unit) -> None:
+        name, shots, seed, _ = unit
+        if name not in self.sets:
+            whole = load_target("ucr", name=name, shots=None)
+            everything = replace(whole, test=whole.train, test_rows=whole.train_rows) if self.args.parts else whole
+            everything = thinned(everything, MOST if self.args.parts else self.args.test)
+            kept = self.cache / f"{name}_{'parts' if self.args.parts else self.args.test}"
+            sources = {more: CachedSource(source, 192) for more, source in self.sources.items()}
+            self.sets = {name: Reads(sources, everything, kept)}  # the last one alone: they are large
+        reads = self.sets[name]
+        if self.args.parts:
+            task, reads.rows = part(reads.task, shots, seed)
+        else:
+            task = thinned(load_target("ucr", name=name, shots=shots, seed=seed), self.args.test)
+        self.programs(name, shots, seed, task, reads)
+        if not self.args.parts:
+            self.add(name, shots, seed, "warping+nearest", lambda: by_warping(reads.warping(), task), task.test.labels)
+        self.plain(name, shots, seed, task)
 
     def programs(self, data: str, shots: int | None, seed: int, task: TargetTask, reads: Reads) -> None:
         truth = np.asarray(task.test.labels)
@@ -106,22 +148,19 @@ class Bench:
         self.add(data, shots, seed, "minirocket+ridge", rocket, truth)
         self.add(data, shots, seed, "raw+ridge", partial(ridge, own, labels, columns, seed), truth)
 
-    def sounds(self) -> None:
-        """A draw of everything, then the next. What a source answers to a recording is read once for all draws."""
-        pattern = r"/([^/]+)-[^/]*$"
-        sources = {name: CachedSource(source, 192) for name, source in self.sources.items()}
-        for seed in range(self.args.first, self.args.first + self.args.draws):
-            for which, groups in (("same speakers", None), ("new speakers", pattern)):
-                for shots in (16, 8, 4):
-                    split = {"groups": groups, "test_size": 0.4 if groups is None else 0.2, "split_seed": seed}
-                    task = load_target("audio_folder", root=self.args.sounds, shots=shots, seed=seed, rate=8000, **split)
-                    self.sound(f"spoken digits, {which}", shots, seed, task, Reads(sources, task))
-
-    def sound(self, data: str, shots: int, seed: int, task: TargetTask, reads: Reads) -> None:
-        self.programs(data, shots, seed, task, reads)
+    def sound(self, unit: Unit) -> None:
+        """What a source answers to a recording is read once for all draws."""
+        groups = SPEAKERS[unit.data]
+        split = {"groups": groups, "test_size": 0.4 if groups is None else 0.2, "split_seed": unit.seed}
+        task = load_target("audio_folder", root=self.args.sounds, shots=unit.shots, seed=unit.seed, rate=8000, **split)
+        data, shots, seed = f"spoken digits, {unit.data}", unit.shots, unit.seed
+        self.programs(data, shots, seed, task, Reads(self.of_sounds, task))
         labels, truth = np.asarray(task.train.labels), np.asarray(task.test.labels)
-        features = [plain.log_mel(part, 8000.0) for part in (task.train, task.test)]
-        self.add(data, shots, seed, "log_mel+ridge", partial(ridge, features, labels, 10, seed), truth)
+
+        def log_mel() -> np.ndarray:
+            return ridge([plain.log_mel(some, 8000.0) for some in (task.train, task.test)], labels, 10, seed)
+
+        self.add(data, shots, seed, "log_mel+ridge", log_mel, truth)
 
 
 def remember_features() -> None:
@@ -144,11 +183,14 @@ def remember_features() -> None:
 
 
 class Reads:
-    """What sources answer for the test signals of one task: read once, whatever program asks."""
+    """What sources answer for the test signals of one task: read once, whatever program asks, by whichever process.
 
-    def __init__(self, sources: dict[str, CachedSource], task: TargetTask) -> None:
-        self.sources = sources
-        self.test = task.test
+    kept: beginning of the names of files that hold it; None: read again. rows: of the test signals that count; None: all.
+    """
+
+    def __init__(self, sources: dict[str, CachedSource], task: TargetTask, kept: Path | None = None) -> None:
+        self.sources, self.task, self.kept = sources, task, kept
+        self.rows: np.ndarray | None = None
         candidates = modality("series").candidates(sources[""].spec, task.info)
         self.candidates = {candidate.name: candidate for candidate in candidates}
         self.pictures = self.candidates[HYBRID].input[1]["pictures"]
@@ -158,8 +200,16 @@ class Reads:
     def outputs(self, task: TargetTask, more: str) -> list[SourceOutput]:
         if more not in self._read:
             model = self._model(task, self.pictures, self.features, more)
-            self._read[more] = model.collect(self.test)
-        return self._read[more]
+            self._read[more] = remembered(self._file(more + ".pt"), lambda: model.collect(self.task.test))
+        found = self._read[more]
+        return found if self.rows is None else pick(found, torch.from_numpy(self.rows))
+
+    def _file(self, end: str) -> Path | None:
+        return None if self.kept is None else self.kept.with_name(self.kept.name + end.replace(" ", "_"))
+
+    def warping(self) -> np.ndarray:
+        found: np.ndarray = remembered(self._file("_warping.pt"), lambda: distances(self.task))
+        return found
 
     def _model(self, task: TargetTask, pictures: list[str], features: list[str], more: str) -> ReprogrammedModel:
         reader = SignalViews(pictures=tuple(pictures), features=tuple(features))
@@ -200,16 +250,40 @@ def thinned(task: TargetTask, most: int) -> TargetTask:
     return task
 
 
-def distances(task: TargetTask, kept: Path) -> np.ndarray:
-    """Warping distances [N, n] of test signals to training signals in the order of their file. kept: for the next time."""
+def part(task: TargetTask, shots: int | None, seed: int) -> tuple[TargetTask, np.ndarray]:
+    """Labels from the training signals, at most ``shots`` a class (None: three of four), tested on the rest; and its rows."""
+    labels, random = np.asarray(task.test.labels), np.random.default_rng(seed)
+    taken: list[int] = []
+    for each in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == each))
+        count = shots or max(1, round(0.75 * len(rows)))
+        taken += list(rows[: min(count, len(rows) - 1)])
+    rest = np.setdiff1d(np.arange(len(labels)), taken)
+    learned = np.sort(taken)
+    rows_of = [task.test_rows[i] for i in learned], [task.test_rows[i] for i in rest]
+    halves = {"train": task.test.subset(learned), "test": task.test.subset(rest)}
+    return replace(task, **halves, train_rows=rows_of[0], test_rows=rows_of[1]), rest
+
+
+def remembered(kept: Path | None, compute: Callable[[], Any]) -> Any:
+    """What ``compute`` gives, from the file where it is there; the benchmark's own files."""
+    if kept is not None and kept.exists():
+        return torch.load(kept, weights_only=False)
+    found = compute()
+    if kept is not None:
+        begun = kept.with_name(f"{kept.name}.{os.getpid()}")
+        torch.save(found, begun)
+        begun.replace(kept)
+    return found
+
+
+def distances(task: TargetTask) -> np.ndarray:
+    """Warping distances [N, n] of test signals to training signals in the order of their file."""
     from aeon.distances import dtw_pairwise_distance
 
-    if kept.exists():
-        return np.asarray(np.load(kept))
-    train, test = (plain.read(part).double().numpy() for part in (task.train, task.test))
+    train, test = (plain.read(some).double().numpy() for some in (task.train, task.test))
     found = np.empty((len(test), len(train)))
     found[:, np.asarray(task.train_rows)] = dtw_pairwise_distance(test, train)
-    np.save(kept, found)
     return found
 
 
@@ -224,6 +298,19 @@ def ridge(features: Any, labels: np.ndarray, columns: int, seed: int) -> np.ndar
     return plain.fit_ridge(features[0], labels, columns, seed).scores(features[1])
 
 
+@lru_cache(maxsize=1)
+def bench_of(**options: Any) -> Bench:
+    """The benchmark of this process."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    remember_features()
+    return Bench(argparse.Namespace(**options))
+
+
+def compute(options: dict[str, Any], unit: Unit) -> None:
+    bench_of(**options).compute(unit)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10, help="of the labels, for each number of them")
@@ -234,17 +321,20 @@ def main() -> None:
     parser.add_argument("--sounds", help="folder WORD/SPEAKER-TAKE.wav")
     parser.add_argument("--cache", default="outputs/few_label_series")
     parser.add_argument("--only", choices=["all", "sets", "sounds", "table"], default="all")
+    parser.add_argument("--parts", action="store_true", help="draws of the training parts, tested on the rest of them")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--table", default="docs/results/few_label_series.md")
     args = parser.parse_args()
     args.shots = SHOTS if args.shots is None else tuple(shots or None for shots in args.shots)
-    torch.manual_seed(0)
-    remember_features()
-    bench = Bench(args)
-    if args.only in ("all", "sets"):
-        bench.sets()
-    if args.sounds and args.only in ("all", "sounds"):
-        bench.sounds()
-    print(json.dumps(write_results(bench.file, Path(args.table)) | {"versions": versions("torch", "aeon")}))
+    args.sets, table = tuple(args.sets), Path(args.table)
+    if args.only != "table":
+        with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+            for finished in [pool.submit(compute, vars(args), unit) for unit in units(args)]:
+                finished.result()
+    if args.parts:
+        return
+    file = Path(args.cache) / "cells.jsonl"
+    print(json.dumps(write_results(file, table) | {"versions": versions("torch", "aeon")}))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ and a kept program holds no kernel.
 
 from __future__ import annotations
 
-import itertools
-import math
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reprogram.inputs._convolutions import MOST_CHANNELS, TAPS
+from reprogram.inputs._convolutions import MOST_CHANNELS
+from reprogram.modalities._kernels import TAPS, kernels, steps
 from reprogram.modalities._signals import TINY
 
 THRESHOLDS = (0.05, 0.3, 1.0, 3.0)  # above and below 0, in deviations of what a kernel answers to white noise
@@ -47,21 +46,6 @@ def _above(answers: Tensor, threshold: float) -> Tensor:
         return hard
     soft = torch.sigmoid((answers - threshold) / SOFT).mean(2)
     return hard + soft - soft.detach()
-
-
-def steps(length: int) -> list[int]:
-    """Dilations 1, 2, 3, 4, 6, 8, 11, 16, … (powers of √2) as long as a kernel fits into the signal."""
-    most = 2 * math.log2((length - 1) / (TAPS - 1))
-    return list(dict.fromkeys(round(2 ** (power / 2)) for power in range(math.floor(most) + 1)))
-
-
-@lru_cache(maxsize=1)
-def kernels() -> Tensor:
-    """[84, 1, 9]: three weights are 2 and six are -1, over the norm of them."""
-    weights = torch.full((84, 1, TAPS), -1.0)
-    for row, places in enumerate(itertools.combinations(range(TAPS), 3)):
-        weights[row, 0, list(places)] = 2.0
-    return weights / weights[0].norm()
 
 
 @lru_cache(maxsize=64)

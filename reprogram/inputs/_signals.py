@@ -25,6 +25,7 @@ from reprogram.modalities._signals import as_block, lengths, levels, of_length, 
 from reprogram.ranges import InputSide
 
 RAW, CONVOLVED, COUNTED = 256, 1024, 2048  # points at most that the raw series, convolutions and proportions read
+FITTED = 2048  # points at most of the signal that an output fits thresholds on: thinned out, it has lost its fine shapes
 
 
 @dataclass(eq=False)
@@ -34,7 +35,8 @@ class SignalInput(InputTransformation):
     size: side of the picture in pixels; None is the side that the source was trained at.
     features: plain features beside what the source reads, a hybrid program: ``raw`` (the series itself, at most 256 points
         of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``proportions``
-        (shares of time, :mod:`reprogram.inputs._proportions`), ``levels`` (mean and deviation of each channel, and the
+        (shares of time, :mod:`reprogram.inputs._proportions`), ``rocket`` (the signal itself, at most 2,048 points of each
+        channel, for ``output=grouped_ridge`` to fit thresholds of MiniRocket on it), ``levels`` (mean and deviation of each channel, and the
         length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram, the second less the mean of each band),
         ``mel_convolutions``, ``cepstral_convolutions`` and ``mel_patterns`` (:mod:`reprogram.inputs._patterns`).
     stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
@@ -114,10 +116,15 @@ def _proportions(reader: SignalInput, block: Tensor) -> Tensor:
     return proportions(resampled(block, min(reader.length, COUNTED), reader.stretch))
 
 
+def _rocket(reader: SignalInput, block: Tensor) -> Tensor:
+    return resampled(block, min(reader.length, FITTED), reader.stretch).flatten(1)
+
+
 FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {
     "raw": _raw,
     "convolutions": _convolutions,
     "proportions": _proportions,
+    "rocket": _rocket,
     "levels": lambda reader, block: levels(block),
     "log_mel": lambda reader, block: patches(block, float(reader.rate), relative=False),
     "log_mel_changes": lambda reader, block: patches(block, float(reader.rate), relative=True),

@@ -5,22 +5,29 @@ what is learned is one weight a group, a handful of numbers that few labels can 
 exp(``keen`` · agreement) of each group's distances with the labels (the area under the curve of telling two examples of one
 class from two of different classes; its rank correlation for values), which needs no fit and holds with four labels. From
 there they are moved by the left-out squared error, against a penalty that is worth ``trust`` examples.
+
+The plain feature ``rocket`` is the signal itself: :meth:`GroupedRidge.fit` takes thresholds of MiniRocket's kernels from the
+training signals (:mod:`reprogram.outputs._rocket`), so that whoever fits on a part of the examples fits them on that part alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from reprogram.errors import ConfigError
+from reprogram.errors import ConfigError, SourceError
 from reprogram.interfaces import Explanation, SourceOutput, SourceSpec, TargetInfo
+from reprogram.outputs import _rocket
 from reprogram.outputs._ridge import block_kernels, left_out_error
 from reprogram.outputs.ridge_taps import RidgeTaps
-from reprogram.ranges import NotNegative, Positive
+from reprogram.ranges import Amount, NotNegative, Positive, Range
 
-STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns")
+STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns", "rocket")
+ROCKET = "rocket"  # the plain feature that thresholds are fitted on
+MOST_THRESHOLDS = 1_000_000
 STEPS, RATE = 40, 0.2  # of Adam on the logarithms of the weights
 START = -4.6  # logarithm of the ridge strength that learning starts from
 
@@ -34,6 +41,8 @@ class GroupedRidge(RidgeTaps):
     standard: plain features whose values are each divided by their deviation; the others keep their scale.
     keen: how strongly agreement with the labels moves the start; 0: not at all.
     trust: training examples that the start is worth when weights are learned (``weigh=left_out``).
+    each: thresholds of each kernel, dilation and representation of ``rocket``.
+    thresholds: of all of them, written by :meth:`fit`, so that a kept program knows its shapes.
     found: the weights that :meth:`fit` chose, one a group, views first; they sum to 1.
     """
 
@@ -41,10 +50,16 @@ class GroupedRidge(RidgeTaps):
     standard: tuple[str, ...] = STANDARD
     keen: NotNegative = 6.0
     trust: NotNegative = 5.0
+    each: Annotated[int, Range(1, 100)] = 3
+    thresholds: Amount = 0
     found: tuple[NotNegative, ...] = ()
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:
         super().build(spec, target)
+        if self.thresholds > MOST_THRESHOLDS:
+            raise ConfigError(f"output.thresholds is {self.thresholds}; allowed: 0 to {MOST_THRESHOLDS}, set by fit")
+        self._signals = target.input_shape[0] if target.input_shape else 1
+        self._keep_levels(torch.zeros(self.thresholds))
         self._groups: list[tuple[str, int]] = []
 
     def blocks(self, outputs: list[SourceOutput]) -> list[Tensor]:
@@ -55,9 +70,36 @@ class GroupedRidge(RidgeTaps):
         ]
         found = super().blocks(views)
         beside = {tap.layer: value.float() for tap, value in outputs[0].taps.items() if tap.pooling == "side"}
+        if ROCKET in beside:
+            beside[ROCKET] = self._shares(beside[ROCKET])
         count = len(outputs) // self.average
         self._groups = [("", len(found) // count)] * count + [(name, 1) for name in beside]
         return found + list(beside.values())
+
+    @torch.no_grad()
+    def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
+        values = next((v for tap, v in outputs[0].taps.items() if (tap.layer, tap.pooling) == (ROCKET, "side")), None)
+        self._keep_levels(torch.zeros(0) if values is None else _rocket.fitted(self._channels(values.float()), self.each))
+        super().fit(outputs, labels)
+
+    def _keep_levels(self, levels: Tensor) -> None:
+        """Thresholds [F]; a program without any keeps no tensor for them."""
+        self.thresholds = len(levels)
+        self.register_buffer("levels", levels if len(levels) else None)
+
+    def _channels(self, values: Tensor) -> Tensor:
+        """[B, C · L] -> [B, C, L]. Raises SourceError."""
+        if values.shape[1] % self._signals:
+            raise SourceError(f"The program reads signals of {self._signals} channels; these have {values.shape[1]} values")
+        return values.unflatten(1, (self._signals, -1))
+
+    def _shares(self, values: Tensor) -> Tensor:
+        """Signals [B, C · L] -> [B, F] shares of time above the fitted thresholds. Raises SourceError."""
+        signals = self._channels(values)
+        wanted = _rocket.width(signals.shape[2]) * self.each
+        if self.levels is None or len(self.levels) != wanted:
+            raise SourceError(f"output={self.name} has {self.thresholds} thresholds; these signals need {wanted}, set by fit")
+        return _rocket.above(signals, self.levels)
 
     def _scales(self, blocks: list[Tensor]) -> Tensor:
         """[D]: as for layers; a value of a standardised plain feature that hardly moves must not explode outside."""
