@@ -83,7 +83,7 @@ class Bench:
         self.args, self.cache = args, Path(args.cache)
         self.cache.mkdir(parents=True, exist_ok=True)
         self.file = self.cache / "cells.jsonl"
-        self.done = {self.key(cell) for cell in read_lines(self.file)}
+        self.done: set[tuple[Any, ...]] = set()
         frozen = EfficientNetLite()
         self.sources = {"": frozen, " on random weights": frozen.with_random_weights(0)}
         self.of_sounds = {more: CachedSource(source, 192) for more, source in self.sources.items()}
@@ -108,6 +108,7 @@ class Bench:
 
     def compute(self, unit: Unit) -> None:
         self.wanted = unit.rows
+        self.done = {self.key(cell) for cell in read_lines(self.file)}  # also those of other processes
         if unit.data in SPEAKERS:
             self.sound(unit)
         else:

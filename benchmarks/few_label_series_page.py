@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import write_page
+from common import read_lines, write_page
 
 ROWS = {  # row of a cell -> what the page calls it
     "auto": "program=auto",
@@ -28,7 +27,7 @@ Cells = dict[tuple[str, int | None, str], list[float]]
 
 def write_results(file: Path, page: Path) -> dict[str, Any]:
     """Writes the page; returns the figures that the aims are about."""
-    found = [json.loads(line) for line in file.read_text().splitlines()]
+    found = list({(c["data"], c["shots"], c["seed"], c["row"]): c for c in read_lines(file)}.values())
     sets = sorted({cell["data"] for cell in found if not cell["data"].startswith("spoken")})
     sounds = sorted({cell["data"] for cell in found if cell["data"].startswith("spoken")}, reverse=True)
     cells: Cells = defaultdict(list)
