@@ -226,7 +226,7 @@ class Reads:
         return found
 
     def auto(self, task: TargetTask, seed: int, folder: Path) -> np.ndarray:
-        found = choose([self.sources[""]], task, Auto(minutes=60), Run(folder / "auto", seed, Result("auto", seed)))
+        found = choose([self.sources[""]], task, Auto(minutes=60), Run(folder / f"auto_{os.getpid()}", seed, Result("auto", seed)))
         return self._scores(found.model.output, self.some(task, found.model.input.config(), ""))
 
     def named(self, task: TargetTask, name: str, more: str) -> np.ndarray:
