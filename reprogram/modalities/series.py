@@ -14,7 +14,7 @@ PICTURES = ("line_plot", "gramian", "recurrence", "spectrogram")
 SOUNDS = ("mel_spectrogram", "mel_changes")
 OF_SIGNALS = {"convolutions": 1.0, "proportions": 1.0, "rocket": 1.0, "raw": 0.5}  # plain features: weight against 1 for all pictures
 # of sounds the weights are kept as they are: labels of few voices say nothing of how much each is worth with others
-OF_SOUNDS = {"log_mel": 0.5, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "mel_patterns": 2.0}
+OF_SOUNDS = {"log_mel": 1.0, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "mel_patterns": 2.5}
 SLOWEST_SOUND = 4000  # samples a second from which a signal is one that is heard
 POINTS = 240  # of a line that is shown to a person
 INKS = ("#1f5fa8", "#c2571a", "#2b8a4b", "#8a2b7c", "#7a6a1f", "#444")
