@@ -130,7 +130,8 @@ class Bench:
             task = thinned(load_target("ucr", name=name, shots=shots, seed=seed), self.args.test)
         self.programs(name, shots, seed, task, reads)
         if not self.args.parts:
-            self.add(name, shots, seed, "warping+nearest", lambda: by_warping(reads.warping(), task), task.test.labels)
+            nearest = partial(by_warping, reads, task)
+            self.add(name, shots, seed, "warping+nearest", nearest, task.test.labels)
         self.plain(name, shots, seed, task)
 
     def programs(self, data: str, shots: int | None, seed: int, task: TargetTask, reads: Reads) -> None:
@@ -226,7 +227,8 @@ class Reads:
         return found
 
     def auto(self, task: TargetTask, seed: int, folder: Path) -> np.ndarray:
-        found = choose([self.sources[""]], task, Auto(minutes=60), Run(folder / f"auto_{os.getpid()}", seed, Result("auto", seed)))
+        run = Run(folder / f"auto_{os.getpid()}", seed, Result("auto", seed))
+        found = choose([self.sources[""]], task, Auto(minutes=60), run)
         return self._scores(found.model.output, self.some(task, found.model.input.config(), ""))
 
     def named(self, task: TargetTask, name: str, more: str) -> np.ndarray:
@@ -261,9 +263,9 @@ def part(task: TargetTask, shots: int | None, seed: int) -> tuple[TargetTask, np
         taken += list(rows[: min(count, len(rows) - 1)])
     rest = np.setdiff1d(np.arange(len(labels)), taken)
     learned = np.sort(taken)
-    rows_of = [task.test_rows[i] for i in learned], [task.test_rows[i] for i in rest]
-    halves = {"train": task.test.subset(learned), "test": task.test.subset(rest)}
-    return replace(task, **halves, train_rows=rows_of[0], test_rows=rows_of[1]), rest
+    found = replace(task, train=task.test.subset(learned), test=task.test.subset(rest))
+    found.train_rows, found.test_rows = ([task.test_rows[i] for i in rows] for rows in (learned, rest))
+    return found, rest
 
 
 def remembered(kept: Path | None, compute: Callable[[], Any]) -> Any:
@@ -288,9 +290,10 @@ def distances(task: TargetTask) -> np.ndarray:
     return found
 
 
-def by_warping(apart: np.ndarray, task: TargetTask) -> np.ndarray:
+def by_warping(reads: Reads, task: TargetTask) -> np.ndarray:
     """[N, T] one for the class of the nearest training signal."""
     labels = np.asarray(task.train.labels)
+    apart = reads.warping()
     return np.eye(len(task.info.classes))[labels[apart[:, task.train_rows].argmin(1)]]
 
 

@@ -36,9 +36,10 @@ class SignalInput(InputTransformation):
     features: plain features beside what the source reads, a hybrid program: ``raw`` (the series itself, at most 256 points
         of each channel), ``convolutions`` (random kernels, see :mod:`reprogram.inputs._convolutions`), ``proportions``
         (shares of time, :mod:`reprogram.inputs._proportions`), ``rocket`` (the signal itself, at most 2,048 points of each
-        channel, for ``output=grouped_ridge`` to fit thresholds of MiniRocket on it), ``levels`` (mean and deviation of each channel, and the
-        length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram, the second less the mean of each band),
-        ``mel_convolutions``, ``cepstral_convolutions`` and ``mel_patterns`` (:mod:`reprogram.inputs._patterns`).
+        channel, for ``output=grouped_ridge`` to fit thresholds of MiniRocket on), ``levels`` (mean and deviation of each
+        channel, and the length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram, the second less the
+        mean of each band), ``mel_convolutions``, ``cepstral_convolutions`` and ``mel_patterns``
+        (:mod:`reprogram.inputs._patterns`).
     stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
 
     After :meth:`build`: ``side``, ``channels`` of the source, ``signals`` (channels of the target), ``rate`` in samples a

@@ -1,4 +1,4 @@
-"""The 84 fixed kernels of MiniRocket (Dempster, Schmidt & Webb 2021, arXiv 2012.08791) and their dilations, for inputs and outputs."""
+"""The 84 fixed kernels of MiniRocket (Dempster, Schmidt & Webb 2021, arXiv 2012.08791), for inputs and outputs."""
 
 from __future__ import annotations
 

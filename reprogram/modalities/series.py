@@ -12,7 +12,8 @@ from reprogram.modalities.base import Candidate, Config, Modality, Named
 
 PICTURES = ("line_plot", "gramian", "recurrence", "spectrogram")
 SOUNDS = ("mel_spectrogram", "mel_changes")
-OF_SIGNALS = {"convolutions": 1.0, "proportions": 1.0, "rocket": 1.0, "raw": 0.5}  # plain features: weight against 1 for all pictures
+# plain features: weight against 1 for all pictures
+OF_SIGNALS = {"convolutions": 1.0, "proportions": 1.0, "rocket": 1.0, "raw": 0.5}
 # of sounds the weights are kept as they are: labels of few voices say nothing of how much each is worth with others
 OF_SOUNDS = {"log_mel": 1.0, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "mel_patterns": 2.5}
 SLOWEST_SOUND = 4000  # samples a second from which a signal is one that is heard

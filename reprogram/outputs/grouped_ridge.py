@@ -84,6 +84,7 @@ class GroupedRidge(RidgeTaps):
 
     def _keep_levels(self, levels: Tensor) -> None:
         """Thresholds [F]; a program without any keeps no tensor for them."""
+        self.levels: Tensor | None
         self.thresholds = len(levels)
         self.register_buffer("levels", levels if len(levels) else None)
 
