@@ -18,6 +18,7 @@ from torch import Tensor
 
 from reprogram.modalities._kernels import TAPS, kernels, steps
 
+MOST_SIGNALS = 128  # that thresholds are taken from: answers of all kernels of all signals would fill the memory
 AT_ONCE = 16  # signals; more only cost memory
 SOFT = 0.1  # width of a threshold for gradients
 GOLDEN = (5**0.5 + 1) / 2
@@ -25,7 +26,10 @@ MOST_CHANNELS = 9  # that one kernel adds up
 
 
 def fitted(signals: Tensor, each: int) -> Tensor:
-    """Filled signals [N, C, L] -> thresholds [F]: for each kernel and dilation ``each`` quantiles, each of another signal."""
+    """Filled signals [N, C, L] -> thresholds [F]: for each kernel and dilation ``each`` quantiles, each of another signal.
+
+    Of many signals ``MOST_SIGNALS``, evenly spread, are enough for quantiles."""
+    signals = signals[torch.linspace(0, len(signals) - 1, min(len(signals), MOST_SIGNALS)).round().long()]
     stream, found, place = np.random.RandomState(0), [], 0
     for answers in _answers(signals):
         count, width = answers.shape[1], answers.shape[2]
