@@ -1,8 +1,8 @@
 """Convolutions of three values as plain features of signals: for how much of the time each answer is above a threshold.
 
 The 84 kernels of MiniRocket (Dempster, Schmidt & Webb 2021, arXiv 2012.08791), on the signal and on its first differences. Its
-thresholds are quantiles of training signals; these are fixed shares of each signal's own deviation, so that nothing is fitted
-and a kept program holds no kernel.
+thresholds are quantiles of training signals (:mod:`reprogram.outputs._rocket`); these are fixed shares of each signal's own
+deviation: nothing is fitted, and the scale of a signal does not matter.
 """
 
 from __future__ import annotations
