@@ -327,6 +327,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["all", "sets", "sounds", "table"], default="all")
     parser.add_argument("--parts", action="store_true", help="draws of the training parts, tested on the rest of them")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--machine", default="", help="where the cells were computed, for the page")
     parser.add_argument("--table", default="docs/results/few_label_series.md")
     args = parser.parse_args()
     args.shots = SHOTS if args.shots is None else tuple(shots or None for shots in args.shots)
@@ -338,7 +339,7 @@ def main() -> None:
     if args.parts:
         return
     file = Path(args.cache) / "cells.jsonl"
-    print(json.dumps(write_results(file, table) | {"versions": versions("torch", "aeon")}))
+    print(json.dumps(write_results(file, table, args.machine) | {"versions": versions("torch", "aeon")}))
 
 
 if __name__ == "__main__":

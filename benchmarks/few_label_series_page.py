@@ -25,7 +25,7 @@ BASELINES = ("minirocket+ridge", "warping+nearest", "raw+ridge")
 Cells = dict[tuple[str, int | None, str], list[float]]
 
 
-def write_results(file: Path, page: Path) -> dict[str, Any]:
+def write_results(file: Path, page: Path, machine: str = "") -> dict[str, Any]:
     """Writes the page; returns the figures that the aims are about."""
     found = list({(c["data"], c["shots"], c["seed"], c["row"]): c for c in read_lines(file)}.values())
     sets = sorted({cell["data"] for cell in found if not cell["data"].startswith("spoken")})
@@ -41,7 +41,7 @@ def write_results(file: Path, page: Path) -> dict[str, Any]:
         f"{min(seeds)} to {max(seeds)} draw the labels, the same for every row. Settings of signals were chosen on draws 0 to 9 "
         "of the training parts alone, tested on what was left of them; those of sounds on draws 0 to 7 of the same recordings. "
         f"Test signals: {', '.join(f'{name} {sizes[name]}' for name in sets)}. Frozen EfficientNet-Lite0; MiniRocket and "
-        "warping from the package aeon. `program=auto` was searched as in a run, but with `auto.minutes=60`.",
+        "warping from the package aeon. `program=auto` was searched as in a run, but with `auto.minutes=60`." + (f" Computed on {machine}." if machine else ""),
         "",
     ]
     if len(sets) < WHOLE or not sounds:
