@@ -139,7 +139,7 @@ class Bench:
         self.add(data, shots, seed, "auto", lambda: reads.auto(task, seed, self.cache), truth)
         for more in self.sources:
             for name in ("all pictures", HYBRID):
-                self.add(data, shots, seed, name + more, lambda n=name, m=more: reads.named(task, n, m), truth)
+                self.add(data, shots, seed, name + more, partial(reads.named, task, name, more), truth)
 
     def plain(self, data: str, shots: int | None, seed: int, task: TargetTask) -> None:
         train, test = plain.read(task.train), plain.read(task.test)
