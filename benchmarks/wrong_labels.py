@@ -27,7 +27,8 @@ from sklearn.metrics import roc_auc_score
 from reprogram.labels.suspects import find_suspects
 from reprogram.model import pick
 from reprogram.outputs.ridge_taps import RidgeTaps
-from reprogram.robustness.checks.flipped_labels import flip, keep
+from reprogram.robustness.checks._relearning import keep
+from reprogram.robustness.checks.flipped_labels import flip
 
 SHOTS = 16
 OURS, SAME, USUAL = "suspects", "cleanlab, same probabilities", "cleanlab, logistic regression"

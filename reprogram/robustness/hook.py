@@ -15,9 +15,9 @@ from reprogram.frozen import still
 from reprogram.hooks import Hook, Run
 from reprogram.modalities import modality
 from reprogram.ranges import Count, Positive
+from reprogram.robustness.checks._relearning import RelearningCheck
 from reprogram.robustness.checks.attack import AttackCheck
 from reprogram.robustness.checks.base import Check, Scope
-from reprogram.robustness.checks.flipped_labels import FlippedLabels
 from reprogram.robustness.checks.inheritance import BareSource
 from reprogram.robustness.checks.strengthening import StrengtheningCheck, strengthened, trained_plainly
 from reprogram.robustness.checks.text_attack import CleanStrings
@@ -74,10 +74,11 @@ class RobustnessHook(Hook):
                 Threat(norm, eps).fits(target.info.input_shape)
 
     def on_fit_end(self, run: Run, model: ReprogrammedModel, target: TargetTask) -> None:
-        for check in target.checks():
-            check.on_fit_end(run, model, target)
-        for flipped in (c for c in self.settings.checks.values() if isinstance(c, FlippedLabels)):
-            flipped.relearner = Relearner(model, target)  # type: ignore[misc]  # of this one
+        for of_target in target.checks():
+            of_target.on_fit_end(run, model, target)
+        relearner = Relearner(model, target)
+        for check in (c for c in self.settings.checks.values() if isinstance(c, RelearningCheck)):
+            check.relearner = relearner  # type: ignore[misc]  # of this one
         kind = modality(target.info.kind)
         if target.info.problem != "classification" or kind.changes is None:
             notes = run.result.data.setdefault("robustness", {}).setdefault("notes", [])

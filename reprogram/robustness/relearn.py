@@ -35,18 +35,41 @@ class Relearner:
         shown = StringExamples(inputs, none) if isinstance(inputs, list) else ArrayExamples(inputs.cpu().numpy(), none)
         return self.model.collect(shown)
 
-    def answers(self, outputs: list[SourceOutput], labels: np.ndarray, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """(classes [N] of the test inputs, suspected rows) by a program that learned ``labels`` [n] of these rows."""
+    @property
+    def train(self) -> list[SourceOutput]:
+        """Source outputs of the training examples, read once."""
         if self._train is None:
             self._train = self.model.collect(self.target.train)
-        output = self._output()
-        output.fit(pick(self._train, torch.from_numpy(rows)), torch.from_numpy(labels[rows]))
+        return self._train
+
+    def answers(self, outputs: list[SourceOutput], labels: np.ndarray, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """(classes [N] of the test inputs, suspected rows) by a program that learned ``labels`` [n] of these rows."""
+        output, suspected = self.learned(self.train, labels, rows)
         with torch.no_grad():
-            found = output(outputs).argmax(1).cpu()
+            return output(outputs).argmax(1).cpu(), suspected
+
+    def learned(self, train: list[SourceOutput], labels: np.ndarray, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """(output mapping, suspected rows) that learned ``labels`` [n] of these rows of ``train``."""
+        output = self._output()
+        output.fit(pick(train, torch.from_numpy(rows)), torch.from_numpy(labels[rows]))
         if output.left_out is None:
-            return found, np.zeros(0, int)
+            return output, np.zeros(0, int)
         left_out = output.left_out.double().softmax(1).cpu().numpy()
-        return found, rows[find_suspects(left_out, labels[rows]).doubtful()]
+        return output, rows[find_suspects(left_out, labels[rows]).doubtful()]
+
+    def changed(self, rows: np.ndarray, outputs: list[SourceOutput]) -> list[SourceOutput]:
+        """The training examples' source outputs with others in these rows."""
+        index = torch.from_numpy(rows)
+
+        def put(into: Tensor | None, values: Tensor | None) -> Any:
+            return into if into is None or values is None else into.index_copy(0, index.to(into.device), values.to(into))
+
+        return [
+            SourceOutput(
+                put(a.logits, b.logits), put(a.features, b.features), {t: put(v, b.taps[t]) for t, v in a.taps.items()}
+            )
+            for a, b in zip(self.train, outputs, strict=True)
+        ]
 
     def _output(self) -> Any:
         copies = self.model.unbuilt_copies()

@@ -35,6 +35,7 @@ OTHERS = {
     "flipped_labels": "estimate",
     "inheritance": "estimate",
     "linear_bounds": "certificate",
+    "poisoned_labels": "estimate",
     "semantic": "attack",
     "smallest_perturbation": "attack",
     "smoothing": "certificate",

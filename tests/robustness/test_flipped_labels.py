@@ -7,7 +7,8 @@ from reprogram.inputs.none import NoPrompt
 from reprogram.interfaces import TargetTask
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.outputs.ridge_taps import RidgeTaps
-from reprogram.robustness.checks.flipped_labels import FlippedLabels, flip, keep
+from reprogram.robustness.checks._relearning import keep
+from reprogram.robustness.checks.flipped_labels import FlippedLabels, flip
 from reprogram.robustness.hook import RobustnessHook
 from reprogram.targets.base import ArrayExamples
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -11,26 +11,21 @@ import torch
 from reprogram.errors import ConfigError
 from reprogram.evaluation.metrics import wilson
 from reprogram.ranges import Count, Range
-from reprogram.robustness.checks.base import ALL, Check, Examples, Scope
+from reprogram.robustness.checks._relearning import RelearningCheck, keep
+from reprogram.robustness.checks.base import ALL, Examples, Scope
 from reprogram.robustness.findings import Outcome, Row
-from reprogram.robustness.relearn import Relearner
 
 
 @dataclass
-class FlippedLabels(Check):
+class FlippedLabels(RelearningCheck):
     """shares: of the training labels that get another class, drawn evenly over the labels. draws: of each share, averaged.
 
-    Suspected labels are those that the program's own left-out answers contradict (:mod:`reprogram.labels.suspects`). The
-    hook of a run hands over ``relearner``; without one the check is left out.
+    Suspected labels are those that the program's own left-out answers contradict (:mod:`reprogram.labels.suspects`).
     """
 
     examples: Examples = ALL
     shares: tuple[Annotated[float, Range(0, 1, open=True)], ...] = (0.05, 0.1, 0.2)
     draws: Count = 3
-
-    kind: ClassVar[str] = "estimate"
-    access: ClassVar[str] = "none"
-    relearner: ClassVar[Relearner | None] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,9 +35,6 @@ class FlippedLabels(Check):
 
     def suits(self, changes: str) -> bool:
         return True
-
-    def fits(self, model: Any, norm: str | None = None) -> bool:
-        return self.relearner is not None and self.relearner.possible()
 
     def run(self, model: Any, scope: Scope) -> Outcome:
         assert self.relearner is not None
@@ -78,14 +70,6 @@ def flip(labels: np.ndarray, share: float, classes: int, seed: int) -> tuple[np.
     changed = labels.copy()
     changed[rows] = (labels[rows] + rng.integers(1, classes, len(rows))) % classes
     return changed, rows
-
-
-def keep(rows: np.ndarray, suspected: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Rows without the suspected ones; a class of which all are suspected keeps its last suspected one."""
-    kept = np.setdiff1d(rows, suspected)
-    lost = [row for row in suspected[::-1] if labels[row] not in labels[kept]]
-    first = {int(labels[row]): int(row) for row in reversed(lost)}
-    return np.sort(np.concatenate([kept, np.array(list(first.values()), int)]))
 
 
 def _row(name: str, about: str, right: torch.Tensor, more: dict[str, Any]) -> Row:
