@@ -61,6 +61,16 @@ def test_scores_are_those_of_a_plain_loop():
     assert np.allclose(_scores(windows, torch.from_numpy(labels))[0], best, atol=1e-5)
 
 
+def test_a_faint_pattern_over_the_whole_image_is_found(digits):
+    images, labels = digits
+    rows = np.flatnonzero(labels == 7)[:5]
+    trigger = trigger_of("clean_label", 7, (28, 28), 0)
+    images = images.clone()
+    images[rows] = trigger(images[rows])
+    found = find_shared_patterns(images, labels)
+    assert set(rows) == set(found.suspected) and found.breadth[rows].min() > 5 * np.delete(found.breadth, rows).max()
+
+
 def test_shapes_are_checked_and_large_images_shrunk():
     with pytest.raises(ValueError, match="two classes"):
         find_shared_patterns(torch.rand(3, 1, 8, 8), np.zeros(3, int))
