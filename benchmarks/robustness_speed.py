@@ -146,7 +146,8 @@ def clever(model: nn.Module, images: Tensor, labels: Tensor, repeats: int) -> di
 
     def bare() -> float:
         for _ in range(10):
-            points = (x + 0.01 * torch.randn(32, *x.shape[1:])).requires_grad_(True)
+            points = (x + 0.01 * torch.randn(32, *x.shape[1:])).contiguous(memory_format=torch.channels_last)
+            points.requires_grad_(True)
             logits = model(points)
             for target in range(9):
                 torch.autograd.grad(logits[:, target].sum(), points, retain_graph=target < 8)

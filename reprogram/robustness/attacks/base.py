@@ -108,7 +108,7 @@ class Attack(ABC):
         quick = fast_layout(model, images) if self.access == "white_box" else images
         for start in range(0, len(images), self.batch_size):
             rows = torch.arange(start, min(start + self.batch_size, len(images)))
-            known = ~wrong(ask(model, images[rows]), labels[rows]).cpu() if right is None else right[rows]
+            known = ~wrong(ask(model, quick[rows]), labels[rows]).cpu() if right is None else right[rows]
             rows_right = rows[known]
             if len(rows_right):
                 x, y = quick[rows_right], labels[rows_right]
