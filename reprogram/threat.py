@@ -118,6 +118,18 @@ class Threat:
         return self.project(x0, x0 + delta.view_as(x0))
 
 
+def box_projection(threat: Threat, x0: Tensor, x: Tensor, eps: Tensor) -> Tensor:
+    """:meth:`Threat.project` with a size of its own for each example, ``eps`` [B, 1, ...]."""
+    if threat.norm == "linf":
+        return torch.clamp(torch.clamp(x, x0 - eps, x0 + eps), threat.low, threat.high)
+    delta, size = (x - x0).flatten(1), eps.flatten(1)
+    if threat.norm == "l2":
+        delta = delta * (size / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1)
+        return (x0 + delta.view_as(x0)).clamp(threat.low, threat.high)
+    flat = x0.flatten(1)
+    return x0 + _l1_box(delta, threat.low - flat, threat.high - flat, size).view_as(x0)
+
+
 def length(flat: Tensor, norm: str) -> Tensor:
     """Norm of each row of [B, D]."""
     if norm == "linf":
@@ -125,7 +137,7 @@ def length(flat: Tensor, norm: str) -> Tensor:
     return flat.norm(dim=1) if norm == "l2" else flat.abs().sum(1)
 
 
-def _l1_box(delta: Tensor, low: Tensor, high: Tensor, eps: float) -> Tensor:
+def _l1_box(delta: Tensor, low: Tensor, high: Tensor, eps: float | Tensor) -> Tensor:
     """Euclidean projection of [B, D] on {|d|_1 <= eps} and [low, high] at once (Croce & Hein 2021, arXiv 2103.01208).
 
     The solution is a soft threshold cut to the box; the threshold is found by bisection.

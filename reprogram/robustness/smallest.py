@@ -69,8 +69,12 @@ def smallest(
     norm: str,
     sizes: Sequence[float],
     attack: Callable[[Threat], Attack],
+    search: Callable[[Threat], Attack] | None = None,
 ) -> tuple[Smallest, dict[float, Tensor]]:
-    """Attack at each size on its own; returns the nearest found, and who was broken at each size (the curve)."""
+    """Attack at each size on its own; returns the nearest found, and who was broken at each size (the curve).
+
+    search: an attack that looks for the nearest wrong answer by itself; it runs once, at the largest size.
+    """
     nearest, broken_at = Smallest.empty(norm, images), {}
     mistaken = wrong(in_batches(lambda x: ask(model, x), images), labels).cpu()
     nearest.update(images, images, mistaken)
@@ -78,5 +82,10 @@ def smallest(
         result = attack(Threat(norm, eps))(model, images, labels, right=~mistaken)
         broken_at[eps] = result.broken
         nearest.update(images, result.examples, result.broken)
+    if search is not None:
+        result = search(Threat(norm, max(sizes)))(model, images, labels, right=~mistaken)
+        nearest.update(images, result.examples, result.broken)
     nearest.tighten(model, images, labels)
+    for eps in broken_at:  # what is wrong nearer than a size is wrong at that size
+        broken_at[eps] = broken_at[eps] | (nearest.distances <= eps)
     return nearest, broken_at

@@ -19,6 +19,7 @@ LEFT: dict[str, float] = {  # of the accuracy of a small digit reader at linf .1
     "noise": 1.0,
     "fgsm": 0.5,
     "mi_fgsm": 0.4,
+    "minimum_norm": 0.3,
     "pgd": 0.4,
     "apgd_ce": 0.3,
     "apgd_dlr": 0.3,
