@@ -55,6 +55,9 @@ SAFE: dict[str, Piece] = {
     "leaky": lambda c, s: nn.LeakyReLU(chance.choice([0.1, 0.5, -0.5, 1.5])),
     "tanh": lambda c, s: nn.Tanh(),
     "sigmoid": lambda c, s: nn.Sigmoid(),
+    "softplus": lambda c, s: nn.Softplus(),
+    "silu": lambda c, s: nn.SiLU(),
+    "gelu": lambda c, s: nn.GELU(),
     "abs": layer_of(torch.abs),
     "clamp": layer_of(lambda x: x.clamp(-0.2, 0.5)),
     "clamp low": layer_of(lambda x: x.clamp(min=0.1)),
@@ -115,6 +118,8 @@ SAFE: dict[str, Piece] = {
 
 TRAPS: dict[str, Piece] = {
     "square": layer_of(lambda x: x * x),
+    "gelu by tanh": lambda c, s: nn.GELU(approximate="tanh"),
+    "softplus of another bend": lambda c, s: nn.Softplus(beta=3),
     "one minus square": layer_of(lambda x: 1 - x * x),
     "power": layer_of(lambda x: x**2),
     "hidden square": layer_of(HiddenSquare.apply),
@@ -175,9 +180,6 @@ TRAPS: dict[str, Piece] = {
     "logarithm": layer_of(lambda x: torch.log(x.abs() + 0.2)),
     "root": layer_of(lambda x: torch.sqrt(x.abs() + 0.01)),
     "sine": layer_of(lambda x: torch.sin(3 * x)),
-    "gelu": lambda c, s: nn.GELU(),
-    "silu": lambda c, s: nn.SiLU(),
-    "softplus": lambda c, s: nn.Softplus(),
     "elu": lambda c, s: nn.ELU(),
     "hardswish": lambda c, s: nn.Hardswish(),
     "prelu": lambda c, s: nn.PReLU(),

@@ -94,7 +94,8 @@ IMAGE = torch.full((1, 4, 4), 0.5)
         (nn.Sequential(nn.ReLU(), nn.InstanceNorm2d(2)), r"the layer 'middle.1' \(InstanceNorm2d\): it normalises by"),
         (nn.Sequential(nn.Dropout(0.5)), r"the layer 'middle.0' \(Dropout\): it draws at random"),
         (nn.BatchNorm2d(2), r"the layer 'middle' \(BatchNorm2d\): it normalises by the statistics of its own input"),
-        (nn.GELU(), r"the layer 'middle' \(GELU\): it is not on the list of operations with proven bounds \(aten.gelu"),
+        (nn.Hardswish(), r"the layer 'middle' \(Hardswish\): it is not on the list of operations with proven bounds \(aten"),
+        (nn.GELU(approximate="tanh"), r"the layer 'middle' \(GELU\): GELU is bounded as it is defined"),
         (nn.Softmax(1), r"the layer 'middle' \(Softmax\): it is not on the list"),
     ],
 )

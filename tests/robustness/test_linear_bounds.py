@@ -104,6 +104,26 @@ def test_lines_of_bends_stay_on_their_side(bend):
         assert (lines.high_slope * x + lines.high >= y - 1e-9).all()
 
 
+@pytest.mark.parametrize("bend", sorted(relax.CURVED))
+def test_lines_of_curves_stay_on_their_side_and_near(bend):
+    """Also within thin and wide intervals, and where the curve turns; nearer than the curve's own range."""
+    generator = torch.Generator().manual_seed(0)
+    low = 30 * torch.rand(800, generator=generator, dtype=torch.float64) - 16
+    high = low + 20 * torch.rand(800, generator=generator, dtype=torch.float64) ** 8
+    lines, (least, most) = relax.curve(bend, low, high), relax.span(bend, low, high)
+    for share in torch.linspace(0, 1, 1009, dtype=torch.float64):
+        x = low + share * (high - low)
+        y = relax.BENDS[bend](x)
+        assert (lines.low_slope * x + lines.low <= y).all() and (lines.high_slope * x + lines.high >= y).all()
+        assert (least <= y).all() and (most >= y).all()
+    x = torch.linspace(-12, 12, 4001, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(relax.BENDS[bend](x).sum(), x, create_graph=True)
+    (bent,) = torch.autograd.grad(slope.sum(), x)
+    assert relax.CURVED[bend] * 0.98 <= bent.abs().max() <= relax.CURVED[bend]
+    short = (high - low > 0.01) & (high - low < 0.5)
+    assert ((lines.high - lines.low)[short] <= relax.CURVED[bend] * (high - low)[short] ** 2 / 8 * 1.1 + 1e-6).all()
+
+
 def test_lines_of_max_pooling_stay_on_their_side():
     generator = torch.Generator().manual_seed(0)
     low = torch.randn(300, 4, generator=generator, dtype=torch.float64)

@@ -25,6 +25,7 @@ from reprogram.threat import Threat, box_projection, input_gradient, length
 DUAL: Final = {"linf": "l1", "l2": "l2", "l1": "linf"}
 OUTWARDS: Final = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5)  # times as far, for models that answer at random
 SURE: Final = 0.3  # share of these passes that may still be right: one half would not outlive a second look
+BEYOND: Final = 1.02  # of the distance that the gradient foresees: exactly there, the answer is not wrong yet (DeepFool)
 LAST: Final = 0.01  # of the first step and of the first change of the radius, at the end of the cosine
 
 
@@ -56,7 +57,7 @@ class MinimumNorm(Attack):
             better = hit & (far < nearest)
             best[better], nearest[better] = x[better], far[better]
             ever |= hit
-            ahead = far + values.abs() / length(gradient.flatten(1), DUAL[norm]).clamp_min(1e-12)
+            ahead = far + BEYOND * values.abs() / length(gradient.flatten(1), DUAL[norm]).clamp_min(1e-12) + 1e-5
             grown = torch.where(ever, radius * (1 + self.change * cosine), ahead)
             radius = torch.where(hit, torch.minimum(radius.minimum(far) * (1 - self.change * cosine), nearest), grown)
             radius = radius.clamp(1e-6, self.threat.diameter(images.shape[1:]))

@@ -11,22 +11,26 @@ from reprogram.errors import ConfigError
 from reprogram.ranges import Count, Positive
 from reprogram.robustness import flags
 from reprogram.robustness.attacks.base import Attack
+from reprogram.robustness.attacks.minimum_norm import MinimumNorm
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
+from reprogram.robustness.checks.attack import DRAWS
 from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_least
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Outcome, Row
 from reprogram.robustness.smallest import smallest
 from reprogram.threat import NORMS, Threat
 
+SEARCHED = 4
 LARGEST = {"linf": 0.5, "l2": 1.0, "l1": 1.0}  # where any image can become grey; l2 and l1 in units of their diameter
 
 
 @dataclass
 class SmallestPerturbation(Check):
-    """PGD (or Square, where there is no gradient) at several sizes, and a bisection between them.
+    """PGD (or Square, where there is no gradient) at several sizes, the minimum-norm attack, and a bisection between them.
 
-    factors: sizes in units of eps; the size at which any image can become grey is always among them. steps: of PGD.
+    factors: sizes in units of eps; the size at which any image can become grey is always among them. steps: of PGD; the
+    minimum-norm attack takes SEARCHED times as many.
     """
 
     examples: Examples = FEW
@@ -54,13 +58,19 @@ class SmallestPerturbation(Check):
             shared: dict[str, Any] = {"threat": at, "seed": model.seed, "batch_size": model.batch_size}
             return PGD(**shared, steps=self.steps) if model.gradients else Square(**shared, steps=2 * self.steps)
 
+        def search(at: Threat) -> Attack:
+            draws, passes = (DRAWS, model.passes) if model.random else (1, 1)
+            shared: dict[str, Any] = {"threat": at, "seed": model.seed, "batch_size": model.batch_size, "passes": passes}
+            return MinimumNorm(**shared, steps=SEARCHED * self.steps, draws=draws)
+
+        look = search if model.gradients else None
         answer = model.model if model.differentiable or model.through is None else model.through
-        nearest, broken = smallest(answer, images, labels, threat.norm, sorted(wanted), make)
+        nearest, broken = smallest(answer, images, labels, threat.norm, sorted(wanted), make, look)
         if known is not None:  # attacked at this size already
             broken[threat.eps] = known[:count]
         accuracy = {f"{eps:.4g}": float((~mask).float().mean()) for eps, mask in sorted(broken.items())}
         if model.through is not None and answer is not model.through:  # a second look that nothing hides from
-            through, _ = smallest(model.through, images, labels, threat.norm, sorted(wanted), make)
+            through, _ = smallest(model.through, images, labels, threat.norm, sorted(wanted), make, look)
             nearest.distances = torch.minimum(nearest.distances, through.distances)
         far = torch.minimum(nearest.distances, model.distances.get(threat.norm, nearest.distances)[:count])
         nearest.distances = far

@@ -125,7 +125,7 @@ class Bounds:
 
     def _bend_after(self, place: int) -> Node | None:
         return next(
-            (n for n in self.network.nodes if place in n.inputs and n.kind in ("relu", "tanh", "sigmoid", "max")), None
+            (n for n in self.network.nodes if place in n.inputs and n.kind in (*relax.BENDS, "max")), None
         )
 
     def _forward(self, node: Node) -> tuple[Tensor, Tensor]:
@@ -142,8 +142,9 @@ class Bounds:
             return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
         if node.kind == "max":
             return tuple(relax.windows(edge, node.pool, relax.OUTSIDE).amax(-1) for edge in (low, high))  # type: ignore[return-value]
-        bend = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[node.kind]
-        return bend(low), bend(high)
+        if node.kind in relax.CURVED:
+            return relax.span(node.kind, low, high)
+        return relax.BENDS[node.kind](low), relax.BENDS[node.kind](high)
 
     def _tighten(self, place: int, reader: Node) -> None:
         """Back-substitution from every value that interval arithmetic leaves undecided."""
@@ -192,7 +193,10 @@ class Bounds:
         positive, negative = rows.clamp(min=0), rows.clamp(max=0)
         if node.kind == "max":
             return [self._back_max(node, low, high, positive, negative)]
-        lines = relax.relu(low, high, self.parallel) if node.kind == "relu" else getattr(relax, node.kind)(low, high)
+        if node.kind in relax.CURVED:
+            lines = relax.curve(node.kind, low, high)
+        else:
+            lines = relax.relu(low, high, self.parallel) if node.kind == "relu" else getattr(relax, node.kind)(low, high)
         passed = positive * lines.low_slope + negative * lines.high_slope
         constant = (positive * lines.low + negative * lines.high).flatten(1).sum(1)
         return [(first, passed, constant)]

@@ -54,6 +54,8 @@ WEIGHTED: dict[Any, dict[str, tuple[str, str | None]]] = {  # moving argument ->
 INTO = {aten.slice_scatter.default: ("self", "src"), aten.select_scatter.default: ("self", "src")}
 BENDS = {
     aten.relu.default: "relu", aten.relu_.default: "relu", aten.tanh.default: "tanh", aten.sigmoid.default: "sigmoid",
+    aten.silu.default: "silu", aten.silu_.default: "silu", aten.gelu.default: "gelu", aten.gelu_.default: "gelu",
+    aten.softplus.default: "softplus",
 }  # fmt: skip
 CLAMPS = {
     aten.hardtanh.default: ("min_val", "max_val"), aten.hardtanh_.default: ("min_val", "max_val"),
@@ -130,6 +132,7 @@ def translate(call: OperatorCall) -> int:
         raise call.refuse("it combines two values that both depend on the input")
     ((name, place),) = moving.items()
     if target in BENDS:
+        _check_curve(call)
         return call.add(BENDS[target], (place,), call.value)
     if target in CLAMPS and name == "self":
         low, high = (call.arguments[key] if key else None for key in CLAMPS[target])
@@ -180,6 +183,14 @@ def _affine(call: OperatorCall, name: str, place: int) -> int:
 
 def _same(x: Tensor) -> Tensor:
     return x
+
+
+def _check_curve(call: OperatorCall) -> None:
+    """Options of a bend under which it is another curve."""
+    if call.arguments.get("approximate", "none") != "none":
+        raise call.refuse("GELU is bounded as it is defined, not approximated by tanh")
+    if call.target is aten.softplus.default and (call.arguments["beta"], call.arguments["threshold"]) != (1, 20):
+        raise call.refuse("softplus is bounded with beta=1 and threshold=20")
 
 
 def _check_weights(call: OperatorCall) -> None:

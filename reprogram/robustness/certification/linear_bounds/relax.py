@@ -6,9 +6,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 OUTSIDE = -1e30  # stands for minus infinity beyond the edge of an image
 THIN = 1e-9  # an interval narrower than this is bounded by its ends
+BENDS = {
+    "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softplus": F.softplus, "silu": F.silu, "gelu": F.gelu,
+}  # fmt: skip
+CURVED = {"softplus": 0.25, "silu": 0.5, "gelu": 0.8}  # no second derivative is larger: s(1-s) <= 1/4; at 0; 2 phi(0) = 0.798
+PLACES = 33  # where a curve is looked at
+SMOOTH = 1e-8  # what torch's softplus leaves out beyond its threshold of 20, and rounding
 
 
 class BoundLines(NamedTuple):
@@ -40,6 +47,34 @@ def tanh(low: Tensor, high: Tensor) -> BoundLines:
 def sigmoid(low: Tensor, high: Tensor) -> BoundLines:
     """Lines below and above the logistic function between ``low`` and ``high``."""
     return _s_shape(low, high, torch.sigmoid, lambda x: torch.sigmoid(x) * (1 - torch.sigmoid(x)))
+
+
+def curve(kind: str, low: Tensor, high: Tensor) -> BoundLines:
+    """Lines of the chord's slope around a curve whose second derivative is at most M = ``CURVED[kind]``.
+
+    Between two of PLACES points, h apart, a curve minus a line is no further than M h² / 8 from what lies between its values
+    at both, so the least and the greatest of these values, moved by that, hold everywhere.
+    """
+    width = high - low
+    slope = torch.where(width < 1e-6, 0.0, (BENDS[kind](high) - BENDS[kind](low)) / width.clamp_min(1e-6))
+    least, most = _extremes(kind, low, high, slope)
+    return BoundLines(slope, least, slope, most)
+
+
+def span(kind: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Interval of a curve of ``CURVED`` between ``low`` and ``high``."""
+    return _extremes(kind, low, high, torch.zeros_like(low))
+
+
+def _extremes(kind: str, low: Tensor, high: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds of the curve minus slope times x."""
+    least, most = torch.full_like(low, float("inf")), torch.full_like(low, -float("inf"))
+    for share in torch.linspace(0, 1, PLACES, dtype=low.dtype):
+        x = low + share * (high - low)
+        value = BENDS[kind](x) - slope * x
+        least, most = torch.minimum(least, value), torch.maximum(most, value)
+    off = CURVED[kind] * ((high - low) / (PLACES - 1)) ** 2 / 8 + SMOOTH * (1 + torch.maximum(low.abs(), high.abs()))
+    return least - off, most + off
 
 
 def _s_shape(low, high, bend, slope) -> BoundLines:  # type: ignore[no-untyped-def]

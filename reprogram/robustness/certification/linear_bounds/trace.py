@@ -28,14 +28,14 @@ from reprogram.robustness.certification.linear_bounds.operators import (
     translate,
 )
 from reprogram.robustness.certification.linear_bounds.recording import NotBounded, refusal, written_down
-from reprogram.robustness.certification.linear_bounds.relax import PoolBounds, windows
+from reprogram.robustness.certification.linear_bounds.relax import BENDS, PoolBounds, windows
 
 __all__ = ["Network", "Node", "NotBounded", "record"]
 
 
 @dataclass
 class Node:
-    """One step. kind: ``input``, ``affine``, ``add`` (sum of its inputs), ``relu``, ``tanh``, ``sigmoid`` or ``max``.
+    """One step. kind: ``input``, ``affine``, ``add`` (sum of its inputs), ``max`` or a bend (``relax.BENDS``).
 
     inputs: positions of the nodes it reads, one twice where it is read twice. function: of an affine step. spread: how
     the half-width of an interval goes through it. pool: of ``max``. shape: of its value for one example, with the batch
@@ -94,7 +94,7 @@ class Network:
             elif node.kind == "max":
                 values.append(windows(parts[0], node.pool, -float("inf")).amax(-1))
             else:
-                values.append(getattr(torch, node.kind)(parts[0]))
+                values.append(BENDS[node.kind](parts[0]))
         return values[-1]
 
 
