@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
 
 Model = Callable[[list[str]], Tensor]
+VOTERS = 5  # randomized SMILES that vote together: their probabilities are averaged
 
 
 def random_forms(smiles: str, count: int, seed: int = 0) -> list[str]:
@@ -71,6 +72,7 @@ class Invariance:
     """answers, written: [N] whether every way of writing keeps the answer; std: [N], of the leading probability.
 
     worst: [N] right in every way of writing. flips: [N] share of ways with another answer. forms: name -> [N] kept.
+    voted, voted_flips: [N] likewise for as many answers, each the vote of VOTERS of the ways: what voting repairs.
     """
 
     worst: Tensor
@@ -79,6 +81,8 @@ class Invariance:
     forms: dict[str, Tensor]
     skipped: int
     queries: int
+    voted: Tensor
+    voted_flips: Tensor
 
 
 def invariance(
@@ -89,6 +93,7 @@ def invariance(
     Unreadable molecules are skipped and counted.
     """
     worst, flips, std, skipped, queries = [], [], [], 0, 0
+    voted: list[tuple[bool, float]] = []
     forms: dict[str, list[bool]] = {}
     for row, (text, label) in enumerate(zip(smiles, labels, strict=True)):
         ways = random_forms(text, count, seed + row)
@@ -109,10 +114,21 @@ def invariance(
         flips.append(float((answers[1 : len(ways) + 1] != answers[0]).float().mean()))
         std.append(float(drawn.softmax(1)[:, int(here.argmax())].std()))
         worst.append(bool((answers[: len(ways) + 1] == label).all()))
+        voted.append(_voted(drawn.softmax(1), int(label), count, seed + row))
         for name, answer in zip(others, answers[len(ways) + 1 :], strict=True):
             forms.setdefault(name, []).append(bool(answer == answers[0]))
     kept = {name: torch.tensor(values) for name, values in forms.items()}
-    return Invariance(torch.tensor(worst), torch.tensor(flips), torch.tensor(std), kept, skipped, queries)
+    votes, vote_flips = torch.tensor([v for v, _ in voted]), torch.tensor([f for _, f in voted])
+    return Invariance(torch.tensor(worst), torch.tensor(flips), torch.tensor(std), kept, skipped, queries, votes, vote_flips)
+
+
+def _voted(probabilities: Tensor, label: int, count: int, seed: int) -> tuple[bool, float]:
+    """(is every one of ``count`` votes right?, share of votes unlike the most frequent) from probabilities [ways, T]."""
+    rng = np.random.default_rng([seed, VOTERS])
+    together = min(VOTERS, len(probabilities))
+    draws = [rng.permutation(len(probabilities))[:together] for _ in range(count)]
+    answers = torch.stack([probabilities[torch.from_numpy(rows)].mean(0) for rows in draws]).argmax(1)
+    return bool((answers == label).all()), float((answers != answers.mode().values).float().mean())
 
 
 def rows(found: Invariance, count: int) -> list[Row]:
@@ -127,6 +143,10 @@ def rows(found: Invariance, count: int) -> list[Row]:
         if flip.value is not None and flip.value > 0.05:
             flip.flags = [*flags, Flag("written_form", "the answer depends on how the molecule is written")]
         table.append(flip)
+        vote = f"{count} votes of {VOTERS} randomized SMILES each"
+        table.append(share_row("smiles_vote_worst_case", "attack", vote, found.voted, flags=flags, repairs="smiles_worst_case"))
+        flips = float(found.voted_flips.mean())
+        table.append(Row("smiles_vote_flip_rate", "estimate", vote, flips, n=len(found.voted_flips), flags=flags))
     if len(found.std):
         table.append(Row("smiles_std", "estimate", threat, float(found.std.mean()), n=len(found.std)))
     for name, kept in found.forms.items():

@@ -1,9 +1,11 @@
+from zlib import crc32
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molecules.invariance import InvarianceHook, equivalent_forms, invariance, random_forms, rows, same_molecule
+from molecules.invariance import InvarianceHook, _voted, equivalent_forms, invariance, random_forms, rows, same_molecule
 from reprogram.interfaces import TargetInfo, TargetTask
 from reprogram.targets.base import StringExamples
 
@@ -41,6 +43,22 @@ def test_a_model_of_molecules_does_not_flip_and_a_reader_of_strings_does():
     table = {row.check: row for row in rows(told, 10)}
     assert "how the molecule is written" in table["smiles_flip_rate"].flags[0].text
     assert table["smiles_worst_case"].kind == "attack" and table["smiles_std"].kind == "estimate"
+
+
+def test_voting_repairs_what_few_ways_of_writing_break():
+    """One way in six is answered wrongly: no vote of five can lose; where half are, many do."""
+
+    def wrong_for_one_in_six(texts):
+        wrong = torch.tensor([float(crc32(t.encode()) % 6 == 0) for t in texts])
+        return torch.stack([2 * wrong - 1, 1 - 2 * wrong], 1)
+
+    few = [_voted(torch.tensor([[0.9, 0.1]] * k + [[0.1, 0.9]] * (12 - k)), 1, 20, 0) for k in (0, 2, 6)]
+    assert few[0] == few[1] == (True, 0.0) and not few[2][0] and few[2][1] > 0.2
+    found = invariance(wrong_for_one_in_six, SMILES[:2] * 5, torch.ones(10, dtype=torch.long), count=20)
+    table = {row.check: row for row in rows(found, 20)}
+    assert table["smiles_vote_worst_case"].value > table["smiles_worst_case"].value + 0.3
+    assert table["smiles_vote_flip_rate"].value < table["smiles_flip_rate"].value
+    assert table["smiles_vote_worst_case"].more["repairs"] == "smiles_worst_case"
 
 
 def test_unreadable_molecules_are_skipped_and_counted():
