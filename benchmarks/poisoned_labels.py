@@ -28,6 +28,7 @@ from common import append_line, read_lines, versions, write_page
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from reprogram.backdoor.detection.poisoned_labels import poison, trigger_of
 from reprogram.inputs.none import NoPrompt
 from reprogram.inputs.views import Views
 from reprogram.interfaces import InputTransformation, OutputMapping, SourceOutput
@@ -38,7 +39,6 @@ from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.registry import find
 from reprogram.robustness.checks._relearning import keep
 from reprogram.robustness.checks.flipped_labels import flip
-from reprogram.robustness.checks.poisoned_labels import poison, trigger_of
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets.base import ArrayExamples
 from reprogram.targets.digits import digits

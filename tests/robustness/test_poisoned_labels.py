@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from reprogram.backdoor.detection.poisoned_labels import PoisonedLabels, inspected, poison, trigger_of
 from reprogram.backdoor.triggers.patch import Patch
 from reprogram.inputs.none import NoPrompt
 from reprogram.interfaces import TargetInfo, TargetTask
 from reprogram.labels.shared_patterns import _scores, _windows, find_shared_patterns
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.ridge_taps import RidgeTaps
-from reprogram.robustness.checks.poisoned_labels import PoisonedLabels, inspected, poison, trigger_of
 from reprogram.robustness.hook import RobustnessHook
 from reprogram.targets.base import ArrayExamples
 
