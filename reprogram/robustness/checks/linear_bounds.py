@@ -19,10 +19,12 @@ from reprogram.threat import NORMS
 
 @dataclass
 class LinearBoundsCheck(Check):
-    """most: nonlinear units of a network whose intermediate bounds are tightened by back-substitution."""
+    """most: nonlinear units of a network whose intermediate bounds are tightened by back-substitution. slopes: steps by
+    which the lines below ReLUs are optimised (alpha-CROWN): tighter, and so many times the time; 0: not."""
 
     examples: Examples = 4
     most: Amount = MOST_BENDS
+    slopes: Amount = 0
 
     kind: ClassVar[str] = "certificate"
     norms: ClassVar[tuple[str, ...]] = NORMS
@@ -31,7 +33,7 @@ class LinearBoundsCheck(Check):
     def run(self, model: EvaluatedModel, scope: Scope) -> Outcome:
         """States plainly where the bounds say nothing."""
         threat, rows = scope.main, list(range(min(scope.count, len(model.images))))
-        bounds, reach = LinearBounds(most=self.most, both=False), REACH * threat.eps
+        bounds, reach = LinearBounds(most=self.most, both=False, slopes=self.slopes), REACH * threat.eps
         network, radii = model.module or model.model, torch.zeros(len(rows))
         about = {"family": threat.norm, "size": threat.eps}
         try:

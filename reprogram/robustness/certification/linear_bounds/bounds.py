@@ -14,6 +14,7 @@ from reprogram.threat import length
 
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 ROWS = 512  # rows that are substituted back at once
+SLOPE_RATE = 0.2  # of the climb over slopes from 0 to 1
 OUTWARD = 1e-11  # rounding of float64 sums, as a share of the sum of their absolute terms
 
 
@@ -161,8 +162,39 @@ class Bounds:
         high = torch.maximum(low, high)
         self.intervals[place] = (low, high)
 
+    def optimised(self, rows: Tensor, steps: int) -> Tensor:
+        """Lower bounds [R] of ``rows`` [R, T] times the answer, with the line below each ReLU chosen for each row.
+
+        Any slope from 0 to 1 is sound, so Adam climbs the bound itself over ``steps`` substitutions and the best is kept
+        (alpha-CROWN, Xu et al. 2021, arXiv 2011.13824; the intervals before the bends stay as they are). Never below
+        what :meth:`output` says.
+        """
+        last = len(self.network.nodes) - 1
+        best, shaped = self.output(rows)[0], rows.to(self.intervals[last][0]).view(-1, *self.intervals[last][0].shape)
+        slopes: dict[int, Tensor] = {}
+        for place, node in enumerate(self.network.nodes):
+            if node.kind == "relu":
+                below = relax.relu(*self.intervals[node.inputs[0]]).low_slope
+                slopes[place] = below.expand(len(rows), *below.shape).clone().requires_grad_(True)
+        room = rows.abs().to(best).sum(1) * self.network.rounding
+        climb = torch.optim.Adam(slopes.values(), SLOPE_RATE) if slopes else None
+        for _ in range(steps if climb is not None else 0):
+            assert climb is not None
+            with torch.enable_grad():
+                bound = self._through(last, shaped, slopes)
+                climb.zero_grad()
+                (-bound.sum()).backward()
+            best = torch.maximum(best, bound.detach() - room)
+            climb.step()
+            for slope in slopes.values():
+                slope.data.clamp_(0, 1)
+        return best
+
     @torch.no_grad()
     def _substitute(self, place: int, rows: Tensor) -> Tensor:
+        return self._through(place, rows)
+
+    def _through(self, place: int, rows: Tensor, slopes: dict[int, Tensor] | None = None) -> Tensor:
         """Lower bounds [R] of rows [R, ...] times the value of a node, as a function of the input."""
         waiting: dict[int, Tensor] = {place: rows}
         total, size = (torch.zeros(len(rows), dtype=rows.dtype) for _ in range(2))
@@ -170,7 +202,7 @@ class Bounds:
             if position not in waiting:
                 continue
             node, coefficients = self.network.nodes[position], waiting.pop(position)
-            for source, passed, constant in self._back(node, coefficients):
+            for source, passed, constant in self._back(node, coefficients, (slopes or {}).get(position)):
                 waiting[source] = waiting[source] + passed if source in waiting else passed
                 total, size = total + constant, size + self._size(source, passed)
         bound = total + self.ball.smallest(waiting[0]) if 0 in waiting else total
@@ -181,8 +213,10 @@ class Bounds:
         low, high = self.intervals[source]
         return rows.abs().flatten(1) @ torch.maximum(low.abs(), high.abs()).flatten()
 
-    def _back(self, node: Node, rows: Tensor) -> list[tuple[int, Tensor, Tensor | float]]:
-        """Coefficients [R, ...] of each input of a node, and what is constant."""
+    def _back(
+        self, node: Node, rows: Tensor, slope: Tensor | None = None
+    ) -> list[tuple[int, Tensor, Tensor | float]]:
+        """Coefficients [R, ...] of each input of a node, and what is constant. slope: of the lines below a ReLU."""
         first = node.inputs[0]
         if node.kind == "add":
             return [(source, _as(rows, self.network.nodes[source].shape), 0.0) for source in node.inputs]
@@ -197,6 +231,8 @@ class Bounds:
             lines = relax.curve(node.kind, low, high)
         else:
             lines = relax.relu(low, high, self.parallel) if node.kind == "relu" else getattr(relax, node.kind)(low, high)
+        if slope is not None:
+            lines = lines._replace(low_slope=torch.where((low < 0) & (high > 0), slope, lines.low_slope))
         passed = positive * lines.low_slope + negative * lines.high_slope
         constant = (positive * lines.low + negative * lines.high).flatten(1).sum(1)
         return [(first, passed, constant)]

@@ -19,12 +19,14 @@ VACUOUS = 1e-5  # a radius below this share of the largest that was tried says n
 class LinearBounds:
     """most: bends whose intervals are tightened (see :class:`Bounds`). steps: of the bisection.
 
-    both: also try lines parallel to the chord and take the better certificate (twice the time).
+    both: also try lines parallel to the chord and take the better certificate (twice the time). slopes: substitutions over
+    which the lines below ReLUs are optimised where these do not suffice (alpha-CROWN); 0: none.
     """
 
     most: int = 20_000
     steps: int = 15
     both: bool = True
+    slopes: int = 0
 
     @torch.no_grad()
     def margin(self, network: Network, ball: Ball | Box, label: int) -> float:
@@ -35,7 +37,10 @@ class LinearBounds:
         rows = torch.cat([rows[:label], rows[label + 1 :]])
         best = -float("inf")
         for parallel in (False, True) if self.both else (False,):
-            best = max(best, float(Bounds(network, ball, self.most, parallel).output(rows)[0].min()))
+            bounds = Bounds(network, ball, self.most, parallel)
+            best = max(best, float(bounds.output(rows)[0].min()))
+            if best <= 0 and self.slopes:
+                best = max(best, float(bounds.optimised(rows, self.slopes).min()))
             if best > 0:
                 break
         return best
