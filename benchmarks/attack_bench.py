@@ -214,10 +214,10 @@ def page(cells: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for c in cells for name in c["optimality"]))
     seeds, first = sorted({c["seed"] for c in cells}), cells[0]
     lines = [
-        f"Optimality (1 is the best of all attacks together), means over seeds {', '.join(map(str, seeds))}; "
-        f"{first['n']} test digits, {first['steps']}",
-        "gradients an example for every attack. Each found point is judged by the model itself, over 40 passes where it",
-        "answers at random. `this` is the minimum-norm attack of the package with its bisection; on the quantised model the",
+        f"Optimality (1 is the best of all attacks together), means over seeds {', '.join(map(str, seeds))} (settings: seed 1);",
+        f"{first['n']} test digits, {first['steps']} gradients an example for every attack. Each found point is judged by the",
+        "model itself, over 40 passes where it answers at random. `this` is the minimum-norm attack of the package with its",
+        "bisection. adv-lib's FMN fails in l2 where pixels stand at the end of their range. On the quantised model the",
         "package's own attacks pass through the rounding, as its checks do by themselves; the others do not, and in the row",
         "`opened for all` they are given the opened model.",
         "",
@@ -234,7 +234,8 @@ def page(cells: list[dict[str, Any]]) -> str:
             other = max(v for n, v in mean.items() if not n.startswith(OURS))
             shares.append(mean[OURS] / other if other > 0 else float("inf"))
             told = [f"{mean[n]:.3f}" if n in mean else "–" for n in names]
-            lines.append(f"| {model} | {norm} | " + " | ".join(told) + f" | {shares[-1]:.3f} |")
+            ahead = f"{shares[-1]:.3f}" if shares[-1] < 10 else "> 10"
+            lines.append(f"| {model} | {norm} | " + " | ".join([*told, ahead]) + " |")
     reached, least = sum(share >= 0.98 for share in shares), min(shares)
     lines += ["", f"Aim: at least .98 of the best other in every row. Reached in {reached} of {len(shares)} (least {least:.3f})."]
     seconds = {n: float(np.sum([c["seconds"].get(n, 0.0) for c in cells])) for n in names}
