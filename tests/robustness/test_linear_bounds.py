@@ -307,12 +307,12 @@ def test_bounds_are_close_to_the_linear_program_of_triangles_and_never_beyond_it
 def test_optimised_slopes_reach_the_linear_program_and_stay_below_it():
     """With one hidden layer the best slopes are the dual of the triangles' program: nothing is left between them."""
     before, after = [], []
-    for seed in range(6):
+    for seed in range(2):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(6, 10), nn.ReLU(), nn.Linear(10, 2)).double().requires_grad_(False)
         image, last = torch.rand(1, 2, 3, dtype=torch.float64), model[3]
         bounds = Bounds(record(model, image), Ball(image[None], 0.4, low=-1.0, high=2.0))
-        low, found = bounds.output()[0], bounds.optimised(torch.eye(2, dtype=torch.float64), 60)
+        low, found = bounds.output()[0], bounds.optimised(torch.eye(2, dtype=torch.float64), 30)
         box = tuple(edge.flatten().numpy() for edge in bounds.ball.box())
         for row in range(2):
             weights = (model[1].weight.numpy(), model[1].bias.numpy(), last.weight[row].numpy(), float(last.bias[row]))
@@ -329,14 +329,15 @@ def test_optimised_slopes_hold_samples_and_prove_more(digit_cnn):
     margins = -torch.eye(10, dtype=torch.float64)
     margins[:, row] += 1
     bounds = Bounds(network, Ball(images[0][None].double(), 0.06))
-    low, found = bounds.output(margins)[0], bounds.optimised(margins, 10)
+    low, found = bounds.output(margins)[0], bounds.optimised(margins, 6)
     assert (found >= low).all() and found.mean() > low.mean() + 1e-3
     points = (images[0].double() + 0.06 * (2 * torch.rand(2000, 1, 8, 8, dtype=torch.float64) - 1)).clamp(0, 1)
     with torch.no_grad():
         answers = model(points.float()).double() @ margins.T
     assert (answers.amin(0) >= found - 1e-5).all()
-    plain, better = (LinearBounds(both=False, slopes=n).widest(network, Ball(images[0][None].double(), 0.3), row) for n in (0, 6))
-    assert better >= plain
+    ball = Ball(images[0][None].double(), 0.08)
+    plain, better = (LinearBounds(both=False, slopes=steps).margin(network, ball, row) for steps in (0, 4))
+    assert better > plain
 
 
 def test_the_earlier_place_of_linear_bounds_is_the_same_module() -> None:
