@@ -14,6 +14,7 @@ FINDERS = {
     "pattern": "shared pattern", "breadth": "its breadth", "labels": "contradicted labels",
     "spectral": "spectral signature", "neighbours": "deep k-NN",
 }  # fmt: skip
+GROUPS = [(("none", "flipped", "flipped_to_one"), "without a trigger"), (("patch",), "patch"), (("clean_label",), "sinusoid")]
 Cells = list[dict[str, Any]]
 
 
@@ -81,18 +82,21 @@ def finders(cells: Cells) -> list[str]:
 
 
 def summary(cells: Cells) -> list[str]:
-    """What can be said in words: alarms on clean sets, what triggered attacks keep after leaving the suspects out."""
+    """What can be said in words: sets that raise an alarm, and what the attacks keep after leaving the suspects out."""
+    lines = ["Sets in which a shared pattern raises the alarm:", ""]
     first = [c for c in cells if c["program"] == cells[0]["program"]]
-    clean = [c["finders"]["pattern"]["suspected"] > 0 for c in first if c["attack"] == "none"]
-    lines = [f"Sets without poison in which the shared pattern raises an alarm: {sum(clean)} of {len(clean)}."]
-    for kind in ("patch", "clean_label"):
-        own = [c for c in first if c["attack"] == kind]
-        before, after = (np.mean([c[w]["success"] for c in own]) for w in ("as_poisoned", "cleaned"))
-        alarms = np.mean([c["finders"]["pattern"]["suspected"] > 0 for c in own])
-        lines.append(
-            f"Sets poisoned by {NAMES[kind]}: an alarm in {alarms:.0%}; success with `{first[0]['program']}` {before:.2f}, "
-            f"without the suspected examples {after:.2f}."
-        )
+    for data in dict.fromkeys(c["data"] for c in first):
+        told = []
+        for kinds, name in GROUPS:
+            own = [c["finders"]["pattern"]["suspected"] > 0 for c in first if c["data"] == data and c["attack"] in kinds]
+            told.append(f"{name} {sum(own)} of {len(own)}")
+        lines.append(f"- {data}: {', '.join(told)}.")
+    lines += [
+        "",
+        "Digits have 8 x 8 pixels, of which a window is a seventh of the side: too small to tell a trigger from a stroke. Where",
+        "a whole class is poisoned (sinusoid, 10%), leaving out keeps one example of it, which carries the trigger too: the",
+        "alarm tells of it, the program is not repaired. Flipped labels share no pattern; the other labels contradict them.",
+    ]
     return lines
 
 
