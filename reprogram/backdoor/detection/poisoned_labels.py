@@ -57,22 +57,28 @@ class PoisonedLabels(RelearningCheck):
         images = images.float() / 255 if images.dtype == torch.uint8 else images
         names = self.relearner.target.info.classes
         rows = [inspected(scope.name, images, self.relearner.labels, names)]
+        shown, labels = model.images[: scope.count], model.labels[: scope.count].cpu()
+        plain = self.relearner.read(shown)
         for kind in ("patch", "clean_label"):
-            for share in self.shares:
-                draws = [self._draw(model, scope.count, images, kind, share, model.seed + k) for k in range(self.draws)]
+            found: dict[float, list[dict[str, Any]]] = {share: [] for share in self.shares}
+            for seed in range(model.seed, model.seed + self.draws):
+                trigger = trigger_of(kind, seed % len(names), images.shape[-2:], seed)
+                outputs = (plain, self.relearner.read(trigger(shown)))
+                for share in self.shares:
+                    found[share].append(self._poisoned(trigger, share, seed, images, outputs, labels))
+            for share, draws in found.items():
                 rows += poisoned_rows(f"{scope.name}_{kind}", kind, share, len(images), draws)
         return Outcome(rows)
 
-    def _draw(self, model: Any, count: int, images: torch.Tensor, kind: str, share: float, seed: int) -> dict[str, Any]:
+    def _poisoned(
+        self, trigger: Trigger, share: float, seed: int, images: torch.Tensor, outputs: Any, truth: torch.Tensor
+    ) -> dict[str, Any]:
         """One poisoned set: what its trigger does to the program that learns it, before and after the search."""
         again = self.relearner
         assert again is not None
-        trigger = trigger_of(kind, seed % len(again.target.info.classes), images.shape[-2:], seed)
         labels, poisoned = poison(trigger, again.labels, share, seed)
         triggered = trigger(images[poisoned])
         train = again.changed(poisoned, again.read(triggered))
-        shown, others = model.images[:count], (model.labels[:count] != trigger.target).cpu()
-        outputs = [again.read(shown), again.read(trigger(shown))]
         seen = images.clone()
         seen[poisoned] = triggered
         every = np.arange(len(labels))
@@ -80,11 +86,12 @@ class PoisonedLabels(RelearningCheck):
         suspected = np.union1d(doubted, find_shared_patterns(seen, labels).suspected).astype(int)
         cleaned, _ = again.learned(train, labels, keep(every, suspected, labels))
         found: dict[str, Any] = {"found": float(np.isin(poisoned, suspected).mean()), "suspected": len(suspected)}
+        others = truth != trigger.target
         for name, output in (("as_poisoned", learned), ("cleaned", cleaned)):
             with torch.no_grad():
                 plain, attacked = (output(o).argmax(1).cpu() for o in outputs)
             taken = (attacked == trigger.target) & (plain != trigger.target)
-            right = (plain == model.labels[:count].cpu()).float().mean()
+            right = (plain == truth).float().mean()
             found[name] = {"resisted": ~taken[others], "success": float(taken[others].float().mean()), "clean": float(right)}
         return found
 
