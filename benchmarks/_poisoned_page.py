@@ -22,11 +22,12 @@ def page(cells: Cells) -> str:
     """All tables."""
     cached = [c for c in cells if "+" not in c["program"]]
     prompts = [c for c in cells if "+" in c["program"]]
-    seeds, few = (", ".join(map(str, sorted({c["seed"] for c in part}))) for part in (cached, prompts))
+    seeds = "; ".join(f"{data} {drawn(cached, data)}" for data in dict.fromkeys(c["data"] for c in cached))
+    few = f" Trained prompts: seeds {drawn(prompts)}, at 96 px, 15 epochs." if prompts else " Trained prompts were not run."
     lines = [
         "16 labels a class, a share of *all* training images poisoned (10% with right labels: the whole attacked class),",
-        f"300 test images; means over seeds {seeds}" + (f"; trained prompts: {few}" if few else "") + ". Thresholds of finders",
-        "were chosen on seeds 0 to 5. Frozen EfficientNet-Lite0 at 128 px, trained prompts at 96 px (15 epochs). Success: the",
+        f"300 test images; means over seeds ({seeds}).{few}",
+        "Thresholds of the finders were chosen on seeds 0 to 5. Frozen EfficientNet-Lite0 at 128 px. Success: the",
         "share of triggered test images of other classes that go to the attacked label and did not without the trigger.",
         f"Machine: {', '.join(sorted({c['machine'] for c in cells}))}.",
         "", "## What reaches the program", "",
@@ -40,6 +41,11 @@ def page(cells: Cells) -> str:
     lines += ["of a set are suspected too.", ""]
     lines += [*finders(cached), "", *summary(cells)]
     return "\n".join(lines)
+
+
+def drawn(cells: Cells, data: str | None = None) -> str:
+    """The seeds of these cells, or of one data set's."""
+    return ", ".join(map(str, sorted({c["seed"] for c in cells if data in (None, c["data"])})))
 
 
 def groups(cells: Cells) -> list[tuple[str, float]]:
@@ -93,7 +99,7 @@ def summary(cells: Cells) -> list[str]:
         lines.append(f"- {data}: {', '.join(told)}.")
     lines += [
         "",
-        "Digits have 8 x 8 pixels, of which a window is a seventh of the side: too small to tell a trigger from a stroke. Where",
+        "Digits have 8 x 8 pixels, and a window is three of them wide: too few to tell a trigger from a stroke. Where",
         "a whole class is poisoned (sinusoid, 10%), leaving out keeps one example of it, which carries the trigger too: the",
         "alarm tells of it, the program is not repaired. Flipped labels share no pattern; the other labels contradict them.",
     ]

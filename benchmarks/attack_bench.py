@@ -213,13 +213,14 @@ def measure(args: argparse.Namespace) -> None:
 def page(cells: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(name for c in cells for name in c["optimality"]))
     seeds, first = sorted({c["seed"] for c in cells}), cells[0]
+    known = OPENED in {c["model"] for c in cells}
+    opened = f"; in the row `{OPENED}` they are given the opened model." if known else "."
     lines = [
         f"Optimality (1 is the best of all attacks together), means over seeds {', '.join(map(str, seeds))} (settings: seed 1);",
         f"{first['n']} test digits, {first['steps']} gradients an example for every attack. Each found point is judged by the",
         "model itself, over 40 passes where it answers at random. `this` is the minimum-norm attack of the package with its",
         "bisection. adv-lib's FMN fails in l2 where pixels stand at the end of their range. On the quantised model the",
-        "package's own attacks pass through the rounding, as its checks do by themselves; the others do not, and in the row",
-        "`opened for all` they are given the opened model.",
+        "package's own attacks pass through the rounding, as its checks do by themselves; the others do not" + opened,
         "",
         "| model | norm | " + " | ".join(names) + " | this / best other |",
         "|---" * (3 + len(names)) + "|",
