@@ -20,12 +20,13 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
     for c in cells:
         found[c["source"], c["target"], c["labels"], c["row"]][c["seed"]] = c
     lines = [
-        f"ROC-AUC (several classes: each against the rest, averaged; esol: Spearman's rank correlation), seeds from {first_seed}",
-        "on (epochs and learning rates were chosen on seeds 0 and 1). Mean over draws ± standard deviation. The map is `token_map`",
-        f"of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a ridge on six layers fitted",
-        "behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands in front was trained under it.",
-        "Unknown: the share of characters without a token of the source, from which on `program=auto` races maps (5 %). The weights",
-        f"of the chemistry model were kept in half precision. Measured on {', '.join(sorted({c['device'] for c in cells}))}.",
+        "ROC-AUC (several classes: each against the rest, averaged; esol: Spearman's rank correlation), seeds from",
+        f"{first_seed} on (epochs and learning rates were chosen on seeds 0 and 1). Mean over draws ± standard deviation.",
+        f"The map is `token_map` of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a",
+        "ridge on six layers fitted behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands",
+        "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
+        "`program=auto` races maps (5 %). The weights of the chemistry model were kept in half precision. Measured on",
+        f"{', '.join(sorted({c['device'] for c in cells}))}.",
         "",
         "| source | target | labels | unknown | draws | reading | " + " | ".join(COLUMNS) + " | trained minus untrained |",
         "|" + "---|" * (7 + len(COLUMNS)),
