@@ -31,7 +31,9 @@ from common import append_line, read_lines, side_by_side, versions, write_page
 from reprogram.evaluation.features import CachedSource, source_outputs
 from reprogram.evaluation.simple_models import best_of, fit_predict
 from reprogram.hooks import Run
+from reprogram.inputs.text import Text
 from reprogram.interfaces import SourceModel, SourceOutput, TargetTask, to_tensor_labels
+from reprogram.outputs.ensemble import Ensemble
 from reprogram.outputs.label_names import LabelNames
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.result import Result
@@ -50,8 +52,12 @@ def accuracy(scores: np.ndarray, task: TargetTask) -> float:
 def own_rows(source: CachedSource, task: TargetTask, seed: int) -> Iterator[tuple[str, float, float]]:
     """(method, accuracy, processor seconds of reading the training texts and fitting) of everything in closed form."""
     info, labels = task.info, to_tensor_labels(task.train.labels)
+    before = Text(features=("spelling",))
+    before.build(source.spec, info)
+    both = tuple({"name": name, "config": {}, "views": []} for name in ("label_names", "logistic"))
     programs: dict[str, tuple[Any, Any]] = {
         "names": (LabelNames(), info),
+        "mean": (Ensemble(both), info),
         "layers": (RidgeTaps(balanced=True), info),
         "hidden": (LabelNames(), replace(info, classes=tuple(f"class {i + 1}" for i in range(len(info.classes))))),
     }
@@ -61,9 +67,9 @@ def own_rows(source: CachedSource, task: TargetTask, seed: int) -> Iterator[tupl
         output.build(source.spec, known)
         if taps is None:
             taps, built = output.taps(), time.process_time() - started
-            test: list[SourceOutput] = source_outputs(source, task.test, info, taps=taps)
+            test: list[SourceOutput] = source_outputs(source, task.test, info, before, taps)
             started = time.process_time()
-            train = source_outputs(source.source, task.train, info, taps=taps) if len(labels) else []
+            train = source_outputs(source.source, task.train, info, before, taps) if len(labels) else []
             reading = time.process_time() - started + built
             started = time.process_time()
         if len(labels):
