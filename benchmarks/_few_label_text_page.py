@@ -83,9 +83,9 @@ def against_setfit(found: Found, sets: list[str], shots: list[int]) -> list[str]
     lines = [
         "## Against SetFit",
         "",
-        f"The mean of `label_names` and `logistic` is {np.mean(means):+.1f} points from SetFit on average over {len(means)} pairs of",
-        f"set and labels (least {min(means):+.1f}; more than 1 point below in {sum(m < -1 for m in means)} of them). Mean difference",
-        "in points ± its standard error over draws; in brackets the draws that both have.",
+        f"The mean of `label_names` and `logistic` is {np.mean(means):+.1f} points from SetFit on average over {len(means)}",
+        f"pairs of set and labels (least {min(means):+.1f}; more than 1 point below in {sum(m < -1 for m in means)} of them).",
+        "Mean difference in points ± its standard error over draws; in brackets the draws that both have.",
         "",
         "| set | labels a class | draws of SetFit | mean minus SetFit | `label_names` minus SetFit | `auto` minus SetFit |",
         "|" + "---|" * 6,
