@@ -25,6 +25,7 @@ from _cross_domain_page import page
 from _cross_domain_sets import METRICS, TARGETS, load
 from common import append_line, read_lines, side_by_side, versions, write_page
 
+from reprogram.errors import SourceError
 from reprogram.evaluation.features import SourceAnswers
 from reprogram.evaluation.metrics import statistic
 from reprogram.hooks import Run
@@ -134,7 +135,10 @@ def cell(asked: Asked, arguments: argparse.Namespace) -> Cell:
     started, processor = time.perf_counter(), time.process_time()
     device = "cpu" if row == "auto" else arguments.device
     source = source_of(name, folder, row.startswith("random"), device)
-    found = chosen(source, task, seed) if row == "auto" else measured(source, row, target, task, seed, device)
+    try:
+        found = chosen(source, task, seed) if row == "auto" else measured(source, row, target, task, seed, device)
+    except SourceError as error:  # it has no token for the strings, and training in front of them is refused
+        found = {"why": str(error)}
     spent = {"wall_seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - processor}
     where = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     head = {"source": name, "target": target, "labels": labels, "seed": seed, "row": row, "device": where}
