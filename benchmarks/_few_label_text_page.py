@@ -114,6 +114,8 @@ def times(found: Found, sets: list[str], shots: list[int]) -> list[str]:
                 most = np.mean(spent["setfit_cpu"]) if spent["setfit_cpu"] else None
                 ratio = f"{most / np.mean(spent['mean']):.0f}" if most else ""
                 lines.append(f"| {name} | {few} | " + " | ".join([*shown, ", ".join(map(str, steps)), ratio]) + " |")
+    seeds = sorted({seed for (_, _, method), own in found.items() if method == "setfit_cpu" for seed in own})
+    lines += ["", f"SetFit on the CPU: one draw each (seeds {', '.join(map(str, seeds))}), one thread."] if seeds else []
     chosen = [c["chosen"] for (_, _, method), cells in found.items() if method == "auto" for c in cells.values()]
     if chosen:
         counted = ", ".join(f"{name} {chosen.count(name)}" for name in sorted(set(chosen), key=chosen.count, reverse=True))
