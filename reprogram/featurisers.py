@@ -48,6 +48,23 @@ class KMers(Featuriser):
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
+class Spelling(Featuriser):
+    """Sub-linear counts of character n-grams within words, three to five letters, hashed to ``width`` columns, rows of length
+    1: [B, width]. What TF-IDF on spelling reads, without a vocabulary to keep."""
+
+    def __init__(self, width: int = 4096) -> None:
+        self.width = width
+
+    def __call__(self, batch: Sequence[str]) -> np.ndarray:
+        from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.preprocessing import normalize
+
+        options = {"analyzer": "char_wb", "ngram_range": (3, 5), "norm": None, "alternate_sign": False}
+        counts = HashingVectorizer(n_features=self.width, **options).transform(list(batch))
+        counts.data = np.log1p(counts.data)
+        return normalize(counts).toarray().astype(np.float32)
+
+
 class TfIdf(Featuriser):
     """Sub-linear TF-IDF, vocabulary from the training strings: sparse [B, words], rows of length 1.
 

@@ -59,7 +59,13 @@ class Text(Modality):
         """Class names as the first guess, where strings and names are one language."""
         if not self.words or target.problem != "classification" or spec.read_names is None or not spec.feature_size:
             return []
-        return [self.reading("class names and layers", {}, ("label_names", {}), source)]
+        beside: Config = {"features": ["spelling"]}
+        names: Named = ("label_names", {})
+        both, title = mean_of(names, ("logistic", {})), "mean of class names and logistic regression"
+        return [
+            self.reading("class names, layers and spelling", beside, names, source),
+            self.reading(title, beside, both, source, tags=("preferred",)),
+        ]
 
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"characters": Tokenization(list)}

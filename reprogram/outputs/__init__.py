@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reprogram.outputs.label_names import LabelNames as LabelNames
     from reprogram.outputs.linear import Linear as Linear
     from reprogram.outputs.linear_features import LinearFeatures as LinearFeatures
+    from reprogram.outputs.logistic import Logistic as Logistic
     from reprogram.outputs.many_to_one import ManyToOne as ManyToOne
     from reprogram.outputs.prototypes import Prototypes as Prototypes
     from reprogram.outputs.random import RandomMapping as RandomMapping

@@ -40,6 +40,7 @@ class LabelNames(RidgeTaps):
         as they are, without it.
     trust: labels that the usual share and strength are worth; 0 leaves the choice to the left-out answers alone.
     share: how much the names count, 0 to 1, written by :meth:`fit`.
+    normalise: as in ``output=ridge_taps``; the deviation of a value over a few labels is a poor scale.
 
     Saved beside ``weight`` and ``bias``: ``names`` [T, D], what the source made of them.
     """
@@ -48,6 +49,7 @@ class LabelNames(RidgeTaps):
     template: str | None = None
     trust: NotNegative = 1.0
     share: NotNegative = 1.0
+    normalise: str = "l2"
 
     without_labels: ClassVar[bool] = True
 

@@ -345,6 +345,7 @@ def fit(
     training: Training | None = None,
     seed: int = 0,
     folder: Path | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> History:
     """Train from Python, without a run folder unless one is given."""
     import tempfile
@@ -353,4 +354,4 @@ def fit(
 
     with tempfile.TemporaryDirectory() as temporary:
         run = Run(folder or Path(temporary), seed, Result("reprogram", seed))
-        return (training or Training()).fit(model, examples, run)
+        return (training or Training()).fit(model, examples, run, hooks)

@@ -9,7 +9,9 @@ from sklearn.linear_model import Ridge
 
 from reprogram.artifact import from_pretrained
 from reprogram.errors import ConfigError
+from reprogram.featurisers import Spelling
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
+from reprogram.modalities import modality
 from reprogram.outputs import label_names
 from reprogram.outputs._ridge import highest_likelihood, inverse_temperature, left_out_paths
 from reprogram.outputs.label_names import LabelNames, in_words
@@ -47,6 +49,20 @@ def built(names, info=INFO, **options):
 def hits(output, noise=2.0):
     labels = np.arange(600) % 6
     return float((output([answers(labels, 9, noise)]).argmax(1).numpy() == labels).mean())
+
+
+def test_a_search_over_text_prefers_the_mean_with_a_logistic_regression_and_reads_spelling_beside():
+    found = {c.name: c for c in modality("text").candidates(spec_of(MEANS)[0], INFO)}
+    alone, mean = found["class names, layers and spelling"], found["mean of class names and logistic regression"]
+    assert mean.tags == ("preferred",) and mean.atoms == alone.atoms == (("text", {"features": ["spelling"]}),)
+    assert [member["name"] for member in mean.output[1]["members"]] == ["label_names", "logistic"]
+
+
+def test_spelling_is_of_length_one_and_finds_a_word_within_another():
+    rows = Spelling()(["Filming", "films", "banana", ""])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0], atol=1e-6)
+    assert rows[0] @ rows[1] > 0.3 and abs(rows[0] @ rows[2]) < 0.1
+    np.testing.assert_array_equal(rows[:1], Spelling()(["filming"]))
 
 
 def test_without_labels_the_logits_are_those_of_the_names():

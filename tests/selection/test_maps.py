@@ -46,9 +46,9 @@ def test_how_much_a_source_has_no_token_for(chemist, text_models):
 def test_a_source_of_another_domain_gets_a_map_that_is_judged_on_labels_it_never_saw(chemist, quick, empty_run, monkeypatch):
     learned, train = [], maps.train_map
 
-    def watched(candidate, source, target, rows, seed, epochs=2):
+    def watched(candidate, source, target, rows, seed, epochs=2, hooks=()):
         learned.append((candidate.input[0], epochs, set(rows.tolist())))
-        return train(candidate, source, target, rows, seed, epochs)
+        return train(candidate, source, target, rows, seed, epochs, hooks)
 
     monkeypatch.setattr(maps, "train_map", watched)
     found = choose([chemist], peptides(), quick, empty_run)
@@ -68,6 +68,28 @@ def test_no_time_no_map(chemist, monkeypatch):
     found = maps.Maps(chemist, 0, task, folds, 0, lambda: 60.0).run(lambda candidate: candidate.name)
     assert not found.candidates and not found.scored and len(found.cut) == 3
     assert all("did not fit into the time left" in row["why"] for row in found.rows.values())
+
+
+@pytest.mark.parametrize(("minutes", "trials", "epochs"), [(1.5, 1, 2), (3.5, 3, 4)])
+def test_the_race_ends_with_the_epoch_in_which_its_time_is_over(chemist, monkeypatch, minutes, trials, epochs):
+    """A clock on which an epoch takes a minute; trials look cheap, so that only the clock can end what follows them."""
+    clock, passed = [0.0], []
+    end = maps.Deadline.on_epoch_end
+
+    def minute(self, *arguments):
+        clock[0] += 60.0
+        passed.append(clock[0])
+        end(self, *arguments)
+
+    monkeypatch.setattr(maps.Deadline, "on_epoch_end", minute)
+    monkeypatch.setattr(maps, "TRIAL", 2 if trials == 1 else 1)
+    monkeypatch.setattr(maps, "WHOLE", 3)
+    task = peptides()
+    folds = make_folds(task.train.labels, INFO.classes, 4, 1, 0)
+    found = maps.Maps(chemist, 0, task, folds, 0, lambda: 60 * minutes - clock[0]).run(lambda candidate: candidate.name)
+    assert len(passed) == epochs and not found.scored and not found.candidates
+    assert sum("the time was over" in row["why"] for row in found.rows.values()) == 1
+    assert len(found.cut) == (3 if trials == 1 else 1)
 
 
 def test_a_map_that_was_chosen_is_trained_on_all_labels(chemist, monkeypatch):
