@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import read_lines, versions, write_page
+from common import append_line, read_lines, versions, write_page
 from joblib import Parallel, delayed
 
 from molecules.benchmark import PMO_BUDGET, run_pmo
@@ -106,13 +106,15 @@ def arguments() -> argparse.Namespace:
 
 
 def cell(search: str, task: str, seed: int, calls: int, plausible: bool, file: Path) -> None:
-    """Run one cell and append it to the file of finished cells."""
+    """Run one cell and append it to the file of finished cells; so are the cells of fewer calls that it passes."""
     settings = SEARCHES[search]()
-    row = {"search": search, "asked": calls, **run_pmo(task, settings, calls, seed, plausible)}
-    row["settings"] = asdict(settings)
-    with file.open("a") as out:
-        out.write(json.dumps(row) + "\n")
-    print(f"{search} {task} seed {seed}: {row['auc_top10']:.3f} ({row['calls']} calls, {row['cpu_seconds']:.0f} CPU s)")
+
+    def keep(row: dict[str, Any], asked: int) -> None:
+        append_line(file, json.dumps({"search": search, "asked": asked, **row, "settings": asdict(settings)}))
+        spent = f"{row['calls']} calls, {row['cpu_seconds']:.0f} CPU s"
+        print(f"{search} {task} seed {seed}: {row['auc_top10']:.3f} ({spent})", flush=True)
+
+    keep(run_pmo(task, settings, calls, seed, plausible, lambda row: keep(row, row["calls"])), calls)
 
 
 def read(file: Path) -> list[dict[str, Any]]:

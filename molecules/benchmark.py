@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from molecules import chemistry
 from molecules.auc import auc_top, top_mean
 from molecules.constraints import Alerts, Constraints, Plausible, Similar, Unstable
 from molecules.evaluator import Evaluator
-from molecules.objective import Objective, Scored
+from molecules.objective import Objective, Scored, best_of
 from molecules.oracles.base import Oracle
 from molecules.oracles.pmo import pmo
 from molecules.routes.route import replay
@@ -22,6 +22,7 @@ from molecules.starts import zinc_file
 from reprogram.errors import DataError
 
 PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
+MARKS = (1_000, 2_000, 3_000, 5_000, 10_000)  # calls after which a cell can be told
 
 
 def zinc_start(count: int, seed: int) -> list[str]:
@@ -37,37 +38,73 @@ def zinc_start(count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def run_pmo(task: str, search: Search, calls: int, seed: int, plausible: bool = False) -> dict[str, Any]:
+class Watched(Evaluator):
+    """An evaluator that says when a number of calls is passed: ``passed(n)`` once for each of ``marks``, in order."""
+
+    def __init__(self, objective: Objective, budget: int, marks: Sequence[int], passed: Callable[[int], None]) -> None:
+        super().__init__(objective, budget)
+        self._marks, self._passed = sorted(marks), passed
+
+    def score(self, smiles: Sequence[str], parents: Sequence[str] | None = None) -> list[Scored]:
+        try:
+            return super().score(smiles, parents)
+        finally:
+            while self._marks and len(self.calls) >= self._marks[0]:
+                self._passed(self._marks.pop(0))
+
+
+def run_pmo(
+    task: str,
+    search: Search,
+    calls: int,
+    seed: int,
+    plausible: bool = False,
+    marked: Callable[[dict[str, Any]], None] | None = None,
+    marks: Sequence[int] = MARKS,
+) -> dict[str, Any]:
     """One cell of the PMO table: AUC top-10 over 10,000 calls of which ``calls`` are spent, and what it cost.
 
-    plausible: only molecules that can exist and hold no unstable group are evaluated.
+    plausible: only molecules that can exist and hold no unstable group are evaluated. marked: is given the cell of the calls
+    so far each time that the run passes one of ``marks``, so that a run that is cut short still counts.
     """
-    plausibility = Constraints([Plausible(), Unstable()])
-    constraints = plausibility if plausible else Constraints()
-    evaluator = Evaluator(Objective.of(pmo(task), constraints), calls)
+    constraints = plausibility() if plausible else Constraints()
+
+    def cell(count: int) -> dict[str, Any]:
+        return pmo_cell(search, evaluator.calls[:count], time.process_time() - cpu) | labels
+
+    def passed(mark: int) -> None:
+        if marked is not None and mark < calls:
+            marked(cell(mark))
+
+    labels = {"task": task, "seed": seed, "plausible": plausible, "budget": calls}
+    evaluator = Watched(Objective.of(pmo(task), constraints), calls, marks, passed)
     start = zinc_start(100, seed)
     cpu = time.process_time()
     search.run(evaluator, start, np.random.default_rng(seed))
-    seconds = time.process_time() - cpu
-    scores = [s.score if s.feasible else 0.0 for s in evaluator.calls]
-    best = evaluator.best(100)
-    alerts = Alerts()
+    return cell(len(evaluator.calls))
+
+
+def plausibility() -> Constraints:
+    """What ``run_pmo(plausible=True)`` asks of every molecule."""
+    return Constraints([Plausible(), Unstable()])
+
+
+def pmo_cell(search: Search, calls: Sequence[Scored], seconds: float) -> dict[str, Any]:
+    """The figures of a run's first ``calls``, for which it took ``seconds`` of one core."""
+    scores = [s.score if s.feasible else 0.0 for s in calls]
+    best = best_of(calls, 100)
+    alerts, rules = Alerts(), plausibility()
     mols = [chemistry.parse(s.smiles) for s in best]
     return {
-        "task": task,
-        "seed": seed,
         "calls": len(scores),
-        "plausible": plausible,
         "auc_top10": auc_top(scores, 10, PMO_BUDGET),
-        "auc_top10_spent": auc_top(scores, 10, calls),
+        "auc_top10_spent": auc_top(scores, 10, len(scores)),
         "top10": top_mean(scores, 10),
-        "top10_at": {
-            str(n): top_mean(scores[:n], 10) for n in (1_000, 2_000, 3_000, 5_000, 10_000) if n <= len(scores)
-        },
+        "top10_at": {str(n): top_mean(scores[:n], 10) for n in MARKS if n <= len(scores)},
         "no_alert": float(np.mean([m is not None and alerts.violation(m) == 0 for m in mols])),
-        "is_plausible": float(np.mean([m is not None and plausibility.total(m) == 0 for m in mols])),
+        "is_plausible": float(np.mean([m is not None and rules.total(m) == 0 for m in mols])),
         "best": best[0].smiles,
-        "replayed": replayed(search, evaluator.calls),
+        "replayed": replayed(search, calls),
         "cpu_seconds": seconds,
     }
 

@@ -35,6 +35,15 @@ def test_pmo_counts_every_call_from_the_first_start_molecule():
     assert row["auc_top10_spent"] < row["auc_top10"]  # stopping early keeps the last value for the rest
 
 
+def test_a_run_tells_its_cells_on_the_way_and_they_are_those_of_a_shorter_run():
+    told = []
+    whole = run_pmo("median1", Genetic(), 250, 0, marked=told.append, marks=(100, 200, 250))
+    assert [row["calls"] for row in told] == [100, 200] and whole["calls"] == 250
+    shorter = run_pmo("median1", Genetic(), 200, 0)
+    same = ("auc_top10", "auc_top10_spent", "top10", "best", "task", "seed")
+    assert [told[1][k] for k in same] == [shorter[k] for k in same]
+
+
 def test_improve_stops_at_the_target_and_stays_similar():
     done = improve("CCN(CC)CCNC(=O)c1ccc(N)cc1", Descriptor("qed"), Genetic(batch=5), 0.4, 200, 0, target=0.85)
     assert done.best is not None and done.best.score >= 0.85 and done.best.feasible
