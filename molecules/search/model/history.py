@@ -9,7 +9,7 @@ import numpy as np
 from molecules import chemistry
 from molecules.objective import Scored
 from molecules.search.model.features import Features
-from molecules.search.model.fit_values import to_fit
+from molecules.search.model.fit_values import Scale, to_fit
 from molecules.search.model.tanimoto_gp import CANDIDATES, KINDS, Kernel, TanimotoGP, best_kernel
 
 ALL_KINDS = (*KINDS, "ap")
@@ -45,7 +45,19 @@ class History:
 
     def values(self) -> np.ndarray:
         """What the Gaussian process is fitted on, float [N]."""
-        return to_fit(np.array([s.score for s in self.scored]), np.array([s.violation for s in self.scored]))
+        return to_fit(self.raw(), self.violations())
+
+    def raw(self) -> np.ndarray:
+        """Scores, float [N]."""
+        return np.array([s.score for s in self.scored])
+
+    def violations(self) -> np.ndarray:
+        """How far each misses the constraints, float [N]."""
+        return np.array([s.violation for s in self.scored])
+
+    def scale(self) -> Scale:
+        """The range of the scores so far."""
+        return Scale.of(self.raw())
 
     def leaders(self, among: int, count: int = 20) -> list[str]:
         """Up to ``count`` of the best ``among`` that are less than 0.5 similar to each other (sphere exclusion)."""
