@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Annotated, Literal
 
@@ -21,8 +22,10 @@ from molecules.search.acquisition.base import acquisition, choose
 from molecules.search.base import Search
 from molecules.search.genetic import PATIENCE, Population
 from molecules.search.model.candidates import Candidates
+from molecules.search.model.counts import CountRows
 from molecules.search.model.experts import SLACK, Expert, Experts
 from molecules.search.model.history import History
+from molecules.search.model.novelty import Novelty
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
 from molecules.search.operators.regroup import locked
@@ -32,6 +35,7 @@ from reprogram.ranges import Amount, Count, NotEmpty, Range, Share
 
 FROM_POOL = 0.4  # share of parents that are candidates which were not evaluated
 PLATEAU = 100  # molecules with one and the same score after which the search stops looking near them
+NOVEL = 8  # of so many molecules the newest is evaluated while all scores are the same
 LIBRARY_UNTIL = 1_000  # calls until which unscored molecules are ranked
 SCREENED = 200  # unscored molecules that join the candidates at a time
 RESCREEN = 1.1  # they are ranked anew each time that the number of evaluated molecules has grown by this factor
@@ -167,6 +171,10 @@ class Breeding:
         constraints = self.evaluator.objective.constraints
         return [c for c in children if constraints.slow_total(c.mol) == 0]
 
+    def ask(self, surplus: dict[str, float]) -> None:
+        """The best molecules have so many more atoms of each element: edits bring these in more often."""
+        self.offspring.elements.ask({chemistry.atomic_number(e): more for e, more in surplus.items()})
+
     def reward(self, batch: list[Child], scored: list[Scored]) -> None:
         bar = self.population.bar
         self.offspring.reward([(c.edit, s.rank > bar) for c, s in zip(batch, scored)])
@@ -205,6 +213,8 @@ class SurrogatePass:
         self.library = Candidates()
         self.ranked_at = 0  # evaluated molecules when the library was ranked last
         self.start: list[str] = []
+        self.novelty: Novelty | None = None  # made where it is first needed: on a plateau
+        self.unseen: list[str] = []  # what was evaluated since it was asked last
 
     def run(self, start: list[Scored]) -> None:
         self.start = [s.smiles for s in start]
@@ -236,10 +246,13 @@ class SurrogatePass:
         if not known:
             return  # every oracle call of this batch failed
         self.history.add(known)
+        self.unseen += [s.smiles for s in known]
         self.breeding.population.add(known)
         self.history.note_gain(float(np.mean([s.score for s in self.breeding.population.members[:10]])))
         self.breeding.leaders = self.history.leaders(self.options.population)
         self.breeding.niches = self.options.niches * (2 if self.stuck else 1)
+        if not self.history.flat:
+            self.breeding.ask(self.history.surplus())
 
     def _propose(self) -> list[Child]:
         self.experts.forget_expected()
@@ -303,31 +316,32 @@ class SurrogatePass:
         self.pool.extend([self.library.children[i] for i in best])
 
     def _without_model(self) -> list[Child]:
-        """Random children; on a plateau molecules assembled from common pieces, where they are feasible.
-
-        Of 400 hidden fragments of drugs (11 to 18 atoms, none in the start molecules), 2,000 assembled molecules contain
-        34, as many children of children chosen for new structure 20.
-        """
-        batch = self._stage(self.options.batch)
-        assembled = self.breeding.assembled(batch) if len(self.history) >= PLATEAU else []
-        if not assembled and len(self.library):
-            found = self._unpaid(batch)
-            if found:
-                return found
-        known = [s.smiles for s in self.history.scored] or self.start
-        return assembled or self.breeding.feasible_children(lambda: self.random.choice(known), batch)
+        """Every score is the same: molecules that nobody has paid for, as new as possible, and children of the known ones; on a
+        plateau molecules assembled from common pieces take the children's place, where they are feasible."""
+        batch, known = self._stage(self.options.batch), [s.smiles for s in self.history.scored] or self.start
+        others = self._unpaid(NOVEL * batch)
+        count = batch - batch // 2 if others else batch
+        made: list[Child] = []
+        if len(self.history) >= PLATEAU:
+            made = self._newest(self.breeding.assembled(NOVEL * count), count)
+        made = made or self.breeding.feasible_children(lambda: self.random.choice(known), count)
+        found = [*made, *self._newest(others, batch - len(made))]
+        return list({c.smiles: c for c in found}.values())
 
     def _unpaid(self, count: int) -> list[Child]:
         """The next feasible molecules of the library, in its order."""
-        constraints = self.evaluator.objective.constraints
-        ready = (c for c in self.library.children if c.violation == 0 and not self.evaluator.known(c.smiles))
-        found = []
-        for child in ready:
-            if constraints.slow_total(child.mol) == 0:
-                found.append(child)
-            if len(found) == count:
-                break
-        return found
+        slow = self.evaluator.objective.constraints.slow_total
+        known = self.evaluator.known
+        ready = (c for c in self.library.children if c.violation == 0 and not known(c.smiles) and slow(c.mol) == 0)
+        return list(islice(ready, count))
+
+    def _newest(self, children: list[Child], count: int) -> list[Child]:
+        """Up to ``count`` of them with substructures that nothing evaluated so far has."""
+        if self.novelty is None:
+            self.novelty = Novelty(CountRows.of([c.mol for c in self.library.children]))
+        self.novelty.see(CountRows.of([m for m in map(chemistry.parse, self.unseen) if m is not None]))
+        self.unseen = []
+        return [children[i] for i in self.novelty.choose(CountRows.of([c.mol for c in children]), count)]
 
 
 def _expected(leader: Expert, pool: Candidates, first: int) -> tuple[np.ndarray, np.ndarray]:

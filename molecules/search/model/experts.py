@@ -124,7 +124,6 @@ class Mixed(Expert):
 class Counts(Expert):
     """ECFP6 counts with a min-max kernel and a fixed prior, on scores as shares of their range."""
 
-    least, most = 0.02, 1.5
     MOST = 1_400  # molecules in the process; beyond, it starts again with some of them
     KEPT: ClassVar[tuple[int, int, int]] = (700, 200, 100)  # best, latest, random
 

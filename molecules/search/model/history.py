@@ -8,7 +8,7 @@ import numpy as np
 
 from molecules import chemistry
 from molecules.objective import Scored
-from molecules.search.model.features import Features
+from molecules.search.model.features import ELEMENTS, Features
 from molecules.search.model.fit_values import Scale, to_fit
 from molecules.search.model.tanimoto_gp import CANDIDATES, KINDS, Kernel, TanimotoGP, best_kernel
 
@@ -58,6 +58,12 @@ class History:
     def scale(self) -> Scale:
         """The range of the scores so far."""
         return Scale.of(self.raw())
+
+    def surplus(self, best: int = 50) -> dict[str, float]:
+        """How many more atoms of each element the ``best`` molecules have than all that were evaluated, on average."""
+        counts = self.features.descriptors[:, : len(ELEMENTS)]
+        order = np.argsort([-s.score for s in self.scored], kind="stable")[:best]
+        return dict(zip(ELEMENTS, (counts[order].mean(0) - counts.mean(0)).tolist()))
 
     def leaders(self, among: int, count: int = 20) -> list[str]:
         """Up to ``count`` of the best ``among`` that are less than 0.5 similar to each other (sphere exclusion)."""
