@@ -27,7 +27,16 @@ from molecules.search.surrogate import Surrogate
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "qed_task.md"
 SEARCHES = {
     "genetic": Genetic(population=100, batch=10),
-    "surrogate": Surrogate(batch=(10, 20, 40), candidates=(6, 30, 30), generations=12, patience=60, restart=500),
+    "surrogate": Surrogate(
+        until=(300, 1_000),
+        batch=(10, 20, 40),
+        candidates=(6, 30, 30),
+        generations=12,
+        experts=("mixed",),
+        library=0,
+        patience=60,
+        restart=500,
+    ),
     "stoned": Stoned(batch=10),
 }
 TUNED = (

@@ -80,18 +80,15 @@ class History:
 
 
 class SurrogateModel:
-    """Fits a Gaussian process on a part of the history, and compares what it expected with what was found.
+    """Fits a Gaussian process on a part of the history.
 
     points: (best, latest, random) molecules of the history that it is fitted on.
-    trust: how large its real errors are, in its own standard deviations.
     """
 
     def __init__(self, points: tuple[int, int, int], rng: np.random.Generator) -> None:
         self.points, self.rng = points, rng
         self.kernel: Kernel | None = None
         self.selected_at = 0
-        self.expected = np.zeros(0), np.zeros(0)  # mean and standard deviation of the last batch
-        self.trust = 1.0
 
     def fit(self, history: History) -> TanimotoGP:
         values = history.values()
@@ -106,16 +103,3 @@ class SurrogateModel:
             self.kernel = best_kernel(history.features.take(subset), values[subset], CANDIDATES)
             self.selected_at = len(history)
         return TanimotoGP(self.kernel).fit(history.features.take(chosen, self.kernel.kinds()), values[chosen])
-
-    def forget_expected(self) -> None:
-        """Nothing was predicted of the molecules that come next."""
-        self.expected = np.zeros(0), np.zeros(0)
-
-    def calibrate(self, values: np.ndarray, batch: int) -> None:
-        """Compare what was expected of the last ``batch`` molecules with their values; a batch cut short is skipped."""
-        mean, std = self.expected
-        if len(mean) != batch:
-            return
-        error = (values[-batch:] - mean) / std
-        rms = float(np.sqrt(np.median(error**2)) / 0.674)  # robust: a few total failures are normal
-        self.trust = float(np.clip(0.7 * self.trust + 0.3 * rms, 0.1, 1.5))
