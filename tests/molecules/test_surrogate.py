@@ -66,7 +66,8 @@ def test_a_surrogate_with_larger_errors_chooses_more_uncertain_candidates():
     first = {}
     for trust in (0.1, 1.5):
         rng = np.random.default_rng(0)
-        first[trust] = sum(choose(UCB(), (means, trust * stds), 1.0, np.ones(10, bool), 1, False, rng)[0] == 0 for _ in range(200))
+        expected = means, trust * stds
+        first[trust] = sum(choose(UCB(), expected, 1.0, np.ones(10, bool), 1, False, rng)[0] == 0 for _ in range(200))
     assert first[0.1] == 200 and first[1.5] < 150
 
 
