@@ -100,8 +100,8 @@ class Surrogate(Screened):
     """
 
     until: tuple[Count, ...] = (50, 150, 500, 1_500)
-    batch: tuple[Count, ...] = (2, 5, 10, 25, 100)
-    candidates: tuple[Count, ...] = (80, 50, 25, 12, 6)
+    batch: tuple[Count, ...] = (2, 5, 10, 25, 50)
+    candidates: tuple[Count, ...] = (80, 50, 25, 12, 7)
     experts: tuple[NotEmpty, ...] = ("counts", "mixed")
     starting: Count = 10
     library: Amount = 3_000
