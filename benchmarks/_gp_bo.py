@@ -35,7 +35,7 @@ class GPBO(Search):
     pool: Count = 10_000
     parents: Count = 100
     generations: Count = 5
-    offspring: Count = 50
+    offspring: Count = 30
 
     def first(self, evaluator: Evaluator, start: Sequence[str], rng: np.random.Generator) -> list[str]:
         return list(start)[: self.starting]
