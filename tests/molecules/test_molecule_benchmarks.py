@@ -53,7 +53,7 @@ def test_improve_stops_at_the_target_and_stays_similar():
 def test_published_columns_sum_to_the_known_totals():
     pmo = script("pmo")
     sums = [sum(column) for column in zip(*pmo.PUBLISHED.values())]
-    assert sums == pytest.approx([14.063, 13.594, 12.340, 11.588, 11.437], abs=0.002)
+    assert sums == pytest.approx([13.74, 13.85, 13.91, 13.594, 12.340, 14.063, 16.11], abs=0.006)
     assert set(pmo.PUBLISHED) == set(pmo.TASKS)
 
 
