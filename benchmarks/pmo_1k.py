@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells", type=Path, nargs="+", default=[Path("outputs/benchmarks/pmo_1k.jsonl")])
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--table-only", action="store_true", help="run nothing, write the page from finished cells")
+    parser.add_argument("--machine", default="", help="on which the cells were run, for the page")
     return parser.parse_args()
 
 
@@ -131,6 +132,7 @@ def main() -> None:
         missing = [(m, t, s) for m, t, s in wanted if s not in found.get(m, {}).get(t, {})]
         Parallel(n_jobs=options.jobs)(delayed(cell)(*w, options.calls, options.cells[0]) for w in missing)
     text, figures = page(cells(options.cells, options.calls), options.calls)
+    text += f"\n\nMachine: {options.machine}." if options.machine else ""
     write_page(options.page, "PMO over 1,000 calls", "python benchmarks/pmo_1k.py", text)
     print(text)
     print(json.dumps({"benchmark": "pmo_1k", "figures": figures, "versions": versions("mol-ga")}))

@@ -21,9 +21,9 @@ from molecules.objective import Scored
 from molecules.search.acquisition.base import acquisition, choose
 from molecules.search.base import Search
 from molecules.search.genetic import PATIENCE, Population
-from molecules.search.model.candidates import Candidates
+from molecules.search.model.candidates import CandidateList
 from molecules.search.model.counts import CountRows
-from molecules.search.model.experts import SLACK, Expert, Experts
+from molecules.search.model.experts import SLACK, Experts, SurrogateExpert
 from molecules.search.model.history import History
 from molecules.search.model.novelty import Novelty
 from molecules.search.operators.library import default_library
@@ -209,8 +209,8 @@ class SurrogatePass:
         self.history = History()
         self.experts = Experts(options.experts, options.points, rng)
         self.acquisition = acquisition(options.acquisition)
-        self.pool = Candidates()
-        self.library = Candidates()
+        self.pool = CandidateList()
+        self.library = CandidateList()
         self.ranked_at = 0  # evaluated molecules when the library was ranked last
         self.start: list[str] = []
         self.novelty: Novelty | None = None  # made where it is first needed: on a plateau
@@ -218,7 +218,7 @@ class SurrogatePass:
 
     def run(self, start: list[Scored]) -> None:
         self.start = [s.smiles for s in start]
-        self.library = Candidates(self.breeding.unscored())
+        self.library = CandidateList(self.breeding.unscored())
         self._learn(start)
         idle, last = 0, len(self.history) + (self.options.restart or self.evaluator.left)
         while idle < PATIENCE and len(self.history) < last:
@@ -269,8 +269,8 @@ class SurrogatePass:
         self.pool = self.pool.take(kept)
         return children
 
-    def _chosen(self, leader: Expert, expected: tuple[np.ndarray, np.ndarray], count: int) -> list[int]:
-        """Candidates to evaluate. Slow constraints are asked about these alone; one that violates them is marked, and
+    def _chosen(self, leader: SurrogateExpert, expected: tuple[np.ndarray, np.ndarray], count: int) -> list[int]:
+        """CandidateList to evaluate. Slow constraints are asked about these alone; one that violates them is marked, and
         another takes its place."""
         constraints, children = self.breeding.evaluator.objective.constraints, self.pool.children
         ready = np.array([c.violation == 0 for c in children], dtype=bool)
@@ -287,7 +287,7 @@ class SurrogatePass:
             if not any(violations.values()):
                 return chosen
 
-    def _bred(self, leader: Expert, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    def _bred(self, leader: SurrogateExpert, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         """Fills the pool with about ``wanted`` new candidates; what the leading expert expects of all in it: means and
         trusted standard deviations."""
         self._screen(leader)
@@ -304,7 +304,7 @@ class SurrogatePass:
             means, stds = np.concatenate([means, mean]), np.concatenate([stds, std])
         return means, stds
 
-    def _screen(self, leader: Expert) -> None:
+    def _screen(self, leader: SurrogateExpert) -> None:
         """The most promising of the molecules that nobody has paid for join the pool."""
         size = len(self.history)
         if not len(self.library) or size > LIBRARY_UNTIL or size < RESCREEN * self.ranked_at:
@@ -344,7 +344,7 @@ class SurrogatePass:
         return [children[i] for i in self.novelty.choose(CountRows.of([c.mol for c in children]), count)]
 
 
-def _expected(leader: Expert, pool: Candidates, first: int) -> tuple[np.ndarray, np.ndarray]:
+def _expected(leader: SurrogateExpert, pool: CandidateList, first: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and trusted standard deviation of each candidate from number ``first`` on; one that misses the constraints by
     ``SLACK`` loses the unit of the expert's scale."""
     if first == len(pool):

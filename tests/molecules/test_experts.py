@@ -17,8 +17,8 @@ from molecules.search.acquisition.base import PACKAGE, acquisition
 from molecules.search.acquisition.expected_improvement import log_expected_improvement
 from molecules.search.model.count_gp import NOISE, CountGP
 from molecules.search.model.counts import GROW, CountRows, CountTable
-from molecules.search.model.experts import LEAST, Counts, Experts, log_likelihood, recalibrated, weights_of
-from molecules.search.model.fit_values import Scale
+from molecules.search.model.experts import LEAST, CountExpert, Experts, log_likelihood, recalibrated, weights_of
+from molecules.search.model.fit_values import ScoreRange
 from molecules.search.model.history import History
 from molecules.search.model.novelty import Novelty
 from molecules.search.operators.edits import Elements
@@ -109,7 +109,7 @@ def test_the_expert_that_predicts_leads():
 
 
 def test_the_count_expert_starts_again_when_it_is_full():
-    expert, history = Counts((1, 1, 1), np.random.default_rng(0)), History()
+    expert, history = CountExpert((1, 1, 1), np.random.default_rng(0)), History()
     expert.MOST, expert.KEPT = 8, (3, 2, 1)
     scored = [Scored(s, i / 10, call=i + 1) for i, s in enumerate(SMILES)]
     history.add(scored[:6])
@@ -122,9 +122,9 @@ def test_the_count_expert_starts_again_when_it_is_full():
 
 
 def test_scores_beyond_0_to_1_become_shares_of_their_range():
-    assert Scale.of(np.array([0.2, 0.7])).shares(np.array([0.5])) == 0.5
-    assert Scale.of(np.array([-9.0, -5.0])).shares(np.array([-6.0])) == 0.75
-    mean, std = Scale.of(np.array([0.2, 0.7])).from_values(np.log([0.5]), np.array([0.1]))
+    assert ScoreRange.of(np.array([0.2, 0.7])).shares(np.array([0.5])) == 0.5
+    assert ScoreRange.of(np.array([-9.0, -5.0])).shares(np.array([-6.0])) == 0.75
+    mean, std = ScoreRange.of(np.array([0.2, 0.7])).from_values(np.log([0.5]), np.array([0.1]))
     assert mean == pytest.approx(0.5) and std == pytest.approx(0.05)
 
 

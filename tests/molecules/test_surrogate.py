@@ -8,7 +8,7 @@ from molecules import chemistry
 from molecules.objective import Scored
 from molecules.search.acquisition.base import choose
 from molecules.search.acquisition.ucb import UCB
-from molecules.search.model.experts import Mixed
+from molecules.search.model.experts import MixedExpert
 from molecules.search.model.features import Features
 from molecules.search.model.history import History
 from molecules.search.model.tanimoto_gp import Kernel, TanimotoGP
@@ -17,7 +17,7 @@ SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)NC", "c1ccncc1", "CCOC(=O)C", "OCC(O)
 
 
 def model():
-    return Mixed((500, 200, 150), np.random.default_rng(0))
+    return MixedExpert((500, 200, 150), np.random.default_rng(0))
 
 
 def calibrated(found, mean, std, values):

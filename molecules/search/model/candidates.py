@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from molecules.search.model.experts import Expert
+from molecules.search.model.experts import SurrogateExpert
 from molecules.search.operators.offspring import Child
 
 
-class Candidates:
+class CandidateList:
     """Children in order, no molecule twice."""
 
     def __init__(self, children: Sequence[Child] = ()) -> None:
@@ -30,7 +30,7 @@ class Candidates:
                 self.names[child.smiles] = child
                 self.children.append(child)
 
-    def rows(self, expert: Expert, first: int = 0) -> Any:
+    def rows(self, expert: SurrogateExpert, first: int = 0) -> Any:
         """What this expert reads of all from number ``first`` on."""
         have = self._rows.get(expert.key)
         if have is None or len(have) < len(self):
@@ -39,13 +39,13 @@ class Candidates:
             self._rows[expert.key] = have
         return have.take(np.arange(first, len(self))) if first else have
 
-    def take(self, wanted: Sequence[int] | np.ndarray) -> Candidates:
+    def take(self, wanted: Sequence[int] | np.ndarray) -> CandidateList:
         """Some of them, with what was computed."""
-        found = Candidates([self.children[i] for i in wanted])
+        found = CandidateList([self.children[i] for i in wanted])
         found._rows = {key: rows.take(np.asarray(wanted, int)) for key, rows in self._rows.items() if len(rows) == len(self)}
         return found
 
-    def without(self, names: Sequence[str]) -> Candidates:
+    def without(self, names: Sequence[str]) -> CandidateList:
         """All but these SMILES."""
         gone = set(names)
         return self.take([i for i, c in enumerate(self.children) if c.smiles not in gone])

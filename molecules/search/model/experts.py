@@ -17,7 +17,7 @@ from molecules.chemistry import Mol, parse
 from molecules.search.model.count_gp import CountGP
 from molecules.search.model.counts import CountRows
 from molecules.search.model.features import Features
-from molecules.search.model.fit_values import Scale
+from molecules.search.model.fit_values import ScoreRange
 from molecules.search.model.history import History, SurrogateModel
 from molecules.search.model.tanimoto_gp import TanimotoGP
 from reprogram.errors import ConfigError, nearest
@@ -31,7 +31,7 @@ FAR = 5.0  # standard deviations at which a miss counts no worse
 SLACK = 0.1  # a candidate that misses the constraints by no more may have children, but is never evaluated
 
 
-class Expert(ABC):
+class SurrogateExpert(ABC):
     """A surrogate with its own features and its own scale of values."""
 
     trust = 1.0  # how large its real errors are, in its own standard deviations
@@ -55,7 +55,7 @@ class Expert(ABC):
         """Mean and standard deviation of each row on the expert's own scale, float [N] each."""
 
     @abstractmethod
-    def scores(self, means: np.ndarray, stds: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, means: np.ndarray, stds: np.ndarray, scale: ScoreRange) -> tuple[np.ndarray, np.ndarray]:
         """The same as shares of the range of scores so far."""
 
     @property
@@ -79,7 +79,7 @@ class Expert(ABC):
         self.trust = float(np.clip((1 - share) * self.trust + share * rms, self.least, self.most))
 
 
-class Mixed(Expert):
+class MixedExpert(SurrogateExpert):
     """Fingerprints and descriptors, their weights chosen by marginal likelihood, on logs of scores."""
 
     def __init__(self, points: tuple[int, int, int], rng: np.random.Generator) -> None:
@@ -106,7 +106,7 @@ class Mixed(Expert):
     def predict(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._model.predict(rows)
 
-    def scores(self, means: np.ndarray, stds: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, means: np.ndarray, stds: np.ndarray, scale: ScoreRange) -> tuple[np.ndarray, np.ndarray]:
         return scale.from_values(means, stds)
 
     @property
@@ -121,7 +121,7 @@ class Mixed(Expert):
         return history.values()[-count:]
 
 
-class Counts(Expert):
+class CountExpert(SurrogateExpert):
     """ECFP6 counts with a min-max kernel and a fixed prior, on scores as shares of their range."""
 
     MOST = 1_400  # molecules in the process; beyond, it starts again with some of them
@@ -162,7 +162,7 @@ class Counts(Expert):
     def predict(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._gp.predict(rows)
 
-    def scores(self, means: np.ndarray, stds: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    def scores(self, means: np.ndarray, stds: np.ndarray, scale: ScoreRange) -> tuple[np.ndarray, np.ndarray]:
         return means, stds
 
     unit = 0.5  # type: ignore[assignment]
@@ -178,7 +178,7 @@ class Counts(Expert):
         return history.scale().shares(history.raw()) - np.minimum(history.violations(), 1.0)
 
 
-EXPERTS: dict[str, type[Mixed] | type[Counts]] = {"mixed": Mixed, "counts": Counts}
+EXPERTS: dict[str, type[MixedExpert] | type[CountExpert]] = {"mixed": MixedExpert, "counts": CountExpert}
 
 
 class Experts:
@@ -191,7 +191,7 @@ class Experts:
         if not names:
             raise ConfigError(f"search.experts is empty; give at least one of {', '.join(EXPERTS)}.")
         self.names, self.rng = list(names), rng
-        self.experts: list[Expert] = [EXPERTS[name](points, rng) for name in names]
+        self.experts: list[SurrogateExpert] = [EXPERTS[name](points, rng) for name in names]
         self.likelihood = np.zeros(len(names))
         self._expected: list[tuple[np.ndarray, np.ndarray]] = []
         self._past = [(np.zeros(0), np.zeros(0)) for _ in names]  # predictions and values of the latest molecules
@@ -204,7 +204,7 @@ class Experts:
         """Shares of the rounds that each leads, float [experts]."""
         return weights_of(self.likelihood)
 
-    def fit(self, history: History) -> Expert:
+    def fit(self, history: History) -> SurrogateExpert:
         """Every expert learns; the one that leads the next round is returned."""
         for expert in self.experts:
             expert.fit(history)

@@ -22,7 +22,7 @@ def to_fit(scores: np.ndarray, violations: np.ndarray) -> np.ndarray:
     return values - violations * max(float(values.std()), 1e-6)
 
 
-class Scale(NamedTuple):
+class ScoreRange(NamedTuple):
     """The range of scores: 0 to 1 where they lie in it, else from the lowest to the highest so far."""
 
     low: float
@@ -30,7 +30,7 @@ class Scale(NamedTuple):
     logs: bool  # does :func:`to_fit` take logarithms?
 
     @classmethod
-    def of(cls, scores: np.ndarray) -> Scale:
+    def of(cls, scores: np.ndarray) -> ScoreRange:
         low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)
         logs = low >= 0 and high > 0
         return cls(0.0, 1.0, logs) if low >= 0 and high <= 1 else cls(low, high if high > low else low + 1, logs)

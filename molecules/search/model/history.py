@@ -9,7 +9,7 @@ import numpy as np
 from molecules import chemistry
 from molecules.objective import Scored
 from molecules.search.model.features import ELEMENTS, Features
-from molecules.search.model.fit_values import Scale, to_fit
+from molecules.search.model.fit_values import ScoreRange, to_fit
 from molecules.search.model.tanimoto_gp import CANDIDATES, KINDS, Kernel, TanimotoGP, best_kernel
 
 ALL_KINDS = (*KINDS, "ap")
@@ -55,9 +55,9 @@ class History:
         """How far each misses the constraints, float [N]."""
         return np.array([s.violation for s in self.scored])
 
-    def scale(self) -> Scale:
+    def scale(self) -> ScoreRange:
         """The range of the scores so far."""
-        return Scale.of(self.raw())
+        return ScoreRange.of(self.raw())
 
     def surplus(self, best: int = 50) -> dict[str, float]:
         """How many more atoms of each element the ``best`` molecules have than all that were evaluated, on average."""
