@@ -192,7 +192,8 @@ def against_before(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
         sums += old, now, plausible
         seeds = ", ".join(map(str, sorted(found[task])))
         lines.append(f"| {task} | {old:.3f} | {sd:.3f} | {now:.3f} | {seeds} | {now - old:+.3f} | {plausible:.3f} |")
-    return [*lines, f"| **sum of {len(found)}** | {sums[0]:.2f} | | {sums[1]:.2f} | | {sums[1] - sums[0]:+.2f} | {sums[2]:.2f} |", ""]
+    gained = f"{sums[1] - sums[0]:+.2f}"
+    return [*lines, f"| **sum of {len(found)}** | {sums[0]:.2f} | | {sums[1]:.2f} | | {gained} | {sums[2]:.2f} |", ""]
 
 
 def replayed(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
