@@ -228,9 +228,9 @@ class SurrogatePass:
                 scored = self.evaluator.score([c.smiles for c in batch], [c.parent for c in batch])
                 if not self.history.flat:
                     self.breeding.reward(batch, scored)
-                self._learn(scored)
-                if len(self.history):
-                    self.experts.learn(self.history, len(scored))
+                learned = self._learn(scored)
+                if learned:
+                    self.experts.learn(self.history, learned)
 
     def _stage(self, by_stage: Sequence[int]) -> int:
         """The setting that applies after so many calls."""
@@ -241,10 +241,11 @@ class SurrogatePass:
         """No gain of 1% for a while."""
         return len(self.history) - self.history.best_at > self.options.patience
 
-    def _learn(self, scored: list[Scored]) -> None:
+    def _learn(self, scored: list[Scored]) -> int:
+        """Take these into account; how many of them have a score."""
         known = [s for s in scored if s.call and not math.isnan(s.score)]
         if not known:
-            return  # every oracle call of this batch failed
+            return 0  # every oracle call of this batch failed
         self.history.add(known)
         self.unseen += [s.smiles for s in known]
         self.breeding.population.add(known)
@@ -253,6 +254,7 @@ class SurrogatePass:
         self.breeding.niches = self.options.niches * (2 if self.stuck else 1)
         if not self.history.flat:
             self.breeding.ask(self.history.surplus())
+        return len(known)
 
     def _propose(self) -> list[Child]:
         self.experts.forget_expected()

@@ -1,8 +1,8 @@
 """Several surrogates in one search: which one is asked next follows from how well each predicted what was paid for.
 
 The surrogates see other features and other values (raw scores, logs), so they are never averaged: each round is led by one,
-drawn by weights. Weights are exp(log-likelihood) of what was evaluated, older batches forgotten step by step, as a frozen
-mixture would follow a task that changes under it (compare MolLIBRA, arXiv 2602.07002).
+drawn by weights: exp of the tempered log-likelihood of what was evaluated, older batches forgotten step by step. (MolLIBRA, arXiv
+2602.07002, chooses among one Gaussian process a fingerprint while it runs.)
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ class CountExpert(SurrogateExpert):
         self._best = 0.0
         self._known = CountRows([])
 
-    key = "counts"  # type: ignore[assignment]
+    @property
+    def key(self) -> str:
+        return "counts"
 
     def read(self, mols: Sequence[Mol]) -> CountRows:
         return CountRows.of(mols)
@@ -165,7 +167,9 @@ class CountExpert(SurrogateExpert):
     def scores(self, means: np.ndarray, stds: np.ndarray, scale: ScoreRange) -> tuple[np.ndarray, np.ndarray]:
         return means, stds
 
-    unit = 0.5  # type: ignore[assignment]
+    @property
+    def unit(self) -> float:
+        return 0.5
 
     @property
     def best(self) -> float:
@@ -196,9 +200,6 @@ class Experts:
         self._expected: list[tuple[np.ndarray, np.ndarray]] = []
         self._past = [(np.zeros(0), np.zeros(0)) for _ in names]  # predictions and values of the latest molecules
 
-    def __iter__(self) -> Any:
-        return iter(self.experts)
-
     @property
     def weights(self) -> np.ndarray:
         """Shares of the rounds that each leads, float [experts]."""
@@ -221,7 +222,7 @@ class Experts:
         self._expected = []
 
     def learn(self, history: History, count: int) -> None:
-        """Compare what each expected with the last ``count`` values; a batch that was cut short is skipped."""
+        """Compare what each expected with the last ``count`` values; a batch of which some failed is skipped."""
         if not self._expected or len(self._expected[0][0]) != count:
             return
         scale = history.scale()
@@ -242,7 +243,7 @@ def recalibrated(past: np.ndarray, found: np.ndarray, means: np.ndarray) -> tupl
     """
     if len(past) < 5:
         return means, np.full(len(means), 0.1)
-    far, slope = past - past.mean(), 1.0
+    far = past - past.mean()
     spread = float(far @ far)
     prior = 5 * SHARPEST**2 + 0.05 * spread
     slope = float((far @ (found - found.mean()) + prior) / (spread + prior))
