@@ -100,19 +100,20 @@ def page(found: dict[str, dict[str, dict[int, dict[str, Any]]]], calls: int) -> 
             columns.append(f"{_mean(rows)} | {', '.join(map(str, sorted(rows))) or '–'}")
         text.append(f"| {task} | " + " | ".join(columns) + " |")
     means = {m: {t: float(np.mean([r["auc_top10_spent"] for r in s.values()])) for t, s in found[m].items()} for m in methods}
-    shown = " | ".join(f"**{np.mean(list(v.values())):.3f}** ({len(v)} oracles) |" for v in means.values())
-    text += [f"| **mean** | {shown}", ""]
+    shown = " | ".join(f"**{np.mean(list(v.values())):.3f}** ({len(v)} oracles) | " for v in means.values())
+    text += [f"| **mean** | {shown} |", ""]
     figures = {m: {"mean": float(np.mean(list(v.values()))), "oracles": len(v)} for m, v in means.items()}
     for method in methods:
         seconds = [r["cpu_seconds"] for s in found[method].values() for r in s.values()]
         text.append(f"`{method}`: {np.mean(seconds):.0f} CPU seconds a cell (most {np.max(seconds):.0f}).")
     quoted = ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED.items())
     ours = figures.get("surrogate")
-    reached = ours is not None and ours["mean"] >= TARGET and ours["oracles"] == len(TASKS)
+    whole = ours is not None and ours["oracles"] == len(TASKS)
+    reached = "not shown yet" if ours is None or not whole else "reached" if ours["mean"] >= TARGET else "**not reached**"
     text += [
         "",
         f"Published, mean over 23 oracles (three more than here): {quoted}. Target for `surrogate`: a mean over the "
-        f"{len(TASKS)} of at least {TARGET}: {'reached' if reached else '**not reached**'}.",
+        f"{len(TASKS)} of at least {TARGET}: {reached}.",
     ]
     return "\n".join(text), figures
 
