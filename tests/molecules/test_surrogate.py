@@ -6,29 +6,32 @@ from rdkit import DataStructs
 
 from molecules import chemistry
 from molecules.objective import Scored
-from molecules.search.model.acquisition import choose
+from molecules.search.acquisition.base import choose
+from molecules.search.acquisition.ucb import UCB
+from molecules.search.model.experts import MixedExpert
 from molecules.search.model.features import Features
-from molecules.search.model.history import History, SurrogateModel
+from molecules.search.model.history import History
 from molecules.search.model.tanimoto_gp import Kernel, TanimotoGP
 
 SMILES = ["CCO", "CCN", "c1ccccc1", "CC(=O)NC", "c1ccncc1", "CCOC(=O)C", "OCC(O)CO", "CC(C)Cc1ccccc1"]
 
 
 def model():
-    return SurrogateModel((500, 200, 150), np.random.default_rng(0))
+    return MixedExpert((500, 200, 150), np.random.default_rng(0))
 
 
 def calibrated(found, mean, std, values):
-    found.expected = np.asarray(mean, float), np.asarray(std, float)
-    found.calibrate(np.asarray(values, float), len(values))
+    found.calibrate(np.asarray(mean, float), np.asarray(std, float), np.asarray(values, float))
     return found.trust
 
 
-def test_trust_moves_by_three_tenths_of_the_median_error_in_its_own_deviations():
-    errors, std = np.array([0.1, -0.2, 0.4, -0.8, 1.6]), np.array([2.0, 0.5, 1.0, 4.0, 0.25])
-    mean = np.full(5, -10.0)
+@pytest.mark.parametrize(("times", "share"), [(1, 0.3 * 5 / 20), (4, 0.3), (8, 0.3)])
+def test_trust_moves_by_three_tenths_of_the_median_error_in_its_own_deviations(times, share):
+    """By less after a batch of fewer than 20: its median says little."""
+    errors, std = np.tile([0.1, -0.2, 0.4, -0.8, 1.6], times), np.tile([2.0, 0.5, 1.0, 4.0, 0.25], times)
+    mean = np.full(5 * times, -10.0)
     found = calibrated(model(), mean, std, mean + errors * std)
-    assert found == pytest.approx(0.7 * 1.0 + 0.3 * 0.4 / 0.674, rel=1e-6)
+    assert found == pytest.approx((1 - share) + share * 0.4 / 0.674, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.3, 1.0, 1.3])
@@ -41,16 +44,13 @@ def test_trust_comes_to_the_size_of_real_errors(size):
     assert trust == pytest.approx(size, abs=0.06)
 
 
-def test_trust_has_limits_and_a_batch_that_was_cut_short_changes_nothing():
+def test_trust_has_limits():
     found = model()
     for _ in range(20):
-        calibrated(found, np.full(4, -10.0), np.ones(4), np.full(4, -99.0))
+        calibrated(found, np.full(20, -10.0), np.ones(20), np.full(20, -99.0))
     assert found.trust == 1.5
     for _ in range(60):
-        calibrated(found, np.full(4, -99.0), np.ones(4), np.full(4, -99.0))
-    assert found.trust == 0.1
-    found.expected = np.zeros(3), np.ones(3)
-    found.calibrate(np.array([-1.0, -2.0]), 2)
+        calibrated(found, np.full(20, -99.0), np.ones(20), np.full(20, -99.0))
     assert found.trust == 0.1
 
 
@@ -66,7 +66,8 @@ def test_a_surrogate_with_larger_errors_chooses_more_uncertain_candidates():
     first = {}
     for trust in (0.1, 1.5):
         rng = np.random.default_rng(0)
-        first[trust] = sum(choose(means, stds, np.ones(10, bool), 1, trust, False, rng)[0] == 0 for _ in range(200))
+        expected = means, trust * stds
+        first[trust] = sum(choose(UCB(), expected, 1.0, np.ones(10, bool), 1, False, rng)[0] == 0 for _ in range(200))
     assert first[0.1] == 200 and first[1.5] < 150
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from molecules import chemistry
 from molecules.objective import Scored
-from molecules.search.model.features import Features
-from molecules.search.model.fit_values import to_fit
+from molecules.search.model.features import ELEMENTS, Features
+from molecules.search.model.fit_values import ScoreRange, to_fit
 from molecules.search.model.tanimoto_gp import CANDIDATES, KINDS, Kernel, TanimotoGP, best_kernel
 
 ALL_KINDS = (*KINDS, "ap")
@@ -45,7 +45,25 @@ class History:
 
     def values(self) -> np.ndarray:
         """What the Gaussian process is fitted on, float [N]."""
-        return to_fit(np.array([s.score for s in self.scored]), np.array([s.violation for s in self.scored]))
+        return to_fit(self.raw(), self.violations())
+
+    def raw(self) -> np.ndarray:
+        """Scores, float [N]."""
+        return np.array([s.score for s in self.scored])
+
+    def violations(self) -> np.ndarray:
+        """How far each misses the constraints, float [N]."""
+        return np.array([s.violation for s in self.scored])
+
+    def scale(self) -> ScoreRange:
+        """The range of the scores so far."""
+        return ScoreRange.of(self.raw())
+
+    def surplus(self, best: int = 50) -> dict[str, float]:
+        """How many more atoms of each element the ``best`` molecules have than all that were evaluated, on average."""
+        counts = self.features.descriptors[:, : len(ELEMENTS)]
+        order = np.argsort([-s.score for s in self.scored], kind="stable")[:best]
+        return dict(zip(ELEMENTS, (counts[order].mean(0) - counts.mean(0)).tolist()))
 
     def leaders(self, among: int, count: int = 20) -> list[str]:
         """Up to ``count`` of the best ``among`` that are less than 0.5 similar to each other (sphere exclusion)."""
@@ -62,18 +80,15 @@ class History:
 
 
 class SurrogateModel:
-    """Fits a Gaussian process on a part of the history, and compares what it expected with what was found.
+    """Fits a Gaussian process on a part of the history.
 
     points: (best, latest, random) molecules of the history that it is fitted on.
-    trust: how large its real errors are, in its own standard deviations.
     """
 
     def __init__(self, points: tuple[int, int, int], rng: np.random.Generator) -> None:
         self.points, self.rng = points, rng
         self.kernel: Kernel | None = None
         self.selected_at = 0
-        self.expected = np.zeros(0), np.zeros(0)  # mean and standard deviation of the last batch
-        self.trust = 1.0
 
     def fit(self, history: History) -> TanimotoGP:
         values = history.values()
@@ -88,16 +103,3 @@ class SurrogateModel:
             self.kernel = best_kernel(history.features.take(subset), values[subset], CANDIDATES)
             self.selected_at = len(history)
         return TanimotoGP(self.kernel).fit(history.features.take(chosen, self.kernel.kinds()), values[chosen])
-
-    def forget_expected(self) -> None:
-        """Nothing was predicted of the molecules that come next."""
-        self.expected = np.zeros(0), np.zeros(0)
-
-    def calibrate(self, values: np.ndarray, batch: int) -> None:
-        """Compare what was expected of the last ``batch`` molecules with their values; a batch cut short is skipped."""
-        mean, std = self.expected
-        if len(mean) != batch:
-            return
-        error = (values[-batch:] - mean) / std
-        rms = float(np.sqrt(np.median(error**2)) / 0.674)  # robust: a few total failures are normal
-        self.trust = float(np.clip(0.7 * self.trust + 0.3 * rms, 0.1, 1.5))

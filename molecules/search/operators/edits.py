@@ -6,7 +6,8 @@ instead of reaction SMARTS, and a few more (move a substituent, swap two element
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 
 from rdkit import Chem
@@ -14,27 +15,40 @@ from rdkit import Chem
 from molecules.search.operators.graph import ORDER, SINGLE, Graph
 
 VALENCE = {6: 4, 7: 3, 8: 2, 9: 1, 16: 2, 17: 1, 35: 1, 15: 3, 53: 1}
-ELEMENTS = [6, 7, 8, 9, 16, 17, 35]
-ELEMENT_WEIGHTS = [6, 4, 4, 1.5, 1, 1, 0.3]
+ELEMENTS = {6: 6.0, 7: 4.0, 8: 4.0, 9: 1.5, 16: 1.0, 17: 1.0, 35: 0.3, 15: 0.1, 53: 0.05}  # how often each is tried
+ASKED = 3.0  # weight of an element of which the best molecules have one more than all that were evaluated
 
 Edit = Callable[[Graph, Random], "Chem.RWMol | None"]
 
 
-def _element(random: Random, least_valence: int) -> int | None:
-    able = [(e, w) for e, w in zip(ELEMENTS, ELEMENT_WEIGHTS) if VALENCE[e] >= least_valence]
-    return random.choices([e for e, _ in able], [w for _, w in able])[0] if able else None
+class Elements:
+    """Which elements edits bring in: fixed weights, and more of what the best molecules have more of than the others."""
+
+    def __init__(self) -> None:
+        self._weights = dict(ELEMENTS)
+
+    def ask(self, surplus: Mapping[int, float]) -> None:
+        """surplus: by atomic number, how many more atoms of it the best molecules have."""
+        self._weights = {e: w + ASKED * min(max(surplus.get(e, 0.0), 0.0), 1.0) for e, w in ELEMENTS.items()}
+
+    def draw(self, random: Random, least_valence: int) -> int | None:
+        able = [(e, w) for e, w in self._weights.items() if VALENCE[e] >= least_valence]
+        return random.choices([e for e, _ in able], [w for _, w in able])[0] if able else None
+
+
+USUAL = Elements()
 
 
 def _valence(parent: Graph, at: int) -> int:
     return sum(parent.neighbours[at].values())
 
 
-def change_atom(parent: Graph, random: Random) -> Chem.RWMol | None:
+def change_atom(parent: Graph, random: Random, elements: Elements = USUAL) -> Chem.RWMol | None:
     """Another element on the same bonds."""
     at = random.randrange(parent.size)
     if parent.charges[at]:
         return None
-    element = _element(random, _valence(parent, at))
+    element = elements.draw(random, _valence(parent, at))
     if element is None or element == parent.elements[at]:
         return None
     edited = Chem.RWMol(parent.mol)
@@ -42,18 +56,18 @@ def change_atom(parent: Graph, random: Random) -> Chem.RWMol | None:
     return edited
 
 
-def append_atom(parent: Graph, random: Random) -> Chem.RWMol | None:
+def append_atom(parent: Graph, random: Random, elements: Elements = USUAL) -> Chem.RWMol | None:
     """A new atom by a single, double or triple bond in place of hydrogens."""
     if not parent.open_atoms:
         return None
     at = random.choice(parent.open_atoms)
     order = min(random.choices([1, 2, 3], [0.7, 0.26, 0.04])[0], parent.hydrogens[at])
     edited = Chem.RWMol(parent.mol)
-    edited.AddBond(at, edited.AddAtom(Chem.Atom(_element(random, order) or 6)), ORDER[order])
+    edited.AddBond(at, edited.AddAtom(Chem.Atom(elements.draw(random, order) or 6)), ORDER[order])
     return edited
 
 
-def insert_atom(parent: Graph, random: Random) -> Chem.RWMol | None:
+def insert_atom(parent: Graph, random: Random, elements: Elements = USUAL) -> Chem.RWMol | None:
     """A new atom in the middle of a single bond."""
     singles = [(i, j) for i, j, order, _ in parent.bonds if order == 1]
     if not singles:
@@ -61,7 +75,7 @@ def insert_atom(parent: Graph, random: Random) -> Chem.RWMol | None:
     i, j = random.choice(singles)
     edited = Chem.RWMol(parent.mol)
     edited.RemoveBond(i, j)
-    new = edited.AddAtom(Chem.Atom(_element(random, 2) or 6))
+    new = edited.AddAtom(Chem.Atom(elements.draw(random, 2) or 6))
     edited.AddBond(i, new, SINGLE)
     edited.AddBond(new, j, SINGLE)
     return edited
@@ -200,6 +214,12 @@ EDITS: dict[str, Edit] = {
         swap_elements,
     )
 }
+
+
+def edits_with(elements: Elements) -> dict[str, Edit]:
+    """:data:`EDITS` in which these elements are brought in."""
+    bringing = (change_atom, append_atom, insert_atom)
+    return EDITS | {f.__name__: partial(f, elements=elements) for f in bringing}
 
 
 def join(

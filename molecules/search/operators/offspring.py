@@ -10,10 +10,11 @@ from rdkit import Chem
 
 from molecules.chemistry import Mol, canonical, parse
 from molecules.search.operators.edits import (
-    EDITS,
+    Elements,
     append_fragment,
     cross,
     cross_rings,
+    edits_with,
     replace_core,
     replace_fragment,
     ring_system,
@@ -84,6 +85,8 @@ class Offspring:
     ) -> None:
         self.random, self.library, self.max_atoms, self.max_rings = random, library, max_atoms, max_rings
         self.stereo, self.scaffold = stereo, scaffold
+        self.elements = Elements()
+        self.single = edits_with(self.elements)
         self.edits = EditWeights(WEIGHTS, random)
         self.reward = self.edits.reward
 
@@ -121,7 +124,7 @@ class Offspring:
         if self.stereo == "vary" and self.random.random() < FLIPPED:
             return _written(vary(before, self.random, flip=True), parent, "turn")
         name = self.edits.draw()
-        edited = self._edit(self.random.choice(list(EDITS)) if name == "double_edit" else name, base, mate)
+        edited = self._edit(self.random.choice(list(self.single)) if name == "double_edit" else name, base, mate)
         if edited is None:
             return None
         numbers = take_numbers(edited)
@@ -139,18 +142,18 @@ class Offspring:
 
     def _edit(self, name: str, base: Graph, mate: Callable[[], str]) -> Chem.RWMol | None:
         random = self.random
-        if name in EDITS:
-            return EDITS[name](base, random)
+        if name in self.single:
+            return self.single[name](base, random)
         if name in ("cross", "cross_rings"):
             other = graph(mate())
             if other is None:
                 return None
             return (cross if name == "cross" else cross_rings)(base, other, random, self.max_atoms)
         if name == "double_edit":
-            first = EDITS[random.choice(list(EDITS))](base, random)
+            first = self.single[random.choice(list(self.single))](base, random)
             made = None if first is None else finish(first, self.max_atoms, self.max_rings)
             middle = None if made is None else graph(made[0])
-            return None if middle is None else EDITS[random.choice(list(EDITS))](middle, random)
+            return None if middle is None else self.single[random.choice(list(self.single))](middle, random)
         if name == "replace_core":
             chosen = ring_system(base, random)
             if chosen is None:
