@@ -76,7 +76,8 @@ class Coordinated(nn.Module):
         self.coordinator = prompters.coordinator_init(args).requires_grad_(False)
         self.source = EfficientNetLite()
         self.index: Tensor | None = None
-        self.into, self.back = Normalize(MEAN, STD), Normalize([-m / s for m, s in zip(MEAN, STD, strict=True)], [1 / s for s in STD])
+        inverse = [-m / s for m, s in zip(MEAN, STD, strict=True)], [1 / s for s in STD]
+        self.into, self.back = Normalize(MEAN, STD), Normalize(*inverse)
         self.to(device)
 
     def forward(self, pixels: Tensor) -> Tensor:

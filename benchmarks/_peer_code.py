@@ -42,7 +42,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
-            raise DataError(f"--checkout={folder} is no folder; make it and clone the repositories into it, e.g. {clone('ILM-VP')}")
+            raise DataError(f"--checkout={folder} is no folder; make it, and in it {clone('ILM-VP')}, and so on.")
         self._loaded: dict[tuple[str, str], ModuleType] = {}
 
     def check(self, repository: str) -> None:

@@ -12,6 +12,18 @@ from _peer_pairs import PAIRS
 
 Cells = list[dict[str, Any]]
 NOISE = 2.0  # standard errors of the paired differences
+INTRODUCTION = """\
+Frozen EfficientNet-Lite0, 16 labels a class, ten classes. *Published* is the method built from its authors' own classes and
+functions, with the optimisers, schedule, batch, start and half precision of its script; *ours* is this toolkit with the same
+settings. The program of the last epoch counts on both sides: no epoch is chosen by test images.
+
+What is not the authors' own: the loop around the classes, written from each script call by call; the resizing of images, one
+function for both sides; loggers, CLIP and plots that their files import, which are stand-ins where they are not installed, and
+kornia's `scale`, the same formula. LoR-VP's class names attributes in a log line that nothing sets (0 here), and its script
+never builds the prompt (`LoR_VP` against `lor_vp`; it is built here); its 256 images a step would be one step an epoch, so the
+64 of its parser's default are used. BlackVIP's frozen encoder of 86 million values is not bundled: its own configuration with
+the small encoder (`coordinator_init`) is used, with a mapping by counts in place of CLIP's texts.
+"""
 
 
 def page(cells: Cells) -> tuple[str, dict[str, Any]]:
@@ -21,16 +33,7 @@ def page(cells: Cells) -> tuple[str, dict[str, Any]]:
         parts[cell["part"]].append(cell)
     figures: dict[str, Any] = {}
     lines = [
-        "Frozen EfficientNet-Lite0, 16 labels a class, ten classes. *Published* is the method built from its authors' own "
-        "classes and functions, with the optimisers, schedule, batch, start and half precision of its script; *ours* is this "
-        "toolkit with the same settings. The program of the last epoch counts on both sides: no epoch is chosen by test images.",
-        "",
-        "Where a script cannot run as it is: LoR-VP's class names attributes in a log line that nothing sets (they are set "
-        "to 0 here), and its script never builds the prompt (`LoR_VP` against `lor_vp`; it is built here). Its script's 256 images "
-        "a step would be one step an epoch; the 64 of its parser's default are used. BlackVIP's frozen encoder of 86 million values "
-        "is not bundled: its own configuration with the small encoder (`coordinator_init`) is used, on the mapping by counts in place of CLIP's texts.",
-        "Loggers, CLIP and plots that their files import are stand-ins where they are not installed; so are kornia's `scale` (the same "
-        "formula) and the loop around the classes, which is written from each script, call by call. Images are resized on both sides by one function.",
+        INTRODUCTION,
         *agreements(parts["agreement"]),
         *accuracies(parts["accuracy"], figures),
         *ladders(parts["ladder"], figures),
@@ -79,8 +82,9 @@ def agreements(cells: Cells) -> Iterator[str]:
     for row in cells[-1]["rows"]:
         yield f"| {row['what']} | `{row['option']}` | {row['value']:.3g} |"
     yield ""
-    yield "Counting differs where counts are equal: the published code then takes the source class with the smallest number, ours the one "
-    yield "with the larger summed probability. AutoVP's frame ends at a whole pixel and gives its scale no gradient; ours falls off over one pixel."
+    yield "Counting differs where counts are equal: the published code then takes the source class with the smallest number,"
+    yield "ours the one with the larger summed probability. AutoVP's frame ends at a whole pixel and gives its scale no gradient;"
+    yield "ours falls off over one pixel."
 
 
 def accuracies(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
@@ -88,9 +92,10 @@ def accuracies(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
         return
     yield from ("", "## Accuracy at the authors' settings", "")
     sides = sorted({(c["side"], c["test"]) for c in cells})
-    yield f"Mean ± standard error (seeds), source resolution and test images: {', '.join(f'{s} px, {t}' for s, t in sides)}. {where(cells)}"
-    yield "*At least theirs*: ours is not more than one standard error of the paired differences below."
-    yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs |", "|---|---|---|---|---|---|---|---|")
+    yield f"Mean ± standard error (seeds); source resolution and test images: {', '.join(f'{s} px, {t}' for s, t in sides)}."
+    yield f"*At least theirs*: ours is not more than one standard error of the paired differences below. {where(cells)}"
+    yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs |")
+    yield "|---|---|---|---|---|---|---|---|"
     found = grouped(cells, "method", "data", "who")
     epochs = {c["method"]: c["epochs"] for c in cells}
     for method in PAIRS:
@@ -101,10 +106,9 @@ def accuracies(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
             gap, error = difference(own, theirs)
             held = gap >= -(0 if np.isnan(error) else error)
             figures.setdefault("accuracy", {})[f"{method}, {data}"] = [gap, error]
-            yield (
-                f"| {method} | {epochs[method]} | `{PAIRS[method].options}` | {data} | {spread(theirs.values())} | {spread(own.values())} "
-                f"| {gap:+.3f} ± {error:.3f} | {'yes' if held else 'no'} |"
-            )
+            both = f"{spread(theirs.values())} | {spread(own.values())} | {gap:+.3f} ± {error:.3f}"
+            options = f"{epochs[method]} | `{PAIRS[method].options}`"
+            yield f"| {method} | {options} | {data} | {both} | {'yes' if held else 'no'} |"
 
 
 def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
@@ -112,9 +116,9 @@ def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
     if not cells:
         return
     yield from ("", "## Which choice makes which difference", "")
-    yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last row but one "
-    yield "is the authors' classes with every choice of ours. A step is named as a cause where it exceeds two standard errors of its "
-    yield f"paired differences. {where(cells)}"
+    yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last row"
+    yield "but one is the authors' classes with every choice of ours. A step is named as a cause where it exceeds two standard"
+    yield f"errors of its paired differences. {where(cells)}"
     found = grouped(cells, "method", "who")
     about = {c["method"]: (c["data"], c["side"], c["epochs"], c["test"]) for c in cells}
     for method in [m for m in PAIRS if m in about]:
@@ -141,10 +145,10 @@ def searches(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
         return
     yield from ("", "## Without gradients: BlackVIP", "")
     queries = sorted({c["queries"] for c in cells if c["who"] == "published"})
-    yield f"About {', '.join(f'{q:,}' for q in queries)} queries on each side. Published: coordinator and SPSA-GC of its repository, "
-    yield "[o, c, a, α, γ] = [1, .01, .01, .4, .1], momentum .9, five pairs, 128 images a step, no augmentation. Ours: `input=coarse "
-    yield "output=frequency training=spsa_gc`, whose hold-out selection hands the start back where the search has not helped; "
-    yield f"once with the published values. Start: the same mapping before the search. {where(cells)}"
+    yield f"About {', '.join(f'{q:,}' for q in queries)} queries on each side. Published: coordinator and SPSA-GC of its"
+    yield "repository, [o, c, a, α, γ] = [1, .01, .01, .4, .1], momentum .9, five pairs, 128 images a step, no augmentation."
+    yield "Ours: `input=coarse output=frequency training=spsa_gc`, whose hold-out selection returns the start where the search"
+    yield f"has not helped; once with the published values. Start: the same mapping before the search. {where(cells)}"
     yield from ("", "| data | who | queries | start | accuracy | search kept |", "|---|---|---|---|---|---|")
     for data in dict.fromkeys(c["data"] for c in cells):
         for who in ("published", "ours", "ours, published settings"):
@@ -165,14 +169,17 @@ def speeds(cells: Cells, memory: Cells, figures: dict[str, Any]) -> Iterator[str
         return
     yield from ("", "## Seconds of an epoch and memory on a CPU core", "")
     yield f"160 images; both sides in one process, in turn; medians. Memory: peak of a process of its own. {where(cells)}"
-    yield from ("", "| method | data | published, s | ours, s | faster | published, MB | ours, MB |", "|---|---|---|---|---|---|---|")
+    yield from ("", "| method | data | published, s | ours, s | faster | published, MB | ours, MB |")
+    yield "|---|---|---|---|---|---|---|"
     peaks = {(c["method"], c["data"], c["who"]): c["memory"] for c in memory}
     for cell in sorted(cells, key=lambda c: (c["data"], list(PAIRS).index(c["method"]))):
         method, data = cell["method"], cell["data"]
         sizes = [f"{peaks[method, data, who]:.0f}" if (method, data, who) in peaks else "–" for who in ("published", "ours")]
-        yield f"| {method} | {data} | {cell['published']:.1f} | {cell['ours']:.1f} | x {cell['faster']:.1f} | {' | '.join(sizes)} |"
+        seconds = f"{cell['published']:.1f} | {cell['ours']:.1f} | x {cell['faster']:.1f}"
+        yield f"| {method} | {data} | {seconds} | {' | '.join(sizes)} |"
         figures.setdefault("faster", {})[f"{method}, {data}"] = round(cell["faster"], 2)
     ratios = list(figures["faster"].values())
     reached = sum(r >= 3 for r in ratios)
-    yield from ("", f"At least three times as fast: {reached} of {len(ratios)} rows; the least x {min(ratios):.1f}. The published loop pays for a second "
-    "pass over the data each epoch where its mapping is counted, for BatchNorm beside every convolution, and for a layout that CPUs read slowly.")
+    yield from ("", f"At least three times as fast: {reached} of {len(ratios)} rows; the least x {min(ratios):.1f}.")
+    yield "The published loop pays for a second pass over the data each epoch where its mapping is counted, for BatchNorm beside"
+    yield "every convolution, and for a layout that CPUs read slowly."

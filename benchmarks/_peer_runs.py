@@ -71,6 +71,12 @@ class Loader:
 
 def published(pair: Pair, task: TargetTask, place: Place) -> dict[str, Any]:
     """The published loop: accuracy of its last epoch, seconds of training, memory."""
+    method, ends = trained(pair, task, place)
+    return found(predictions(method, task), task, ends)
+
+
+def trained(pair: Pair, task: TargetTask, place: Place) -> tuple[Published, list[float]]:
+    """The published method after its loop, and the clock before the first epoch and after each."""
     batch = 64 if "batch" in place.switches else pair.published.batch
     place.batches = -(-len(task.train.labels) // batch)
     method = pair.published(place)
@@ -100,12 +106,11 @@ def published(pair: Pair, task: TargetTask, place: Place) -> dict[str, Any]:
             for schedule in schedulers:
                 schedule.step()
             ends.append(clock(place.device))
-        predicted = predictions(method, task)
-    return found(predicted, task, ends)
+    return method, ends
 
 
 def found(predicted: np.ndarray, task: TargetTask, ends: list[float]) -> dict[str, Any]:
-    """What a cell keeps. ``ends``: the clock before the first epoch and after each."""
+    """What a cell keeps."""
     epoch = statistics.median(np.diff(ends[1:])) if len(ends) > 2 else ends[1] - ends[0]
     row = {"accuracy": accuracy(predicted, task), "seconds": ends[-1] - ends[0], "epoch_seconds": float(epoch)}
     return row | {"memory": peak_memory_mb()}
@@ -113,7 +118,7 @@ def found(predicted: np.ndarray, task: TargetTask, ends: list[float]) -> dict[st
 
 @torch.no_grad()
 def predictions(method: Published, task: TargetTask) -> np.ndarray:
-    """Classes of the test images by the program of the last epoch."""
+    """Classes of the test images by the program of the last epoch, in float32 as the scripts test."""
     method.eval()
     found = []
     for start in range(0, len(task.test.labels), 256):
@@ -125,12 +130,20 @@ def predictions(method: Published, task: TargetTask) -> np.ndarray:
 
 def ours(pair: Pair, task: TargetTask, place: Place, precision: str = "auto") -> dict[str, Any]:
     """Our program and training loop, as a user calls them, with the same settings."""
+    model, ends = ours_trained(pair, task, place, precision)
+    return found(model.predict(task.test), task, ends)
+
+
+def ours_trained(
+    pair: Pair, task: TargetTask, place: Place, precision: str = "auto"
+) -> tuple[ReprogrammedModel, list[float]]:
+    """Our program after training, and the clock as for :func:`trained`."""
     model = ReprogrammedModel(EfficientNetLite(), *pair.program(place), task.info).to(place.device)
     training = pair.training(place.epochs, precision, 64 if "batch" in place.switches else None)
     watch = Ends(place.device)
     with tempfile.TemporaryDirectory() as folder:
         training.fit(model, task.train, Run(Path(folder), place.seed, Result("benchmark", place.seed)), [watch])
-    return found(model.predict(task.test), task, watch.ends)
+    return model, watch.ends
 
 
 class Ends(Hook):

@@ -1,6 +1,6 @@
 """Published methods, built from their authors' own classes, beside ours: agreement, accuracy, causes, speed, memory.
 
-    mkdir PEERS && cd PEERS && git clone https://github.com/OPTML-Group/ILM-VP ILM-VP        # and so on: --checkout names what is missing
+    mkdir PEERS && cd PEERS && git clone https://github.com/OPTML-Group/ILM-VP ILM-VP   # the next one: --checkout says which
     python benchmarks/peers.py --checkout PEERS --cifar PATH/cifar10-small [--jobs 8] [--device cuda]
 
 Each method runs around the same frozen EfficientNet-Lite0, on the same labels, with its script's optimisers, schedule, batch
@@ -38,7 +38,7 @@ from reprogram.malloc_tuning import keep_freed_memory
 KEY = ("part", "method", "data", "seed", "who")
 PARTS = ("agreement", "accuracy", "ladder", "black_box", "speed")
 FRAMED = 128 / 224  # side of the image inside a frame; CIFAR's 32 pixels stay 32 in the published scripts
-LADDER_SIDE, LADDER_EPOCHS = 96, 40
+LADDER_SIDE, LADDER_EPOCHS = 96, 50  # epochs: the schedule's drops fall on the same steps on both sides
 
 
 def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -124,8 +124,9 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} thread(s)"
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} thread(s)"
 
 
 def run(arguments: argparse.Namespace) -> None:
