@@ -57,16 +57,11 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             ("black_box", ["BlackVIP"], ("published", "ours", "ours, published settings")),
         ):
             if part in arguments.parts:
-                rows = [(m, s, w) for m in wanted for s in seeds for w in who]
-                yield from ({"part": part, "method": m, "data": data, "seed": s, "who": w} for m, s, w in rows)
-    for side in arguments.speed_sides if "speed" in arguments.parts else []:
-        yield from (
-            {"part": "speed", "method": m, "data": f"{arguments.data[0]}, {side} px", "seed": 0, "who": "both"}
-            for m in methods
-        )
-        for who in ("published", "ours"):
-            rows = [{"part": "memory", "method": m, "data": f"{arguments.data[0]}, {side} px", "seed": 0} for m in methods]
-            yield from (row | {"who": who} for row in rows)
+                triples = [(m, s, w) for m in wanted for s in seeds for w in who]
+                yield from ({"part": part, "method": m, "data": data, "seed": s, "who": w} for m, s, w in triples)
+    rows = [(f"{arguments.data[0]}, {side} px", m) for side in arguments.speed_sides for m in methods]
+    for part, who in (("speed", "both"), ("memory", "published"), ("memory", "ours")) if "speed" in arguments.parts else ():
+        yield from ({"part": part, "method": m, "data": data, "seed": 0, "who": who} for data, m in rows)
 
 
 def rungs_of(method: str) -> list[str]:

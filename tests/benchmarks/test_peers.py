@@ -77,12 +77,12 @@ def code(checkout, monkeypatch):
 
 
 def test_what_is_missing_is_named(checkout, tmp_path):
-    with pytest.raises(DataError, match="git clone https://github.com/OPTML-Group/ILM-VP ILM-VP"):
+    with pytest.raises(DataError, match=r"git clone https://github\.com/OPTML-Group/ILM-VP ILM-VP"):
         _peer_code.Checkout(tmp_path / "none")
     there = _peer_code.Checkout(checkout)
     with pytest.raises(DataError, match=r"SMM/instance_model.py is missing, as is its folder; git clone .*tmlr-group/SMM SMM"):
         there.load("SMM", "instance_model.py")
-    with pytest.raises(DataError, match="visual_prompt.py cannot be imported: No module named 'plots_of_mappings'"):
+    with pytest.raises(DataError, match=r"visual_prompt\.py cannot be imported: No module named 'plots_of_mappings'"):
         there.load("ILM-VP", "models/visual_prompt.py")
     assert not any(name.startswith("wandb") for name in sys.modules)
 
