@@ -35,7 +35,7 @@ def page(cells: Cells) -> tuple[str, dict[str, Any]]:
     lines = [
         INTRODUCTION,
         *agreements(parts["agreement"]),
-        *accuracies(parts["accuracy"], figures),
+        *accuracies(parts["accuracy"], steps(parts["ladder"]), figures),
         *ladders(parts["ladder"], figures),
         *searches(parts["black_box"], figures),
         *speeds(parts["speed"], parts["memory"], figures),
@@ -69,6 +69,10 @@ def difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float,
     return float(np.mean(gaps)), float(np.std(gaps, ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else float("nan")
 
 
+def signed(gap: float, error: float) -> str:
+    return f"{gap:+.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}")
+
+
 def where(cells: Cells) -> str:
     return f"Computed on: {'; '.join(sorted({cell['device'] for cell in cells}))}."
 
@@ -87,15 +91,43 @@ def agreements(cells: Cells) -> Iterator[str]:
     yield "ours falls off over one pixel."
 
 
-def accuracies(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
+def steps(cells: Cells) -> dict[str, list[tuple[str, dict[int, float], float, float]]]:
+    """method -> the ladder's steps: (rung, accuracies of the seeds, mean step, its standard error), the published loop first."""
+    found = grouped(cells, "method", "who")
+    ladder: dict[str, list[tuple[str, dict[int, float], float, float]]] = {}
+    for method in [m for m in PAIRS if (m, "published") in found]:
+        rungs = sorted((w for m, w in found if m == method and w not in ("published", "ours")), key=lambda r: r.count("+"))
+        before = found[method, "published"]
+        ladder[method] = [("published", before, 0.0, 0.0)]
+        for rung in [*rungs, *(["ours"] if (method, "ours") in found else [])]:
+            now = found[method, rung]
+            ladder[method].append((rung.split("+")[-1], now, *difference(now, before)))
+            before = now
+    return ladder
+
+
+def is_cause(gap: float, error: float) -> bool:
+    return abs(gap) > NOISE * error and abs(gap) > 1e-9
+
+
+def causes(ladder: list[tuple[str, dict[int, float], float, float]], leave_out: str = "") -> str:
+    """The steps over noise, largest first, in words."""
+    kept = [step for step in ladder if step[0] not in ("published", leave_out)]
+    over = [(name, gap) for name, _, gap, error in kept if is_cause(gap, error)]
+    words = [f"{SWITCHES.get(name, 'our own loop')} ({gap:+.3f})" for name, gap in sorted(over, key=lambda c: -abs(c[1]))]
+    return "; ".join(words)
+
+
+def accuracies(cells: Cells, ladder: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
     if not cells:
         return
     yield from ("", "## Accuracy at the authors' settings", "")
     sides = sorted({(c["side"], c["test"]) for c in cells})
     yield f"Mean ± standard error (seeds); source resolution and test images: {', '.join(f'{s} px, {t}' for s, t in sides)}."
-    yield f"*At least theirs*: ours is not more than one standard error of the paired differences below. {where(cells)}"
-    yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs |")
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "*At least theirs*: ours is not more than one standard error of the paired differences below. *Cause* is asked for where"
+    yield f"the difference exceeds two of them; the steps over noise of the next section are its names. {where(cells)}"
+    yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs | cause |")
+    yield "|---|---|---|---|---|---|---|---|---|"
     found = grouped(cells, "method", "data", "who")
     epochs = {c["method"]: c["epochs"] for c in cells}
     for method in PAIRS:
@@ -106,9 +138,10 @@ def accuracies(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
             gap, error = difference(own, theirs)
             held = gap >= -(0 if np.isnan(error) else error)
             figures.setdefault("accuracy", {})[f"{method}, {data}"] = [gap, error]
-            both = f"{spread(theirs.values())} | {spread(own.values())} | {gap:+.3f} ± {error:.3f}"
+            both = f"{spread(theirs.values())} | {spread(own.values())} | {signed(gap, error)}"
             options = f"{epochs[method]} | `{PAIRS[method].options}`"
-            yield f"| {method} | {options} | {data} | {both} | {'yes' if held else 'no'} |"
+            cause = causes(ladder.get(method, []), "batch") or "not named" if is_cause(gap, error) else "within noise"
+            yield f"| {method} | {options} | {data} | {both} | {'yes' if held else 'no'} | {cause} |"
 
 
 def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
@@ -119,25 +152,19 @@ def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
     yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last row"
     yield "but one is the authors' classes with every choice of ours. A step is named as a cause where it exceeds two standard"
     yield f"errors of its paired differences. {where(cells)}"
-    found = grouped(cells, "method", "who")
     about = {c["method"]: (c["data"], c["side"], c["epochs"], c["test"]) for c in cells}
-    for method in [m for m in PAIRS if m in about]:
+    for method, ladder in steps(cells).items():
         data, side, epochs, test = about[method]
         yield from ("", f"### {method}", "", f"{data}, {side} px, {epochs} epochs, {test} test images.", "")
         yield from ("| replaced | accuracy | step | cause |", "|---|---|---|---|")
-        rungs = [who for m, who in found if m == method and who not in ("published", "ours")]
-        before = found.get((method, "published"), {})
-        yield f"| nothing: as published | {spread(before.values())} | | |"
-        for rung in [*sorted(rungs, key=lambda r: r.count("+")), "ours"]:
-            now = found.get((method, rung), {})
-            if not now:
-                continue
-            gap, error = difference(now, before)
-            cause = "yes" if abs(gap) > NOISE * error and abs(gap) > 1e-9 else ""
-            name = "what is left: our own loop" if rung == "ours" else SWITCHES[rung.split("+")[-1]]
-            yield f"| {name} | {spread(now.values())} | {gap:+.3f} ± {error:.3f} | {cause} |"
-            figures.setdefault("ladder", {}).setdefault(method, {})[rung.split("+")[-1]] = [gap, error]
-            before = now
+        yield f"| nothing: as published | {spread(ladder[0][1].values())} | | |"
+        for name, now, gap, error in ladder[1:]:
+            words = "what is left: our own loop" if name == "ours" else SWITCHES[name]
+            yield f"| {words} | {spread(now.values())} | {signed(gap, error)} | {'yes' if is_cause(gap, error) else ''} |"
+            figures.setdefault("ladder", {}).setdefault(method, {})[name] = [gap, error]
+        whole, error = difference(ladder[-1][1], ladder[0][1])
+        named = causes(ladder)
+        yield from ("", f"In all {signed(whole, error)}. " + (f"Over noise: {named}." if named else "No step is over noise."))
 
 
 def searches(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
