@@ -114,8 +114,8 @@ def causes(ladder: list[tuple[str, dict[int, float], float, float]], leave_out: 
     """The steps over noise, largest first, in words."""
     kept = [step for step in ladder if step[0] not in ("published", leave_out)]
     over = [(name, gap) for name, _, gap, error in kept if is_cause(gap, error)]
-    words = [f"{SWITCHES.get(name, 'our own loop')} ({gap:+.3f})" for name, gap in sorted(over, key=lambda c: -abs(c[1]))]
-    return "; ".join(words)
+    over.sort(key=lambda step: -abs(step[1]))
+    return "; ".join(f"{SWITCHES.get(name, 'our own loop')} ({gap:+.3f})" for name, gap in over)
 
 
 def accuracies(cells: Cells, ladder: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
