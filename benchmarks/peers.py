@@ -38,7 +38,6 @@ from reprogram.malloc_tuning import keep_freed_memory
 KEY = ("part", "method", "data", "seed", "who")
 PARTS = ("agreement", "accuracy", "ladder", "black_box", "speed")
 FRAMED = 128 / 224  # side of the image inside a frame; CIFAR's 32 pixels stay 32 in the published scripts
-LADDER_SIDE, LADDER_EPOCHS = 96, 50  # epochs: the schedule's drops fall on the same steps on both sides
 
 
 def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -49,7 +48,7 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for data in arguments.data[:1] if "ladder" in arguments.parts else []:
         for method in methods:
             for seed in range(arguments.ladder_seeds):
-                rungs = ["published", *rungs_of(method), "ours"]
+                rungs = ["published", *rungs_of(method, arguments.device), "ours"]
                 yield from ({"part": "ladder", "method": method, "data": data, "seed": seed, "who": who} for who in rungs)
     for data in arguments.data:
         for part, wanted, who in (
@@ -64,10 +63,11 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield from ({"part": part, "method": m, "data": data, "seed": 0, "who": who} for data, m in rows)
 
 
-def rungs_of(method: str) -> list[str]:
+def rungs_of(method: str, device: str) -> list[str]:
     """The ladder's rungs: each turns one more choice of ours on. Float32 comes first, so that the rest is exact."""
     causes = PAIRS[method].published.causes
     causes = (*causes[:3], "batch", *causes[3:]) if method == "ILM-VP" else causes
+    causes = causes[1:] if device == "cpu" else causes  # where every step is in float32 already
     return ["+".join(causes[: i + 1]) for i in range(len(causes))]
 
 
@@ -76,7 +76,7 @@ def place(cell: dict[str, Any], arguments: argparse.Namespace) -> Place:
     pair, device = PAIRS[cell["method"]], torch.device(arguments.device)
     side, epochs, inner = arguments.side, arguments.epochs or pair.epochs, None
     if cell["part"] == "ladder":
-        side, epochs = LADDER_SIDE, arguments.epochs or (LADDER_EPOCHS if pair.epochs > LADDER_EPOCHS else pair.epochs)
+        side, epochs = arguments.ladder_side, min(arguments.ladder_epochs, epochs)
     elif cell["part"] in ("speed", "memory"):
         side, epochs, device = int(cell["data"].split(", ")[1].split()[0]), arguments.speed_epochs, torch.device("cpu")
     elif cell["data"] == "cifar10-small" and cell["method"] in ("ILM-VP", "BLM", "BLM+"):
@@ -151,6 +151,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=["digits", "mnist", "cifar10-small"], default=["digits", "cifar10-small"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ladder-seeds", type=int, default=5)
+    parser.add_argument("--ladder-side", type=int, default=96, help="source resolution of the ladder, px")
+    parser.add_argument("--ladder-epochs", type=int, default=50, help="at most; at 50 both schedules drop at the same steps")
     parser.add_argument("--side", type=int, default=224, help="source resolution, px")
     parser.add_argument("--epochs", type=int, help="of every method; without it as published")
     parser.add_argument("--queries", type=int, default=100_000, help="of a black-box search")
