@@ -226,7 +226,8 @@ def speeds(cells: Cells, memory: Cells, figures: dict[str, Any]) -> Iterator[str
     if not cells:
         return
     yield from ("", "## Seconds of an epoch and memory on a CPU core", "")
-    yield "160 images; CPU seconds; both sides in one process, in turn; medians of the second epoch of each run. Memory"
+    images = ", ".join(str(n) for n in sorted({c["images"] for c in cells}))
+    yield f"{images} images; CPU seconds; both sides in one process, in turn; medians of the second epoch of each run. Memory"
     yield f"is the peak of a process of its own. {where(cells)}"
     yield from ("", "| method | data | published, s | ours, s | faster | published, MB | ours, MB |")
     yield "|---|---|---|---|---|---|---|"
@@ -234,7 +235,7 @@ def speeds(cells: Cells, memory: Cells, figures: dict[str, Any]) -> Iterator[str
     for cell in sorted(cells, key=lambda c: (c["data"], list(PAIRS).index(c["method"]))):
         method, data = cell["method"], cell["data"]
         sizes = [f"{peaks[method, data, who]:.0f}" if (method, data, who) in peaks else "–" for who in ("published", "ours")]
-        seconds = f"{cell['published']:.1f} | {cell['ours']:.1f} | x {cell['faster']:.1f}"
+        seconds = f"{cell['published']:.2f} | {cell['ours']:.2f} | x {cell['faster']:.1f}"
         yield f"| {method} | {data} | {seconds} | {' | '.join(sizes)} |"
         figures.setdefault("faster", {})[f"{method}, {data}"] = round(cell["faster"], 2)
     ratios = list(figures["faster"].values())

@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from _peer_agreement import agreement
 from _peer_black_box import blackvip
@@ -105,6 +106,9 @@ def compute(cell: dict[str, Any], arguments: argparse.Namespace) -> dict[str, An
     pair, built = PAIRS[cell["method"]], place(cell, arguments)
     if part in ("speed", "memory"):
         where["device"] = machine(torch.device("cpu"))
+        rows = [np.flatnonzero(task.train.labels == c)[: arguments.speed_shots] for c in np.unique(task.train.labels)]
+        task.train = task.train.subset(np.concatenate(rows))
+        where["images"] = len(task.train.labels)
     if part == "speed":
         found = paired_seconds(pair, task, built, arguments.repeats)
     elif who == "ours":
@@ -158,6 +162,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=100_000, help="of a black-box search")
     parser.add_argument("--speed-sides", type=int, nargs="+", default=[224, 96])
     parser.add_argument("--speed-epochs", type=int, default=2)
+    parser.add_argument("--speed-shots", type=int, default=16, help="images a class of a timed epoch")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of timings")
     parser.add_argument("--test", type=int, default=500, help="test images, at most")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
