@@ -146,7 +146,20 @@ def run(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{k}={v}" for k, v in shown.items()), flush=True)
 
 
-def parse() -> argparse.Namespace:
+SIZES = ("data", "seeds", "ladder_seeds", "ladder_side", "ladder_epochs", "speed_sides", "speed_shots", "repeats", "side")
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """What to type for this page: the sizes that are not the default ones."""
+    words = ["python benchmarks/peers.py --checkout PEERS --cifar PATH"]
+    for name in SIZES:
+        value, usual = getattr(arguments, name), parser().get_default(name)
+        if value != usual:
+            words.append(f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list) else value}")
+    return " ".join(words)
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkout", required=True, help=f"folder with checkouts named {', '.join(REPOSITORIES)}")
     parser.add_argument("--cifar", help="folder with train/CLASS/*.jpg and test/CLASS/*.jpg")
@@ -171,11 +184,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cells", type=Path, default=Path("outputs/peers/cells.jsonl"))
     parser.add_argument("--page", type=Path, help="write the page here (docs/results/peers.md)")
     parser.add_argument("--only-page", action="store_true", help="no runs: the page from finished cells")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parser().parse_args()
     try:
         code = Checkout(Path(arguments.checkout))
         wanted = {PAIRS[m].repository for m in arguments.methods}
@@ -190,7 +203,7 @@ def main() -> None:
     text, figures = page(read_lines(arguments.cells))
     print(text)
     if arguments.page:
-        write_page(arguments.page, "Beside the published code", "python benchmarks/peers.py --checkout PEERS --cifar PATH", text)
+        write_page(arguments.page, "Beside the published code", command(arguments), text)
     print(json.dumps(figures | {"versions": {"torch": torch.__version__, "python": platform.python_version()}}))
 
 
