@@ -107,8 +107,8 @@ def head(args: argparse.Namespace, records: list[dict[str, Any]]) -> list[str]:
         "Settings of programs without a prompt were chosen on other draws (seeds 100 to 104) with the rest of the training pool "
         "as their test set; rates, epochs and sizes of trained prompts were set beforehand and never tuned.",
         "`views` is the image at 96, 128, 160 and 224 px; `inverted` adds the negative at 96, 128 and 160 px; `mirrored` "
-        "the mirror image at all four. `none` is 224 px. Trained prompts run at a low source resolution with few steps "
-        "on a CPU: their rows say what a CPU user gets, not what 200 epochs on a GPU reach.",
+        "the mirror image at all four. `none` is 224 px. Trained prompts run at a low source resolution with few steps: "
+        "their rows say what minutes on a CPU give, not what 200 epochs at 224 px reach (`peers.md` has some of those).",
     ]
 
 

@@ -1,6 +1,6 @@
 """Every input x output pair that makes sense, with few labels, beside what a user would run instead.
 
-    python benchmarks/few_label_vision.py --cifar PATH [--shots 16 64] [--seeds 5] [--cache FOLDER]
+    python benchmarks/few_label_vision.py --cifar PATH [--shots 16 64] [--seeds 5] [--cache FOLDER] [--jobs 8]
 
 Finished cells are kept in FOLDER/cells.jsonl and never computed again; the table in docs/results/ is written from them.
 Seeds 0, 1, … draw the training labels; the test set is the same for all. Settings were chosen on other draws (seeds 100 to
@@ -13,8 +13,10 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,8 @@ def prompts() -> list[Row]:
 class Benchmark:
     """Datasets, cached answers and finished cells."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.cache = args, Path(args.cache)
+    def __init__(self, args: argparse.Namespace, answers: str = "answers") -> None:
+        self.args, self.cache, self.kept = args, Path(args.cache), answers
         self.cells_file = self.cache / "cells.jsonl"
         self.source = EfficientNetLite()
         self.answers: dict[str, Answers] = {}
@@ -135,7 +137,7 @@ class Benchmark:
         key = data if weights is None else f"{data} random {weights}"
         if key not in self.answers:
             source = self.source if weights is None else self.source.with_random_weights(weights)
-            self.answers[key] = Answers(source, self.cache / "answers" / key.replace(" ", "_"))
+            self.answers[key] = Answers(source, self.cache / self.kept / key.replace(" ", "_"))
         answers = self.answers[key]
         return (
             answers.outputs(task.train, task.train_rows, views),
@@ -143,13 +145,23 @@ class Benchmark:
         )
 
     def run(self) -> None:
-        for mirrored in (False, True) if self.args.only != "prompts" else ():  # the dearest and least useful rows last
-            for shots, seed, data in self.order(self.args.seeds):
-                self.without_prompt(data, shots, seed, mirrored)
-        for seed in range(self.args.prompt_seeds):
-            for row in prompts()[: None if seed == 0 else 1]:
-                for data in self.datasets() if self.args.only != "cached" else []:
-                    self.prompt(data, self.args.shots[0], seed, row)
+        for piece in self.pieces():
+            self.piece(*piece)
+
+    def pieces(self) -> Iterator[tuple[str, str, int, int, int]]:
+        """(what, data, shots, seed, number): parts of the table that no other part waits for; the least useful rows last."""
+        for mirrored in (0, 1) if self.args.only != "prompts" else ():
+            yield from (("cached", data, shots, seed, mirrored) for shots, seed, data in self.order(self.args.seeds))
+        for seed in range(self.args.prompt_seeds) if self.args.only != "cached" else ():
+            for row in range(len(prompts())):
+                yield from (("prompt", data, self.args.shots[0], seed, row) for data in self.datasets())
+
+    def piece(self, what: str, data: str, shots: int, seed: int, number: int) -> None:
+        """Compute the cells of one part that are not there yet."""
+        if what == "prompt":
+            self.prompt(data, shots, seed, prompts()[number])
+        else:
+            self.without_prompt(data, shots, seed, bool(number))
 
     def datasets(self) -> list[str]:
         return ["digits", "mnist", *(["cifar10-small"] if self.args.cifar else [])]
@@ -218,13 +230,29 @@ class Benchmark:
             for part in (input, output):
                 if hasattr(part, "seed"):
                     part.seed = seed
-            model = ReprogrammedModel(self.source, input, output, task.info)
+            model = ReprogrammedModel(self.source, input, output, task.info).to(self.args.device)
             natural = data.startswith("cifar")
             augment = Affine(8.0 if natural else 12.0, flip=0.5 if natural else 0.0)
-            fit(model, task.train, Training(epochs, 32, Backpropagation(learning_rate=row.rate), augment), seed)
+            adam = Backpropagation(learning_rate=row.rate)
+            fit(model, task.train, Training(epochs, 32, adam, augment, precision="float32"), seed)
             return model.predict_proba(task.test), task.test.labels
 
         self.cell(data, shots, seed, row.group, row.name, run, setting=f"{side} px, {epochs} epochs, Adam {row.rate}")
+
+
+def part(args: argparse.Namespace, piece: tuple[str, str, int, int, int]) -> None:
+    """One part of the table in a process of its own, with cached answers of its own: two may not write one file."""
+    torch.set_num_threads(1)
+    what, data, shots, seed, _ = piece
+    Benchmark(args, f"answers_{data}_{shots}_{seed}" if what == "cached" else "answers").piece(*piece)
+
+
+def side_by_side(benchmark: Benchmark) -> None:
+    """All parts, ``--jobs`` processes at a time."""
+    with ProcessPoolExecutor(benchmark.args.jobs, get_context("spawn")) as pool:
+        running = [pool.submit(part, benchmark.args, piece) for piece in benchmark.pieces()]
+        for done in running:
+            done.result()
 
 
 def main() -> None:
@@ -232,7 +260,9 @@ def main() -> None:
     parser.add_argument("--cifar", help="folder with train/CLASS/*.jpg and test/CLASS/*.jpg")
     parser.add_argument("--shots", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--prompt-seeds", type=int, default=3, help="of pad + iterative; the other prompts get one")
+    parser.add_argument("--prompt-seeds", type=int, default=5, help="of trained prompts")
+    parser.add_argument("--device", default="cpu", help="of trained prompts: cpu or cuda; they are in float32 on either")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--side", type=int, default=96, help="source resolution of trained prompts")
     parser.add_argument("--epochs", type=int, default=15, help="of trained prompts")
     parser.add_argument("--test", type=int, default=300, help="test examples a dataset, at most")
@@ -243,7 +273,7 @@ def main() -> None:
     torch.manual_seed(0)
     benchmark = Benchmark(args)
     if args.only != "table":
-        benchmark.run()
+        side_by_side(benchmark) if args.jobs > 1 else benchmark.run()
     print(json.dumps(write_table(benchmark.cells_file, Path(args.table), args)))
 
 

@@ -51,7 +51,7 @@ class ZerothOrder(Optimiser):
         self.generator.set_state(state["generator"])
 
     def random(self, *shape: int) -> Tensor:
-        """Standard normal numbers."""
+        """Standard normal numbers, drawn on the CPU: the same on every machine."""
         return torch.randn(shape, generator=self.generator)
 
     def falling(self, rate: float, step: int) -> float:

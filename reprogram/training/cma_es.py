@@ -54,8 +54,7 @@ class CmaEs(ZerothOrder):
         self.search = cma.CMAEvolutionStrategy(np.zeros(k), self.std * math.sqrt(dimension / k), options)
 
     def move(self, losses: Losses, start: Tensor, step: int) -> tuple[Tensor, float]:
-        if self.origin is None:
-            self.origin = start.detach().clone()
+        self.origin = start.detach().clone() if self.origin is None else self.origin.to(start.device)
         found = self.search.ask()
         values = losses(torch.stack([self._vector(z) for z in found]))
         self._tell(found, values)

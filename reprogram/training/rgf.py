@@ -44,10 +44,10 @@ class RandomGradientFree(ZerothOrder):
         self.mean = self.square = torch.zeros(())
 
     def move(self, losses: Losses, start: Tensor, step: int) -> tuple[Tensor, float]:
-        probes = self.random(self.directions, len(start))
+        probes = self.random(self.directions, len(start)).to(start.device)
         gradient, base = one_sided(losses, start, probes, self.smoothing)
-        self.mean = 0.9 * self.mean + 0.1 * gradient
-        self.square = 0.99 * self.square + 0.01 * gradient.square()
+        self.mean = 0.9 * self.mean.to(start.device) + 0.1 * gradient
+        self.square = 0.99 * self.square.to(start.device) + 0.01 * gradient.square()
         mean, square = self.mean / (1 - 0.9 ** (step + 1)), self.square / (1 - 0.99 ** (step + 1))
         return start - self.falling(self.learning_rate, step) * mean / (square.sqrt() + 1e-12), base
 

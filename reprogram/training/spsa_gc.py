@@ -52,8 +52,9 @@ class SpsaGc(ZerothOrder):
 
     def move(self, losses: Losses, start: Tensor, step: int) -> tuple[Tensor, float]:
         k = step + 1
-        gradient, around = two_sided(losses, start, self.deltas(len(start)), self.probe / k**self.gamma)
-        self.velocity = self.momentum * self.velocity + gradient
+        deltas = self.deltas(len(start)).to(start.device)  # drawn on the CPU: the same search on every machine
+        gradient, around = two_sided(losses, start, deltas, self.probe / k**self.gamma)
+        self.velocity = self.momentum * self.velocity.to(start.device) + gradient
         gain = self.scale(gradient) / (k + self.offset) ** self.alpha
         return start - gain * (gradient + self.momentum * self.velocity), around
 

@@ -146,6 +146,18 @@ def test_masked_model_is_asked_at_its_mask(masked):
     assert torch.allclose(masked(method(["abc", "z"])[0]).logits, expected, atol=1e-4)
 
 
+def test_token_map_is_the_equation_of_r2dl(encoder):
+    """The model reads Θ V_S; a step moves V_T by the task's gradient at Θ V_S, summed over a token's places."""
+    method = built(TokenMap("characters", sparsity=2, every=100, start="spelling"), encoder).train()
+    frozen, row = method._vocabulary.embeddings().detach(), method._target.encode("a")[0]
+    method.ids[row], method.weights[row] = torch.tensor([5, 7]), torch.tensor([0.25, -2.0])
+    read = method(["aba"])[0]["inputs_embeds"]
+    assert torch.allclose(read[0, [1, 3]], (0.25 * frozen[5] - 2 * frozen[7]).expand(2, -1), atol=1e-6)
+    weight = torch.randn(read.shape, generator=torch.Generator().manual_seed(0))
+    (read * weight).sum().backward()
+    assert torch.allclose(method.dense.grad[row], weight[0, 1] + weight[0, 3], atol=1e-6)
+
+
 def test_token_map_is_sparse_after_training_whatever_the_last_step(encoder):
     method = built(TokenMap(sparsity=2, atoms=20, every=100), encoder).train()
     before = method.table().detach().clone()

@@ -31,7 +31,7 @@ def seeded(strategy: ZerothOrder, dimension: int, steps: int = 1, seed: int = 0)
 
 def quadratic(w: Tensor) -> Tensor:
     """[q, d] -> [q]: sum of i·(w_i - 1)², condition number d."""
-    scale = torch.arange(1, w.shape[1] + 1, dtype=w.dtype)
+    scale = torch.arange(1, w.shape[1] + 1, dtype=w.dtype, device=w.device)
     return (scale * (w - 1).square()).sum(1)
 
 
@@ -253,3 +253,18 @@ def test_probes_of_spsa_shrink_and_the_loss_between_them_is_reported() -> None:
         longest = float((asked[-1] - 1).abs().max())
         assert 0.8 * 0.5 / (step + 1) ** 0.1 < longest <= 0.5 / (step + 1) ** 0.1
         assert around == pytest.approx(float(asked[-1].square().sum(1).mean()))
+
+
+@pytest.mark.parametrize("device", ["cpu", *["cuda"] * torch.cuda.is_available()])
+@pytest.mark.parametrize("strategy", [RandomGradientFree(directions=4), SpsaGc(pairs=2), CmaEs(subspace=3)])
+def test_a_search_stays_where_its_program_is_and_draws_the_same_everywhere(strategy: ZerothOrder, device: str) -> None:
+    """Random numbers come from the CPU; a resumed search has its state there too."""
+    here, there = seeded(strategy, 5), torch.full((5,), 0.5, device=device)
+    first, _ = here.move(quadratic, there, 0)
+    kept = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in here.state_dict().items()}
+    second, _ = here.move(quadratic, first, 1)
+    again = seeded(strategy, 5)
+    again.load_state_dict(kept)
+    resumed, _ = again.move(quadratic, first, 1)
+    assert first.device == second.device == there.device
+    torch.testing.assert_close(resumed, second)

@@ -1,0 +1,245 @@
+"""The page of ``peers.py``, from its cells."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from _peer_methods import SWITCHES
+from _peer_pairs import PAIRS
+
+Cells = list[dict[str, Any]]
+NOISE = 2.0  # standard errors of the paired differences
+INTRODUCTION = """\
+Frozen EfficientNet-Lite0, 16 labels a class, ten classes. *Published* is the method built from its authors' own classes and
+functions, with the optimisers, schedule, batch, start and half precision of its script; *ours* is this toolkit with the same
+settings. The program of the last epoch counts on both sides: no epoch is chosen by test images.
+
+What is not the authors' own: the loop around the classes, written from each script call by call; the resizing of images, one
+function for both sides; loggers, CLIP and plots that their files import, which are stand-ins where they are not installed, and
+kornia's `scale`, the same formula. LoR-VP's class names attributes in a log line that nothing sets (0 here), and its script
+never builds the prompt (`LoR_VP` against `lor_vp`; it is built here); its 256 images a step would be one step an epoch, so the
+64 of its parser's default are used. BlackVIP's frozen encoder of 86 million values is not bundled: its own configuration with
+the small encoder (`coordinator_init`) is used, with a mapping by counts in place of CLIP's texts.
+"""
+
+
+def page(cells: Cells) -> tuple[str, dict[str, Any]]:
+    """Markdown and figures."""
+    parts: dict[str, Cells] = defaultdict(list)
+    for cell in cells:
+        parts[cell["part"]].append(cell)
+    figures: dict[str, Any] = {}
+    lines = [
+        INTRODUCTION,
+        *agreements(parts["agreement"]),
+        *accuracies(parts["accuracy"], steps(parts["ladder"]), figures),
+        *ladders(parts["ladder"], figures),
+        *searches(parts["black_box"], figures),
+        *speeds(parts["speed"], parts["memory"], figures),
+        *missing(parts),
+    ]
+    return "\n".join(lines) + "\n", figures
+
+
+def missing(parts: dict[str, Cells]) -> Iterator[str]:
+    """What the benchmark measures and this page lacks, so that nobody takes a part for the whole."""
+    wanted = {
+        "agreement": "parts on the same numbers",
+        "accuracy": "accuracy at the authors' resolution and epochs",
+        "ladder": "causes",
+        "black_box": "searches without gradients",
+        "speed": "seconds of an epoch",
+        "memory": "memory",
+    }
+    lacking = [words for part, words in wanted.items() if not parts[part]]
+    if lacking:
+        yield from ("", f"**Not measured yet:** {'; '.join(lacking)}.")
+    partly = {part: [m for m in PAIRS if m not in {c["method"] for c in parts[part]}] for part in ("accuracy", "ladder", "speed")}
+    for part, methods in partly.items():
+        if parts[part] and methods:
+            yield from ("", f"**Not measured yet,** {wanted[part]}: {', '.join(methods)}.")
+
+
+def grouped(cells: Cells, *keys: str) -> dict[tuple[Any, ...], dict[int, float]]:
+    """(values of ``keys``) -> seed -> accuracy."""
+    found: dict[tuple[Any, ...], dict[int, float]] = defaultdict(dict)
+    for cell in cells:
+        found[tuple(cell[key] for key in keys)][cell["seed"]] = cell["accuracy"]
+    return found
+
+
+def spread(values: Iterable[float]) -> str:
+    """Mean ± standard error (number)."""
+    values = list(values)
+    if not values:
+        return "–"
+    error = f" ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{error} ({len(values)})"
+
+
+def difference(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float, float]:
+    """Mean difference over the seeds that both have, and its standard error (NaN for one seed)."""
+    both = sorted(ours.keys() & theirs.keys())
+    gaps = [ours[s] - theirs[s] for s in both]
+    if not gaps:
+        return float("nan"), float("nan")
+    return float(np.mean(gaps)), float(np.std(gaps, ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else float("nan")
+
+
+def signed(gap: float, error: float) -> str:
+    return f"{gap:+.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}")
+
+
+def where(cells: Cells) -> str:
+    return f"Computed on: {'; '.join(sorted({cell['device'] for cell in cells}))}."
+
+
+def agreements(cells: Cells) -> Iterator[str]:
+    if not cells:
+        return
+    yield from ("", "## The same numbers in, the same numbers out", "")
+    yield "Parts of both sides with the same random values; the worst over seeds."
+    yield from ("", "| what is compared | ours | value |", "|---|---|---|")
+    for row in cells[-1]["rows"]:
+        yield f"| {row['what']} | `{row['option']}` | {row['value']:.3g} |"
+    yield ""
+    yield "Counting differs where counts are equal: the published code then takes the source class with the smallest number,"
+    yield "ours the one with the larger summed probability. AutoVP's frame ends at a whole pixel and gives its scale no gradient;"
+    yield "ours falls off over one pixel."
+
+
+def steps(cells: Cells) -> dict[str, list[tuple[str, dict[int, float], float, float]]]:
+    """method -> the ladder's steps: (rung, accuracies of the seeds, mean step, its standard error), the published loop first."""
+    found = grouped(cells, "method", "who")
+    tested = {cell["method"]: cell["test"] for cell in cells}
+    ladder: dict[str, list[tuple[str, dict[int, float], float, float]]] = {}
+    for method in [m for m in PAIRS if (m, "published") in found]:
+        rungs = sorted((w for m, w in found if m == method and w not in ("published", "ours")), key=lambda r: r.count("+"))
+        before = found[method, "published"]
+        ladder[method] = [("published", before, 0.0, 0.0)]
+        for rung in [*rungs, *(["ours"] if (method, "ours") in found else [])]:
+            now = found[method, rung]
+            gap, error = difference(now, before)
+            error = sampled(now, before, tested[method]) if np.isnan(error) else error
+            ladder[method].append((rung.split("+")[-1], now, gap, error))
+            before = now
+    return ladder
+
+
+def sampled(now: dict[int, float], before: dict[int, float], tested: int) -> float:
+    """Standard error of the difference of two shares of ``tested`` images, where one seed cannot say more."""
+    shares = [share for side in (now, before) for share in side.values()]
+    return float(sum(p * (1 - p) for p in shares) / tested) ** 0.5
+
+
+def is_cause(gap: float, error: float) -> bool:
+    return abs(gap) > NOISE * error and abs(gap) > 1e-9
+
+
+def causes(ladder: list[tuple[str, dict[int, float], float, float]], leave_out: str = "") -> str:
+    """The steps over noise, largest first, in words."""
+    kept = [step for step in ladder if step[0] not in ("published", leave_out)]
+    over = [(name, gap) for name, _, gap, error in kept if is_cause(gap, error)]
+    over.sort(key=lambda step: -abs(step[1]))
+    return "; ".join(f"{SWITCHES.get(name, 'our own loop')} ({gap:+.3f})" for name, gap in over)
+
+
+def accuracies(cells: Cells, ladder: dict[str, Any], figures: dict[str, Any]) -> Iterator[str]:
+    if not cells:
+        return
+    yield from ("", "## Accuracy at the authors' settings", "")
+    sides = sorted({(c["side"], c["test"]) for c in cells})
+    yield f"Mean ± standard error (seeds); source resolution and test images: {', '.join(f'{s} px, {t}' for s, t in sides)}."
+    yield "*At least theirs*: ours is not more than one standard error of the paired differences below. A *cause* is asked for"
+    yield f"where the difference exceeds two of them; the steps over noise of the next section are its names. {where(cells)}"
+    yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs | cause |")
+    yield "|---|---|---|---|---|---|---|---|---|"
+    found = grouped(cells, "method", "data", "who")
+    epochs = {c["method"]: c["epochs"] for c in cells}
+    for method in PAIRS:
+        for data in dict.fromkeys(c["data"] for c in cells):
+            theirs, own = found.get((method, data, "published"), {}), found.get((method, data, "ours"), {})
+            if not theirs or not own:
+                continue
+            gap, error = difference(own, theirs)
+            held = gap >= -(0 if np.isnan(error) else error)
+            figures.setdefault("accuracy", {})[f"{method}, {data}"] = [gap, error]
+            both = f"{spread(theirs.values())} | {spread(own.values())} | {signed(gap, error)}"
+            options = f"{epochs[method]} | `{PAIRS[method].options}`"
+            cause = causes(ladder.get(method, []), "batch") or "not named" if is_cause(gap, error) else "within noise"
+            yield f"| {method} | {options} | {data} | {both} | {'yes' if held else 'no'} | {cause} |"
+
+
+def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
+    """From the published loop to ours, one choice at a time."""
+    if not cells:
+        return
+    yield from ("", "## Which choice makes which difference", "")
+    yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last row"
+    yield "but one is the authors' classes with every choice of ours. A step is named as a cause where it exceeds two standard"
+    yield "errors of its paired differences (with one seed: of the two test samples, which is too wide, since both see the same"
+    yield f"images). {where(cells)}"
+    about = {c["method"]: (c["data"], c["side"], c["epochs"], c["test"]) for c in cells}
+    for method, ladder in steps(cells).items():
+        data, side, epochs, test = about[method]
+        yield from ("", f"### {method}", "", f"{data}, {side} px, {epochs} epochs, {test} test images.", "")
+        yield from ("| replaced | accuracy | step | cause |", "|---|---|---|---|")
+        yield f"| nothing: as published | {spread(ladder[0][1].values())} | | |"
+        for name, now, gap, error in ladder[1:]:
+            words = "what is left: our own loop" if name == "ours" else SWITCHES[name]
+            yield f"| {words} | {spread(now.values())} | {signed(gap, error)} | {'yes' if is_cause(gap, error) else ''} |"
+            figures.setdefault("ladder", {}).setdefault(method, {})[name] = [gap, error]
+        whole, error = difference(ladder[-1][1], ladder[0][1])
+        error = sampled(ladder[-1][1], ladder[0][1], test) if np.isnan(error) else error
+        named = causes(ladder)
+        yield from ("", f"In all {signed(whole, error)}. " + (f"Over noise: {named}." if named else "No step is over noise."))
+
+
+def searches(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
+    if not cells:
+        return
+    yield from ("", "## Without gradients: BlackVIP", "")
+    queries = sorted({c["queries"] for c in cells if c["who"] == "published"})
+    yield f"About {', '.join(f'{q:,}' for q in queries)} queries on each side. Published: coordinator and SPSA-GC of its"
+    yield "repository, [o, c, a, α, γ] = [1, .01, .01, .4, .1], momentum .9, five pairs, 128 images a step, no augmentation."
+    yield "Ours: `input=coarse output=frequency training=spsa_gc`, whose hold-out selection returns the start where the search"
+    yield f"has not helped; once with the published values. Start: the same mapping before the search. {where(cells)}"
+    yield from ("", "| data | who | queries | start | accuracy | search kept |", "|---|---|---|---|---|---|")
+    for data in dict.fromkeys(c["data"] for c in cells):
+        for who in ("published", "ours", "ours, published settings"):
+            rows = [c for c in cells if c["data"] == data and c["who"] == who]
+            if rows:
+                kept = [c["kept"] == "search" for c in rows if "kept" in c]
+                share = f"{sum(kept)} of {len(kept)}" if kept else "always"
+                most = max(c["queries"] for c in rows)
+                start, end = spread(c["start"] for c in rows), spread(c["accuracy"] for c in rows)
+                yield f"| {data} | {who} | {most:,} | {start} | {end} | {share} |"
+        found = grouped([c for c in cells if c["data"] == data], "who")
+        if ("published",) in found and ("ours",) in found:
+            figures.setdefault("black_box", {})[data] = difference(found[("ours",)], found[("published",)])
+
+
+def speeds(cells: Cells, memory: Cells, figures: dict[str, Any]) -> Iterator[str]:
+    if not cells:
+        return
+    yield from ("", "## Seconds of an epoch and memory on a CPU core", "")
+    images = ", ".join(str(n) for n in sorted({c["images"] for c in cells}))
+    yield f"{images} images; CPU seconds; both sides in one process, in turn; medians of the second epoch of each run. Memory"
+    yield f"is the peak of a process of its own. {where(cells)}"
+    yield from ("", "| method | data | published, s | ours, s | faster | published, MB | ours, MB |")
+    yield "|---|---|---|---|---|---|---|"
+    peaks = {(c["method"], c["data"], c["who"]): c["memory"] for c in memory}
+    for cell in sorted(cells, key=lambda c: (c["data"], list(PAIRS).index(c["method"]))):
+        method, data = cell["method"], cell["data"]
+        sizes = [f"{peaks[method, data, who]:.0f}" if (method, data, who) in peaks else "–" for who in ("published", "ours")]
+        seconds = f"{cell['published']:.2f} | {cell['ours']:.2f} | x {cell['faster']:.1f}"
+        yield f"| {method} | {data} | {seconds} | {' | '.join(sizes)} |"
+        figures.setdefault("faster", {})[f"{method}, {data}"] = round(cell["faster"], 2)
+    ratios = list(figures["faster"].values())
+    reached = sum(r >= 3 for r in ratios)
+    yield from ("", f"At least three times as fast: {reached} of {len(ratios)} rows; the least x {min(ratios):.1f}.")
+    yield "The published loop pays for a second pass over the data each epoch where its mapping is counted, for BatchNorm beside"
+    yield "every convolution, and for a layout that CPUs read slowly."

@@ -1,0 +1,149 @@
+"""Published code beside ours: with every choice alike both sides find the same program, and what is missing is named.
+
+The checkout is made here, with a frame and a counting rule of this file's own.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reprogram.errors import DataError
+from reprogram.training.backpropagation import Backpropagation
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import _peer_code
+import _peer_page
+import _peer_runs
+from _peer_agreement import Parts, frame, same_classes
+from _peer_methods import Place, network, normalize
+from _peer_pairs import PAIRS
+
+FRAME = '''
+import torch
+import plots_of_mappings  # a package that is installed nowhere
+
+class ExpansiveVisualPrompt(torch.nn.Module):
+    def __init__(self, out_size, mask, normalize=None):
+        super().__init__()
+        edge = (out_size - len(mask)) // 2
+        self.program = torch.nn.Parameter(torch.zeros(3, out_size, out_size))
+        inner = torch.nn.functional.pad(torch.ones(3, *mask.shape), (edge,) * 4)
+        self.register_buffer("mask", 1 - inner)
+        self.edge, self.normalize = edge, normalize
+
+    def forward(self, x):
+        x = torch.nn.functional.pad(x, (self.edge,) * 4) + self.program.sigmoid() * self.mask
+        return x if self.normalize is None else self.normalize(x)
+
+PaddingVR = ExpansiveVisualPrompt
+'''
+COUNTS = '''
+import torch
+
+def generate_label_mapping_by_frequency(prompt, network, loader):
+    """Each class takes its most frequent free answer; the most frequent pair of all goes first."""
+    with torch.no_grad():
+        answers = [(network(prompt(x)).argmax(1), y) for x, y in loader]
+    answer, label = (torch.cat(column).cpu() for column in zip(*answers))
+    table = torch.zeros(1000, 10)
+    table.index_put_((answer, label.long()), torch.ones(len(label)), accumulate=True)
+    chosen = torch.zeros(10, dtype=torch.long)
+    for _ in range(10):
+        source, target = divmod(int(table.argmax()), 10)
+        chosen[target] = source
+        table[source], table[:, target] = -1, -1
+    return chosen
+'''
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("peers")
+    for file, text in (("models/visual_prompt.py", FRAME), ("algorithms/flm_calculation.py", COUNTS)):
+        path = folder / "ILM-VP" / file
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def code(checkout, monkeypatch):
+    monkeypatch.setattr(_peer_code, "LOGGERS", (*_peer_code.LOGGERS, "plots_of_mappings"))
+    return _peer_code.Checkout(checkout)
+
+
+def test_what_is_missing_is_named(checkout, tmp_path):
+    with pytest.raises(DataError, match=r"git clone https://github\.com/OPTML-Group/ILM-VP ILM-VP"):
+        _peer_code.Checkout(tmp_path / "none")
+    there = _peer_code.Checkout(checkout)
+    with pytest.raises(DataError, match=r"SMM/instance_model.py is missing, as is its folder; git clone .*tmlr-group/SMM SMM"):
+        there.load("SMM", "instance_model.py")
+    with pytest.raises(DataError, match=r"visual_prompt\.py cannot be imported: No module named 'plots_of_mappings'"):
+        there.load("ILM-VP", "models/visual_prompt.py")
+    assert not any(name.startswith("wandb") for name in sys.modules)
+
+
+def few(seed=0):
+    task = _peer_runs.load("digits", seed, None, 30)
+    rows = np.concatenate([np.flatnonzero(task.train.labels == c)[:2] for c in range(10)])
+    task.train = task.train.subset(rows)
+    return task
+
+
+@torch.no_grad()
+def test_the_packages_network_and_ours_are_one(code):
+    place, images = Place(code, 48, 28, 1, torch.device("cpu"), 0), torch.rand(2, 3, 48, 48)
+    plain = network(place)(normalize(images))
+    assert torch.allclose(plain, network(replace(place, switches=frozenset({"folded"})))(normalize(images)), atol=1e-3)
+
+
+@pytest.mark.parametrize(("left_out", "same"), [("order", False), ("", True)])
+def test_with_every_choice_alike_both_loops_train_the_same_frame(code, left_out, same, monkeypatch):
+    pair, task = replace(PAIRS["ILM-VP"], optimiser=lambda: Backpropagation(schedule="constant")), few()
+    monkeypatch.setattr(pair.published, "batch", 10)
+    monkeypatch.setattr(pair.published, "schedulers", lambda self, optimisers: [])  # so few epochs have no milestones
+    place = Place(code, 48, 28, 3, torch.device("cpu"), 0, frozenset({*pair.published.causes} - {left_out}))
+    theirs, _ = _peer_runs.trained(pair, task, place)
+    ours, _ = _peer_runs.ours_trained(pair, task, place)
+    agrees = torch.allclose(theirs.prompt.program[:, ours.input._frame], ours.input.delta, atol=2e-3)
+    assert agrees == same
+    if same:
+        assert theirs.sequence.tolist() == ours.output.index[:, 0].tolist()
+        assert (_peer_runs.predictions(theirs, task) == ours.predict(task.test)).mean() > 0.9
+
+
+def test_parts_are_compared_on_the_same_numbers(code, monkeypatch):
+    import _peer_agreement
+
+    parts = Parts(code, 0)
+    monkeypatch.setattr(_peer_agreement, "Blm", _peer_agreement.IlmVp)  # the other repository is not here
+    assert frame(parts) == 0
+    assert same_classes(parts, 1000, draws=3) > 0.9 > 0.5 < same_classes(parts, 16, draws=3) <= 1
+
+
+def cell(part, who, accuracy, seed=0, **more):
+    return {
+        "part": part, "method": "ILM-VP", "data": "digits", "seed": seed, "who": who, "accuracy": accuracy,
+        "device": "a processor", "side": 96, "epochs": 40, "test": 500,
+    } | more  # fmt: skip
+
+
+def test_the_page_names_causes_and_who_is_ahead():
+    cells = [cell("accuracy", "published", 0.5 + 0.01 * s, s) for s in range(3)]
+    cells += [cell("accuracy", "ours", 0.5 + 0.012 * s, s) for s in range(3)]
+    cells += [cell("ladder", "published", 0.5, s) for s in range(3)]
+    cells += [cell("ladder", "float32", 0.5 + 0.01 * (s - 1), s) for s in range(3)]
+    cells += [cell("ladder", "float32+batch", 0.6 + 0.01 * (s - 1), s) for s in range(3)]
+    cells += [cell("speed", "both", 0, published=8.0, ours=2.0, faster=4.0, data="digits, 96 px", images=160)]
+    text, figures = _peer_page.page(cells)
+    assert "0.510 ± 0.006 (3) | 0.512 ± 0.007 (3) | +0.002 ± 0.001 | yes | within noise |" in text
+    assert "in float32 instead of their half precision (GPUs only) | 0.500 ± 0.006 (3) | +0.000 ± 0.006 |  |" in text
+    assert "64 images a step instead of theirs | 0.600 ± 0.006 (3) | +0.100 ± 0.000 | yes |" in text
+    assert "| ILM-VP | digits, 96 px | 8.00 | 2.00 | x 4.0 | – | – |" in text and figures["faster"]
+    assert "Over noise: 64 images a step instead of theirs (+0.100)." in text
+    lost = [cell("accuracy", w, a, s) for s in range(3) for w, a in (("published", 0.5), ("ours", 0.4))]
+    assert "| -0.100 ± 0.000 | no | not named |" in _peer_page.page(lost)[0]
