@@ -63,6 +63,7 @@ class Routes(Screened):
     projected: Share = 0.15
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.space, RouteSpace):
             raise ConfigError("search=routes needs space=routes: reactions and building blocks.")
         self.routes: dict[str, Route] = {}  # of every molecule that was evaluated, and of candidates
@@ -116,7 +117,7 @@ class RoutePass(SurrogatePass):
     def _bred(self, leader: SurrogateExpert, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         def promise(mols: Sequence[Mol]) -> np.ndarray:
             mean, std = leader.predict(leader.read(mols))
-            return mean + leader.trust * std
+            return np.asarray(mean + leader.trust * std)
 
         self.breeding.promise = promise
         return super()._bred(leader, wanted)
