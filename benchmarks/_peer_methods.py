@@ -6,6 +6,7 @@ A method here is what its repository's training script does: prompt, mapping, op
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Through(nn.Module):
         return logits
 
 
-class Published(nn.Module):
+class Published(nn.Module, ABC):
     """Base. ``network`` reads normalised pixels; ``forward`` gives target logits from images as the loader brings them."""
 
     batch, classes = 128, 10
@@ -85,11 +86,13 @@ class Published(nn.Module):
         self.build()
         self.to(place.device)
 
+    @abstractmethod
     def build(self) -> None:
-        raise NotImplementedError
+        """What is trained, from the authors' classes."""
 
+    @abstractmethod
     def optimisers(self) -> list[torch.optim.Optimizer]:
-        raise NotImplementedError
+        """As the authors' script makes them."""
 
     def prompted(self, x: Tensor) -> Tensor:
         """Network logits [B, S]."""

@@ -28,9 +28,14 @@ def versions(*packages: str) -> dict[str, str]:
 
 def machine() -> str:
     """The processor, and how many of them: as "16 x AMD EPYC 9654"."""
+    return f"{processors()} x {processor()}"
+
+
+def processor() -> str:
+    """The processor's name; what kind it is where the system tells no name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{processors()} x {names[0] if names else platform.machine()}"
+    return names[0] if names else platform.machine()
 
 
 def write_page(path: Path, title: str, command: str, text: str) -> None:

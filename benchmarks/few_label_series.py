@@ -16,18 +16,17 @@ import json
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
 from hashlib import blake2b
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import append_line, read_lines, versions
+from common import append_line, read_lines, side_by_side, versions
 from few_label_series_page import write_results
+from torch import Tensor
 
 from reprogram.evaluation.baselines import signals as plain
 from reprogram.evaluation.features import CachedSource
@@ -210,8 +209,8 @@ class Reads:
         return None if self.kept is None else self.kept.with_name(self.kept.name + end.replace(" ", "_"))
 
     def warping(self) -> np.ndarray:
-        found: np.ndarray = remembered(self._file("_warping.pt"), lambda: distances(self.task))
-        return found
+        found: Tensor = remembered(self._file("_warping.pt"), lambda: torch.from_numpy(distances(self.task)))
+        return found.numpy()
 
     def _model(self, task: TargetTask, pictures: list[str], features: list[str], more: str) -> ReprogrammedModel:
         reader = SignalViews(pictures=tuple(pictures), features=tuple(features))
@@ -269,9 +268,10 @@ def part(task: TargetTask, shots: int | None, seed: int) -> tuple[TargetTask, np
 
 
 def remembered(kept: Path | None, compute: Callable[[], Any]) -> Any:
-    """What ``compute`` gives, from the file where it is there; the benchmark's own files."""
+    """What ``compute`` gives (tensors, source outputs), from the file where it is there."""
     if kept is not None and kept.exists():
-        return torch.load(kept, weights_only=False)
+        with torch.serialization.safe_globals([SourceOutput, Tap]):
+            return torch.load(kept, weights_only=True)
     found = compute()
     if kept is not None:
         begun = kept.with_name(f"{kept.name}.{os.getpid()}")
@@ -333,9 +333,8 @@ def main() -> None:
     args.shots = SHOTS if args.shots is None else tuple(shots or None for shots in args.shots)
     args.sets, table = tuple(args.sets), Path(args.table)
     if args.only != "table":
-        with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
-            for finished in [pool.submit(compute, vars(args), unit) for unit in units(args)]:
-                finished.result()
+        for _ in side_by_side(partial(compute, vars(args)), units(args), args.jobs):
+            pass
     if args.parts:
         return
     file = Path(args.cache) / "cells.jsonl"

@@ -13,17 +13,15 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from cached_answers import Answers, Recollecting, View
-from common import append_line, read_lines
+from common import append_line, read_lines, side_by_side
 from few_label_table import write_table
 
 from reprogram.evaluation.baselines.base import Bench
@@ -247,14 +245,6 @@ def part(args: argparse.Namespace, piece: tuple[str, str, int, int, int]) -> Non
     Benchmark(args, f"answers_{data}_{shots}_{seed}" if what == "cached" else "answers").piece(*piece)
 
 
-def side_by_side(benchmark: Benchmark) -> None:
-    """All parts, ``--jobs`` processes at a time."""
-    with ProcessPoolExecutor(benchmark.args.jobs, get_context("spawn")) as pool:
-        running = [pool.submit(part, benchmark.args, piece) for piece in benchmark.pieces()]
-        for done in running:
-            done.result()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", help="folder with train/CLASS/*.jpg and test/CLASS/*.jpg")
@@ -273,7 +263,11 @@ def main() -> None:
     torch.manual_seed(0)
     benchmark = Benchmark(args)
     if args.only != "table":
-        side_by_side(benchmark) if args.jobs > 1 else benchmark.run()
+        if args.jobs > 1:
+            for _ in side_by_side(partial(part, args), list(benchmark.pieces()), args.jobs):
+                pass
+        else:
+            benchmark.run()
     print(json.dumps(write_table(benchmark.cells_file, Path(args.table), args)))
 
 

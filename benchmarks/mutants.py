@@ -204,7 +204,7 @@ MUTANTS = (
            "-high * low / width", "0 * low", BENDS),
     Mutant("bounds: half-widths go through weights with their signs", f"{LINEAR}/operators.py",
            "positive = {weights: call.arguments[weights].abs()}", "positive = {weights: call.arguments[weights]}", CONV),
-    Mutant("bounds: an l2 ball measured in l1", f"{LINEAR}/bounds.py",
+    Mutant("bounds: an l2 ball measured in l1", "reprogram/threat.py",
            '"l2": "l2", "linf"', '"l2": "linf", "linf"', EXACT),
     Mutant("certify: no room for rounding", f"{LINEAR}/certify.py", "eps * (1 + SLACK) + TINY", "eps", EDGE),
 )  # fmt: skip

@@ -31,7 +31,7 @@ from _peer_methods import Place
 from _peer_page import page
 from _peer_pairs import PAIRS
 from _peer_runs import load, ours, paired_seconds, published
-from common import append_line, read_lines, write_page
+from common import append_line, processor, read_lines, write_page
 
 from reprogram.errors import ReprogramError
 from reprogram.malloc_tuning import keep_freed_memory
@@ -122,10 +122,7 @@ def machine(device: torch.device) -> str:
     """What computed: the GPU, or the processor and how many threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return f"{(names or [platform.machine()])[0]}, {torch.get_num_threads()} thread(s)"
+    return f"{processor()}, {torch.get_num_threads()} thread(s)"
 
 
 def run(arguments: argparse.Namespace) -> None:

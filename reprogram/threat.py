@@ -15,6 +15,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, nearest
 
 NORMS = ("linf", "l2", "l1")
+DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 SPARSE = 0.01  # share of the coordinates that one l1 step changes (SLIDE, Tramer & Boneh 2019, arXiv 1904.13000)
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

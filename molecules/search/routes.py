@@ -93,13 +93,8 @@ class Routes(Screened):
             raise ConfigError("no route was found whose molecule satisfies the constraints; loosen them, or give more blocks.")
         return [*found, *(child.smiles for child in made)]
 
-    def explore(self, evaluator: Evaluator, start: list[Scored], rng: np.random.Generator) -> None:
-        before = -1
-        while len(evaluator.calls) > before:
-            before = len(evaluator.calls)
-            RoutePass(self, evaluator, rng, self.breeding(evaluator, Random(int(rng.integers(2**63))))).run(start)
-            if not self.restart:
-                return
+    def one_pass(self, evaluator: Evaluator, rng: np.random.Generator, breeding: Breeding) -> RoutePass:
+        return RoutePass(self, evaluator, rng, breeding)
 
     def breeding(self, evaluator: Evaluator, random: Random) -> RouteBreeding:
         return RouteBreeding(self, evaluator, random)

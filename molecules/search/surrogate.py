@@ -80,9 +80,13 @@ class Screened(Search):
         before = -1
         while len(evaluator.calls) > before:  # a pass that evaluated nothing found nothing new
             before = len(evaluator.calls)
-            SurrogatePass(self, evaluator, rng, self.breeding(evaluator, Random(int(rng.integers(2**63))))).run(start)
+            self.one_pass(evaluator, rng, self.breeding(evaluator, Random(int(rng.integers(2**63))))).run(start)
             if not self.restart:
                 return
+
+    def one_pass(self, evaluator: Evaluator, rng: np.random.Generator, breeding: Breeding) -> SurrogatePass:
+        """From the start molecules on, until the calls are spent or nothing new is found."""
+        return SurrogatePass(self, evaluator, rng, breeding)
 
     @abstractmethod
     def breeding(self, evaluator: Evaluator, random: Random) -> Breeding:

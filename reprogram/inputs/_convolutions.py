@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TAPS, IN_GROUP, GROUPS = 9, 8, 32  # weights of a kernel, kernels of a group, groups of each dilation
+from reprogram.modalities._kernels import TAPS, long_enough
+
+IN_GROUP, GROUPS = 8, 32  # kernels of a group, groups of each dilation
 MOST_CHANNELS = 8  # that one group adds up
 
 
 def competing(signals: Tensor, groups: int = GROUPS) -> Tensor:
     """Filled signals [B, C, L] -> [B, F] square roots of counts, F = 2 · dilations · groups · 8 · 2."""
-    if signals.shape[2] < TAPS + 1:
-        signals = F.pad(signals, (0, TAPS + 1 - signals.shape[2]), mode="replicate")
+    signals = long_enough(signals)
     steps = dilations(signals.shape[2])
     found = []
     for place, step in enumerate(steps):

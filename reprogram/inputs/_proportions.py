@@ -15,17 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reprogram.inputs._convolutions import MOST_CHANNELS
-from reprogram.modalities._kernels import TAPS, kernels, steps
+from reprogram.modalities._kernels import kernels, long_enough, share_above, steps
 from reprogram.modalities._signals import TINY
 
 THRESHOLDS = (0.05, 0.3, 1.0, 3.0)  # above and below 0, in deviations of what a kernel answers to white noise
-SOFT = 0.1  # width of a threshold for gradients
 
 
 def proportions(signals: Tensor) -> Tensor:
     """Filled signals [B, C, L] -> [B, F] shares of time, F = 2 · dilations · 84 · 8. Their scale does not matter."""
-    if signals.shape[2] < TAPS + 1:
-        signals = F.pad(signals, (0, TAPS + 1 - signals.shape[2]), mode="replicate")
+    signals = long_enough(signals)
     channels, found = signals.shape[1], []
     weights = kernels().to(signals)
     for place, step in enumerate(steps(signals.shape[2])):
@@ -35,17 +33,8 @@ def proportions(signals: Tensor) -> Tensor:
             unit = x.std(2, keepdim=True).mean(1, keepdim=True).clamp_min(TINY)
             groups = len(weights) if channels > 1 else 1
             answers = F.conv1d(x / unit, weights, padding=4 * step, dilation=step, groups=groups)
-            found += [_above(answers, sign * level) for level in THRESHOLDS for sign in (-1.0, 1.0)]
+            found += [share_above(answers, sign * level) for level in THRESHOLDS for sign in (-1.0, 1.0)]
     return torch.cat(found, 1)
-
-
-def _above(answers: Tensor, threshold: float) -> Tensor:
-    """[B, k, L] -> [B, k] shares of time; gradients are those of a soft threshold."""
-    hard = (answers > threshold).to(answers).mean(2)
-    if not answers.requires_grad:
-        return hard
-    soft = torch.sigmoid((answers - threshold) / SOFT).mean(2)
-    return hard + soft - soft.detach()
 
 
 @lru_cache(maxsize=64)

@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reprogram.modalities._kernels import TAPS, kernels, steps
+from reprogram.modalities._kernels import TAPS, kernels, long_enough, share_above, steps
 
 MOST_SIGNALS = 128  # that thresholds are taken from: answers of all kernels of all signals would fill the memory
 AT_ONCE = 16  # signals; more only cost memory
-SOFT = 0.1  # width of a threshold for gradients
 GOLDEN = (5**0.5 + 1) / 2
 MOST_CHANNELS = 9  # that one kernel adds up
 
@@ -51,7 +50,7 @@ def above(signals: Tensor, thresholds: Tensor) -> Tensor:
         for answers in _answers(part):
             size = answers.shape[1] * each
             levels = thresholds[start : start + size].view(-1, each).to(answers)
-            found.append(torch.stack([_share(answers, level[:, None]) for level in levels.unbind(1)], 2).flatten(1))
+            found.append(torch.stack([share_above(answers, level[:, None]) for level in levels.unbind(1)], 2).flatten(1))
             start += size
         parts.append(torch.cat(found, 1))
     return torch.cat(parts)
@@ -64,23 +63,13 @@ def width(length: int) -> int:
 
 def _answers(signals: Tensor) -> Iterator[Tensor]:
     """[B, 84, l] of each dilation; every second one without padding, so that values beyond the ends count for half."""
-    if signals.shape[2] < TAPS + 1:
-        signals = F.pad(signals, (0, TAPS + 1 - signals.shape[2]), mode="replicate")
+    signals = long_enough(signals)
     channels, weights = signals.shape[1], kernels().to(signals)
     for which, x in enumerate((signals, signals.diff(dim=2))):
         for place, step in enumerate(steps(signals.shape[2])):
             mixed = torch.einsum("gc,bcl->bgl", mixing(2 * place + which, channels).to(x), x) if channels > 1 else x
             padding = 4 * step if place % 2 == 0 or x.shape[2] <= 16 * step else 0
             yield F.conv1d(mixed, weights, padding=padding, dilation=step, groups=len(weights) if channels > 1 else 1)
-
-
-def _share(answers: Tensor, thresholds: Tensor) -> Tensor:
-    """[B, k, l], [k, 1] -> [B, k]; gradients are those of a soft threshold."""
-    hard = (answers > thresholds).to(answers).mean(2)
-    if not answers.requires_grad:
-        return hard
-    soft = torch.sigmoid((answers - thresholds) / SOFT).mean(2)
-    return hard + soft - soft.detach()
 
 
 @lru_cache(maxsize=64)

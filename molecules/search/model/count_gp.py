@@ -50,10 +50,6 @@ class CountGP:
         """values: float [N], of all molecules in the order in which they were added."""
         self._weights = cho_solve((self.factor, True), values, check_finite=False)
 
-    def whitened_values(self) -> np.ndarray:
-        """L^-1 y, float [N]: with L^-1 k it gives means of molecules whose L^-1 k is kept elsewhere."""
-        return np.asarray(self.factor.T @ self._weights)
-
     def predict(self, rows: CountRows) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the noise-free value: float [len(rows)] each."""
         cross = self.table.similarity(rows)

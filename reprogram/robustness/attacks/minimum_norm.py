@@ -20,9 +20,8 @@ from torch import Tensor
 from reprogram.ranges import Count, Positive, Range
 from reprogram.robustness.attacks.base import Attack, Model, survival
 from reprogram.robustness.losses import margin
-from reprogram.threat import Threat, box_projection, input_gradient, length
+from reprogram.threat import DUAL, Threat, box_projection, input_gradient, length
 
-DUAL: Final = {"linf": "l1", "l2": "l2", "l1": "linf"}
 OUTWARDS: Final = (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5)  # times as far, for models that answer at random
 SURE: Final = 0.3  # share of these passes that may still be right: one half would not outlive a second look
 BEYOND: Final = 1.02  # of the distance that the gradient foresees: exactly there, the answer is not wrong yet (DeepFool)

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from reprogram.robustness.attacks.base import Model, ask, fast_layout
-from reprogram.threat import length
+from reprogram.threat import DUAL, length
 
 SCREEN = 1.25  # how much further the end point of a class may lie than those of the classes that were followed
 SMOOTHEST = 10.0  # largest shape: beyond it the likelihood is flat and the end point runs away; below 1 it is unbounded
-DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
 
 @dataclass

@@ -10,9 +10,8 @@ from torch import Tensor
 from reprogram.errors import ConfigError
 from reprogram.robustness.certification.linear_bounds import relax
 from reprogram.robustness.certification.linear_bounds.trace import Network, Node, NotBounded
-from reprogram.threat import length
+from reprogram.threat import DUAL, length
 
-DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 ROWS = 512  # rows that are substituted back at once
 SLOPE_RATE = 0.2  # of the climb over slopes from 0 to 1
 OUTWARD = 1e-11  # rounding of float64 sums, as a share of the sum of their absolute terms
