@@ -1,4 +1,3 @@
-"""What the benchmark scripts share: versions, finished cells, and a result page that the command itself writes."""
 
 from __future__ import annotations
 
@@ -11,8 +10,6 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from reprogram.machine import processors
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -28,6 +25,8 @@ def versions(*packages: str) -> dict[str, str]:
 
 def machine() -> str:
     """The processor, and how many of them: as "16 x AMD EPYC 9654"."""
+    from reprogram.machine import processors  # here: mutants.py must not have the package before it is mutated
+
     return f"{processors()} x {processor()}"
 
 
