@@ -5,6 +5,8 @@ Files may come from strangers: nothing in them is executed, and a row that canno
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +21,7 @@ from reprogram.targets.tables import TableOptions, TableRows, is_missing, named,
 
 EVEN = 0.01  # of the usual step: times that differ by less are evenly spaced
 MOST_GRID = 1_000_000  # samples of one signal
+MOST_BAD = 100  # lines of a .ts file that cannot be read, each read by itself
 WAYS = "a .ts file, an .npz file, or a table (.csv, .tsv, .parquet, .xlsx)"
 
 
@@ -67,17 +70,56 @@ def _checked(found: Signals, labelled: bool) -> Signals:
 
 
 def read_ts(file: Path, key: str) -> Signals:
-    """A file of the UCR and UEA archives, by aeon."""
+    """A file of the UCR and UEA archives, by aeon; a line that it refuses is a signal without a value, noted with its reason."""
     try:
         from aeon.datasets import load_from_ts_file
     except ImportError as error:
         raise ConfigError(f"{key}={file} needs the package aeon: pip install 'reprogram[series]'.") from error
     try:
-        values, labels = load_from_ts_file(str(file))
-    except Exception as error:  # whatever the text of a stranger makes the parser raise
-        raise DataError(f"{key}={file} cannot be read as .ts: {' '.join(str(error).split())[:160]}.") from error
-    signals = [np.asarray(signal, dtype=np.float32) for signal in values]
-    return Signals(signals, [str(label) for label in labels], list(range(len(signals))))
+        lines = file.read_text().splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{key}={file} cannot be read as text: {' '.join(str(error).split())[:160]}.") from error
+    start = next((at + 1 for at, line in enumerate(lines) if line.strip().lower() == "@data"), len(lines))
+    found = Signals([], [], [])
+    bad: dict[int, str] = {}
+
+    def read(part: Sequence[int]) -> None:
+        """aeon reads a file or raises: where it raises, both halves are read, down to the line that it stumbles over."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "part.ts"
+            copy.write_text("".join(lines[:start] + [lines[at] for at in part]))
+            try:
+                values, labels = load_from_ts_file(str(copy))
+            except Exception as error:  # whatever the text of a stranger makes the parser raise
+                if len(part) > 1 and len(bad) <= MOST_BAD:
+                    read(part[: len(part) // 2])
+                    read(part[len(part) // 2 :])
+                else:
+                    bad[part[0] + 1 if part else start] = " ".join(str(error).split())[:160]
+                return
+        found.signals += [np.asarray(signal, dtype=np.float32) for signal in values]
+        found.labels += [str(label) for label in labels] if len(labels) else [None] * len(part)
+        found.rows += [at + 1 for at in part]
+
+    read([at for at in range(start, len(lines)) if lines[at].strip()])
+    return _with_bad_lines(found, bad, f"{key}={file}")
+
+
+def _with_bad_lines(found: Signals, bad: dict[int, str], where: str) -> Signals:
+    """The signals of a ``.ts`` file in the order of its lines, those that could not be read without a value."""
+    channels = Counter(len(signal) for signal in found.signals)
+    usual = max(channels, key=channels.__getitem__, default=0)
+    good = [i for i, signal in enumerate(found.signals) if len(signal) == usual]
+    bad |= {row: f"{len(s)} channels, not {usual}" for s, row in zip(found.signals, found.rows, strict=True) if len(s) != usual}
+    if not good or not usual or len(bad) > MOST_BAD:
+        line, why = min(bad.items(), default=(0, "there is nothing behind @data"))
+        raise DataError(f"{where} cannot be read as .ts: line {line}: {why}.")
+    whole = found.only(good)
+    whole.notes += [named([line], f"cannot be read ({why})") for line, why in sorted(bad.items())]
+    whole.signals += [np.full((usual, 1), np.nan, np.float32) for _ in bad]
+    whole.labels += [None] * len(bad)
+    whole.rows += list(bad)
+    return whole.only(np.argsort(whole.rows, kind="stable"))
 
 
 def read_npz(file: Path, key: str) -> Signals:
@@ -128,9 +170,21 @@ def _wide_table(file: Path, columns: Columns, key: str, labelled: bool) -> Signa
             values = np.full(1, np.nan, np.float32)
         found.signals.append(trimmed(values[None]))
         _add(found, row.cells, columns, row.number)
+    if bad and not found.signals:
+        _say_what_is_no_number(table, samples, key)
     if bad:
         found.notes.append(named(bad, "have a cell that is no number"))
     return found
+
+
+def _say_what_is_no_number(table: TableRows, samples: Sequence[str], key: str) -> None:
+    """DataError for a table of which no row is a signal."""
+    cells = next((row.cells for row in table if not row.problem), {})
+    column = next((name for name in samples if name in cells and _numbers([cells[name]]) is None), samples[0])
+    raise DataError(
+        f"{key}={table.path}: no row is a signal; the column '{column}' holds '{cells.get(column, '')[:40]}', "
+        "which is no number. Leave it out, or name target.id_column and target.value_columns where a row is one value."
+    )
 
 
 def _of_numbers(table: TableRows, names: Sequence[str], key: str) -> list[str]:

@@ -29,7 +29,7 @@ def test_one_spelling_and_everything_odd_is_said(table):
     strings = task.train.strings + task.test.strings
     notes = " ".join(task.notes)
     assert all(s == canonical(s) for s in strings) and len(set(strings)) == len(strings)
-    assert "1 row have a SMILES that RDKit cannot parse: left out (row 16)" in notes
+    assert "1 row has a SMILES that RDKit cannot parse: left out (row 16)" in notes
     assert "empty SMILES: left out (row 17)" in notes and "several parts" in notes and "(row 15)" in notes
     assert "more than a SMILES in the cell: left out (rows 18, 19)" in notes
     assert "2 rows repeat" not in notes and "3 rows repeat" in notes

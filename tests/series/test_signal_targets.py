@@ -71,6 +71,34 @@ def test_a_row_a_value_with_uneven_times_and_channels(tmp_path):
     assert np.array_equal(series(path, **options).train.batch([0])[0], signal)
 
 
+def test_a_line_of_a_ts_file_that_cannot_be_read_keeps_its_place_and_its_reason(tmp_path):
+    x, y = waves()
+    lines = [",".join(f"{value:.5f}" for value in signal) + f":{'ab'[label]}" for signal, label in zip(x, y, strict=True)]
+    head = ["@problemName waves", "@univariate true", "@equalLength false", "@classLabel true a b", "@data"]
+    for place, broken in ((2, "1,2,x,4:a"), (9, "1,2,3"), (15, ":b")):
+        lines[place] = broken
+    lines[4] = "1,2,?,4:a"
+    path = tmp_path / "some.ts"
+    path.write_text("\n".join([*head, *lines]))
+    target = series(str(path), shots=None)
+    assert sorted([*target.train_rows, *target.test_rows]) == [i + 6 for i in range(20) if i not in (2, 9, 15)]
+    notes = " ".join(target.notes)
+    assert "1 row cannot be read (could not convert string to float: 'x') (row 8)." in notes and "(row 15)" in notes
+    place = target.train_rows.index(6) if 6 in target.train_rows else None
+    parts = target.train if place is not None else target.test
+    signal = parts.batch([place if place is not None else target.test_rows.index(6)])[0, 0]
+    assert np.allclose(signal, x[0], atol=1e-5)
+    path.write_text("\n".join([*head, *["1,2,x:a"] * 200]))
+    with pytest.raises(DataError, match=r"cannot be read as .ts: line 6: could not convert string to float: 'x'"):
+        series(str(path))
+
+
+def test_a_table_with_a_row_a_value_says_what_to_name(tmp_path):
+    path = write(tmp_path / "long.csv", ["id", "time", "value", "label"], [["p1", t, t, "a"] for t in range(4)])
+    with pytest.raises(DataError, match=r"the column 'id' holds 'p1', which is no number.*target.id_column"):
+        series(path, label_column="label")
+
+
 def test_arrays_in_npz_and_from_python(tmp_path):
     x, y = waves()
     np.savez(tmp_path / "a.npz", X=x, y=y, rate=50.0)

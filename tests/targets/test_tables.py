@@ -129,7 +129,7 @@ def test_one_unreadable_value_does_not_end_a_run(tmp_path):
     task = csv(str(path), "text", "y")
     notes = " ".join(task.notes)
     assert task.info.problem == "regression" and len(task.train) + len(task.test) == 60
-    assert "1 row have no number in 'y', such as 'failed'" in notes and "(row 62)" in notes and "'n.d.' (1)" in notes
+    assert "1 row has no number in 'y', such as 'failed'" in notes and "(row 62)" in notes and "'n.d.' (1)" in notes
 
 
 def test_bounds_must_be_decided_on():

@@ -12,6 +12,7 @@ from reprogram.targets.tables.rows import rows
 
 MISSING = {"", "nan", "na", "n/a", "none", "null", "?", "n.a.", "#n/a", "<na>"}
 LARGEST_TABLE = 1 << 31  # characters of a labelled table, which is kept in memory
+SINGULAR = {"have": "has", "are": "is"}
 ID_NAMES = ("id", "identifier", "name", "title", "key", "code", "number", "no", "index", "sample", "compound")
 
 
@@ -89,10 +90,12 @@ def read_table(
 
 
 def named(rows: Sequence[object], what: str, shown: int = 5) -> str:
-    """``"3 rows WHAT (rows 4, 9, 12)."``"""
+    """``"3 rows WHAT (rows 4, 9, 12)."``; of one row, "have" and "are" at the start of ``what`` become "has" and "is"."""
     listed = ", ".join(map(str, rows[:shown])) + (", …" if len(rows) > shown else "")
-    few = len(rows) == 1
-    return f"{len(rows)} {'row' if few else 'rows'} {what} ({'row' if few else 'rows'} {listed})."
+    if len(rows) == 1:
+        verb, _, rest = what.partition(" ")
+        return f"1 row {SINGULAR.get(verb, verb)} {rest} (row {listed})."
+    return f"{len(rows)} rows {what} (rows {listed})."
 
 
 def is_missing(text: str) -> bool:
