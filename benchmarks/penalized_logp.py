@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 
 from molecules import chemistry
 from molecules.benchmark import improve
+from molecules.constraints import Similar
 from molecules.oracles.penalized_logp import PenalizedLogP, RawPenalizedLogP
 from molecules.search.genetic import Genetic
 
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 
 def one(scale: str, delta: float, row: int, smiles: str, calls: int, seed: int) -> dict[str, Any]:
-    done = improve(smiles, ORACLES[scale](), Genetic(population=100, batch=10), delta, calls, seed + row)
+    done = improve(smiles, ORACLES[scale](), Genetic(population=100, batch=10), [Similar(smiles, delta)], calls, seed + row)
     return {"scale": scale, "delta": delta, "row": row, "asked": calls, "seed": seed, "gain": done.gain} | {
         "best": done.best.smiles if done.best else "",
         "cpu_seconds": done.seconds,

@@ -11,7 +11,7 @@ import numpy as np
 
 from molecules import chemistry
 from molecules.auc import auc_top, top_mean
-from molecules.constraints import Alerts, Constraints, Plausible, Similar, Unstable
+from molecules.constraints import Alerts, Constraint, Constraints, Plausible, Unstable
 from molecules.evaluator import Evaluator
 from molecules.objective import Objective, Scored, best_of
 from molecules.oracles.base import Oracle
@@ -129,10 +129,16 @@ class Improved:
 
 
 def improve(
-    start: str, oracle: Oracle, search: Search, delta: float, budget: int, seed: int, target: float | None = None
+    start: str,
+    oracle: Oracle,
+    search: Search,
+    conditions: Sequence[Constraint],
+    budget: int,
+    seed: int,
+    target: float | None = None,
 ) -> Improved:
-    """Raise an oracle while ECFP4 (2,048 bits) similarity to the start stays at least ``delta`` (Jin et al. 2019)."""
-    evaluator = Evaluator(Objective.of(oracle, Constraints([Similar(start, delta)])), budget, target=target)
+    """Raise an oracle under ``conditions``, such as staying similar to the start (Jin et al. 2019)."""
+    evaluator = Evaluator(Objective.of(oracle, Constraints(conditions)), budget, target=target)
     began = time.process_time()
     search.run(evaluator, [start], np.random.default_rng(seed))
     found = [s for s in evaluator.best(1) if s.feasible]

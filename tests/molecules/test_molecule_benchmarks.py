@@ -8,6 +8,7 @@ import pytest
 
 from molecules.benchmark import improve, run_pmo, zinc_start
 from molecules.chemistry import canonical, parse
+from molecules.constraints import Similar
 from molecules.oracles.descriptor import Descriptor
 from molecules.search.genetic import Genetic
 
@@ -48,7 +49,8 @@ def test_a_run_tells_its_cells_on_the_way_and_they_are_those_of_a_shorter_run():
 
 
 def test_improve_stops_at_the_target_and_stays_similar():
-    done = improve("CCN(CC)CCNC(=O)c1ccc(N)cc1", Descriptor("qed"), Genetic(batch=5), 0.4, 200, 0, target=0.85)
+    start = "CCN(CC)CCNC(=O)c1ccc(N)cc1"
+    done = improve(start, Descriptor("qed"), Genetic(batch=5), [Similar(start, 0.4)], 200, 0, target=0.85)
     assert done.best is not None and done.best.score >= 0.85 and done.best.feasible
     assert done.calls < 200 and done.gain > 0
 
