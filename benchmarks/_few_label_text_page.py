@@ -31,12 +31,12 @@ def page(cells: list[Cell], test: int, first_seed: int) -> str:
     shots = sorted({c["shots"] for c in cells} - {0})
     lines = [
         f"Frozen MiniLM, the first {LETTERS} characters of each text, {test} test texts a set, seeds from {first_seed}",
-        "on. Settings were chosen on seeds 0-4; that words and punctuation marks are read, on seeds 0-11 of the training half",
-        "of the tweets, tested there. Mean accuracy in % ± standard deviation over draws; in brackets the draws, where they are",
+        "on. Settings were chosen on seeds 0-4; how words and punctuation marks are read, on seeds 0-11 of the training half of",
+        "the tweets, tested there. Mean accuracy in % ± standard deviation over draws; in brackets the draws, where they are",
         "not those of the first column. *Mean of names and logistic regressions*: the preferred program of the search, the",
         "mean of `label_names`, `logistic` and `logistic` on words and marks (`output.feature=words`); `label_names` reads",
-        "layers, spelling and words. Names hidden: the classes are called `class 1`, `class 2`, …: what a name that says",
-        "nothing costs. SetFit (pairs of R = 20 iterations, one epoch, batches of 16, as in its paper) trains all",
+        "layers, spelling and words. `program=auto` takes that mean unchecked at one label a class. Names hidden: the classes",
+        "are called `class 1`, `class 2`, …: what a name that says nothing costs. SetFit (pairs of R = 20 iterations, one epoch, batches of 16, as in its paper) trains all",
         f"weights of the same encoder on the same draws (here on {', '.join(sorted(devices))}); the rest runs on the CPU.",
         "",
         "## Zero labels",
@@ -90,8 +90,10 @@ def against_setfit(found: Found, sets: list[str], shots: list[int]) -> list[str]
         gaps = means[method]
         if gaps:
             low = f"least {min(gaps):+.1f}; more than 1 point below in {sum(gap < -1 for gap in gaps)} of them"
-            lines.append(f"{TITLES[method]}: {np.mean(gaps):+.1f} points on average over {len(gaps)} pairs of set and labels ({low}).")
+            average = f"{np.mean(gaps):+.1f} points from SetFit on average over {len(gaps)} pairs of set and labels"
+            lines.append(f"- {TITLES[method]}: {average} ({low}).")
     lines += [
+        "",
         "Mean difference in points ± its standard error over draws; in brackets the draws that both have.",
         "",
         "| set | labels a class | draws of SetFit | `auto` minus SetFit | mean minus SetFit | `label_names` minus SetFit |",

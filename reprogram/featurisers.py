@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from reprogram.interfaces import Featuriser
 
 SPREAD = 0.05  # of a letter's share in peptides; brings the values to spreads of about one
 TYPICAL_LENGTH = 20.0  # letters
+LINKS = ("http://", "https://")
+WORD = re.compile(r"https?://\S+|\w+|[^\w\s]")
 
 
 class Composition(Featuriser):
@@ -60,17 +63,24 @@ class Spelling(Featuriser):
 
 
 class Words(Featuriser):
-    """Sub-linear counts of words and of single punctuation marks, hashed to ``width`` columns, rows of length 1: [B, width].
+    """Sub-linear counts of words, links and single punctuation marks, hashed to ``width`` columns, rows of length 1: [B, width].
 
-    How a text is written, its quotation marks, exclamations and links, tells authors apart; an encoder that was trained on
-    what sentences mean keeps little of it.
+    How a text is written, its quotation marks, exclamations and links, and what it begins and ends with, tells authors apart;
+    an encoder that was trained on what sentences mean keeps little of it. All links count as one word; the first and the last
+    word or mark count once more as such.
     """
 
     def __init__(self, width: int = 4096) -> None:
         self.width = width
 
     def __call__(self, batch: Sequence[str]) -> np.ndarray:
-        return _hashed(batch, self.width, token_pattern=r"\w+|[^\w\s]")
+        return _hashed(batch, self.width, analyzer=_words)
+
+
+def _words(text: str) -> list[str]:
+    """Words and marks of a text; what this adds of links and ends has a space, as no word of a text does."""
+    found = ["link " if word.startswith(LINKS) else word for word in WORD.findall(text.lower())]
+    return [*found, f"first {found[0]}", f"last {found[-1]}"] if found else []
 
 
 def _hashed(batch: Sequence[str], width: int, **options: Any) -> np.ndarray:

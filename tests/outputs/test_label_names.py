@@ -67,11 +67,12 @@ def test_spelling_is_of_length_one_and_finds_a_word_within_another():
     np.testing.assert_array_equal(rows[:1], Spelling()(["filming"]))
 
 
-def test_words_are_of_length_one_and_keep_punctuation_but_not_capitals():
-    rows = Words()(['"Great!"', "great", '"great" !', ""])
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0], atol=1e-6)
+def test_words_are_of_length_one_and_keep_punctuation_ends_and_links_but_not_capitals():
+    rows = Words()(['"Great!"', "great", '" great ! "', '"great" !', "", "see https://a.b/c", "see http://d.e"])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 1, 0, 1, 1], atol=1e-6)
     np.testing.assert_array_equal(rows[0], rows[2])
-    assert rows[0] @ rows[1] < 0.7
+    np.testing.assert_array_equal(rows[5], rows[6])
+    assert rows[0] @ rows[1] < 0.5 and 0.5 < rows[0] @ rows[3] < 0.95  # the same words and marks, but another end
 
 
 def test_without_labels_the_logits_are_those_of_the_names():
@@ -177,7 +178,8 @@ def test_the_whole_way_from_no_label_to_predictions(typed, text_models, tmp_path
     code, stderr = typed(*model, *table, "target.label_column=label", *few)
     assert code == 0, stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["program"]["output"] == "label_names" and result["target"]["train_labels"] == 2 * shots
+    assert result["program"]["output"] == ("ensemble" if shots else "label_names")
+    assert result["target"]["train_labels"] == 2 * shots
     assert result["auto"]["forecast"] is None and "random_source" in result["baselines"]
     assert ("linear_probe" in result["baselines"]) == (shots > 0)
     program = from_pretrained(tmp_path / "run" / "program")
