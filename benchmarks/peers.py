@@ -143,7 +143,8 @@ def run(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{k}={v}" for k, v in shown.items()), flush=True)
 
 
-SIZES = ("data", "seeds", "ladder_seeds", "ladder_side", "ladder_epochs", "speed_sides", "speed_shots", "repeats", "side")
+LADDER = ("ladder_seeds", "ladder_side", "ladder_epochs")
+SIZES = ("data", "seeds", *LADDER, "speed_sides", "speed_shots", "repeats", "side", "epochs")
 
 
 def command(arguments: argparse.Namespace) -> str:

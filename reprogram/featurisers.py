@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from reprogram.interfaces import Featuriser
 
 SPREAD = 0.05  # of a letter's share in peptides; brings the values to spreads of about one
 TYPICAL_LENGTH = 20.0  # letters
+LINKS = ("http://", "https://")
+WORD = re.compile(r"https?://\S+|\w+|[^\w\s]")
 
 
 class Composition(Featuriser):
@@ -56,13 +59,38 @@ class Spelling(Featuriser):
         self.width = width
 
     def __call__(self, batch: Sequence[str]) -> np.ndarray:
-        from sklearn.feature_extraction.text import HashingVectorizer
-        from sklearn.preprocessing import normalize
+        return _hashed(batch, self.width, analyzer="char_wb", ngram_range=(3, 5))
 
-        options = {"analyzer": "char_wb", "ngram_range": (3, 5), "norm": None, "alternate_sign": False}
-        counts = HashingVectorizer(n_features=self.width, **options).transform(list(batch))
-        counts.data = np.log1p(counts.data)
-        return normalize(counts).toarray().astype(np.float32)
+
+class Words(Featuriser):
+    """Sub-linear counts of words, links and single punctuation marks, hashed to ``width`` columns, rows of length 1: [B, width].
+
+    How a text is written, its quotation marks, exclamations and links, and what it begins and ends with, tells authors apart;
+    an encoder that was trained on what sentences mean keeps little of it. All links count as one word; the first and the last
+    word or mark count once more as such.
+    """
+
+    def __init__(self, width: int = 4096) -> None:
+        self.width = width
+
+    def __call__(self, batch: Sequence[str]) -> np.ndarray:
+        return _hashed(batch, self.width, analyzer=_words)
+
+
+def _words(text: str) -> list[str]:
+    """Words and marks of a text; what this adds of links and ends has a space, as no word of a text does."""
+    found = ["link " if word.startswith(LINKS) else word for word in WORD.findall(text.lower())]
+    return [*found, f"first {found[0]}", f"last {found[-1]}"] if found else []
+
+
+def _hashed(batch: Sequence[str], width: int, **options: Any) -> np.ndarray:
+    """log(1 + counts) in ``width`` columns, rows of length 1."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.preprocessing import normalize
+
+    counts = HashingVectorizer(n_features=width, norm=None, alternate_sign=False, **options).transform(list(batch))
+    counts.data = np.log1p(counts.data)
+    return normalize(counts).toarray().astype(np.float32)
 
 
 class TfIdf(Featuriser):

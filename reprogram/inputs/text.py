@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reprogram.errors import ConfigError, nearest
-from reprogram.featurisers import Composition, KMers, Spelling
+from reprogram.featurisers import Composition, KMers, Spelling, Words
 from reprogram.interfaces import Featuriser, InputTransformation, SourceSpec, Tap, TargetInfo
 from reprogram.modalities import check_source
 from reprogram.tokenization import splitter, tokenizations
@@ -21,8 +21,8 @@ from reprogram.tokenization import splitter, tokenizations
 class Text(InputTransformation):
     """tokens: ``own`` leaves the string to the source's tokenizer; ``amino_acids``, ``characters`` and those of other
     modalities put spaces between target tokens; ``own+amino_acids`` and the like read both ways, as two views.
-    features: plain features of the string beside what the model reads (``composition``, ``kmers``, ``spelling``): a hybrid
-        program.
+    features: plain features of the string beside what the model reads (``composition``, ``kmers``, ``spelling``,
+        ``words``): a hybrid program.
     """
 
     tokens: str = "own"
@@ -32,6 +32,7 @@ class Text(InputTransformation):
         "composition": Composition(string.ascii_uppercase),
         "kmers": KMers(),
         "spelling": Spelling(),
+        "words": Words(),
     }
 
     def build(self, spec: SourceSpec, target: TargetInfo) -> None:

@@ -59,12 +59,13 @@ class Text(Modality):
         """Class names as the first guess, where strings and names are one language."""
         if not self.words or target.problem != "classification" or spec.read_names is None or not spec.feature_size:
             return []
-        beside: Config = {"features": ["spelling"]}
+        beside: Config = {"features": ["spelling", "words"]}
         names: Named = ("label_names", {})
-        both, title = mean_of(names, ("logistic", {})), "mean of class names and logistic regression"
+        words: Named = ("logistic", {"strength": 10.0, "feature": "words"})
+        title = "mean of class names and logistic regressions on features and words"
         return [
-            self.reading("class names, layers and spelling", beside, names, source),
-            self.reading(title, beside, both, source, tags=("preferred",)),
+            self.reading("class names, layers and plain features", beside, names, source),
+            self.reading(title, beside, mean_of(names, ("logistic", {}), words), source, tags=("preferred",)),
         ]
 
     def tokenizations(self) -> Mapping[str, Tokenization]:

@@ -11,9 +11,12 @@ import numpy as np
 from reprogram.errors import SourceError
 from reprogram.evaluation.features import source_outputs
 from reprogram.full_precision import full_precision
-from reprogram.interfaces import SourceModel, TargetTask, to_tensor_labels
+from reprogram.interfaces import OutputMapping, SourceModel, TargetTask, to_tensor_labels
 from reprogram.modalities import modality
+from reprogram.modalities.base import Named
 from reprogram.model import ReprogrammedModel
+from reprogram.outputs import __name__ as OUTPUTS
+from reprogram.registry import find
 from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.choice import Choice
 from reprogram.selection.crossval import learn
@@ -28,15 +31,20 @@ def too_few_to_choose(labels: np.ndarray) -> bool:
 def program_by_names(
     sources: Sequence[SourceModel], target: TargetTask, hints: Mapping[str, Any], seed: int
 ) -> Choice:
-    """The program of the first source that reads class names, fitted. Raises SourceError where none does."""
+    """The program of the first source that reads class names, fitted. Raises SourceError where none does.
+
+    Where each class has a label it may be a mean with programs that need labels, if that is the preferred one.
+    """
     started = time.monotonic()
     train, info = target.train, target.info
+    every = len(np.unique(train.labels)) == len(info.classes)
     listed = [
         candidate
         for index, source in enumerate(sources)
         for candidate in modality(info.kind).candidates(source.spec, info, index, hints)
-        if make_output(candidate.output).without_labels
+        if reads_names(candidate.output) and (every or make_output(candidate.output).without_labels)
     ]
+    listed.sort(key=lambda candidate: "preferred" not in candidate.tags)
     few = "There are no labels to learn from" if not len(train) else "No class has two labels, so none can be held out"
     if not listed:
         raise SourceError(
@@ -54,3 +62,9 @@ def program_by_names(
     note = f"{few}: the program that reads the names of the classes was taken, and nothing is forecast."
     row = {"candidate": candidate.name, "kind": candidate.kind, "status": "chosen", "why": note}
     return Choice(model.eval(), candidate, None, [row], [note], seconds=time.monotonic() - started)
+
+
+def reads_names(output: Named) -> bool:
+    """Does this output, or a member of this mean, know something of the classes without labels?"""
+    names = [output[0], *(member["name"] for member in output[1].get("members", ()))]
+    return any(find(OUTPUTS, name, OutputMapping).without_labels for name in names)

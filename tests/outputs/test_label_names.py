@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from reprogram.artifact import from_pretrained
 from reprogram.errors import ConfigError
-from reprogram.featurisers import Spelling
+from reprogram.featurisers import Spelling, Words
 from reprogram.interfaces import SourceOutput, SourceSpec, TargetInfo
 from reprogram.modalities import modality
 from reprogram.outputs import label_names
@@ -51,11 +51,13 @@ def hits(output, noise=2.0):
     return float((output([answers(labels, 9, noise)]).argmax(1).numpy() == labels).mean())
 
 
-def test_a_search_over_text_prefers_the_mean_with_a_logistic_regression_and_reads_spelling_beside():
+def test_a_search_over_text_prefers_the_mean_with_logistic_regressions_on_features_and_on_words():
     found = {c.name: c for c in modality("text").candidates(spec_of(MEANS)[0], INFO)}
-    alone, mean = found["class names, layers and spelling"], found["mean of class names and logistic regression"]
-    assert mean.tags == ("preferred",) and mean.atoms == alone.atoms == (("text", {"features": ["spelling"]}),)
-    assert [member["name"] for member in mean.output[1]["members"]] == ["label_names", "logistic"]
+    alone = found["class names, layers and plain features"]
+    mean = found["mean of class names and logistic regressions on features and words"]
+    assert mean.tags == ("preferred",) and mean.atoms == alone.atoms == (("text", {"features": ["spelling", "words"]}),)
+    assert [member["name"] for member in mean.output[1]["members"]] == ["label_names", "logistic", "logistic"]
+    assert [member["config"].get("feature") for member in mean.output[1]["members"]] == [None, None, "words"]
 
 
 def test_spelling_is_of_length_one_and_finds_a_word_within_another():
@@ -63,6 +65,14 @@ def test_spelling_is_of_length_one_and_finds_a_word_within_another():
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0], atol=1e-6)
     assert rows[0] @ rows[1] > 0.3 and abs(rows[0] @ rows[2]) < 0.1
     np.testing.assert_array_equal(rows[:1], Spelling()(["filming"]))
+
+
+def test_words_are_of_length_one_and_keep_punctuation_ends_and_links_but_not_capitals():
+    rows = Words()(['"Great!"', "great", '" great ! "', '"great" !', "", "see https://a.b/c", "see http://d.e"])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 1, 0, 1, 1], atol=1e-6)
+    np.testing.assert_array_equal(rows[0], rows[2])
+    np.testing.assert_array_equal(rows[5], rows[6])
+    assert rows[0] @ rows[1] < 0.5 and 0.5 < rows[0] @ rows[3] < 0.95  # the same words and marks, but another end
 
 
 def test_without_labels_the_logits_are_those_of_the_names():
@@ -168,7 +178,8 @@ def test_the_whole_way_from_no_label_to_predictions(typed, text_models, tmp_path
     code, stderr = typed(*model, *table, "target.label_column=label", *few)
     assert code == 0, stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["program"]["output"] == "label_names" and result["target"]["train_labels"] == 2 * shots
+    assert result["program"]["output"] == ("ensemble" if shots else "label_names")
+    assert result["target"]["train_labels"] == 2 * shots
     assert result["auto"]["forecast"] is None and "random_source" in result["baselines"]
     assert ("linear_probe" in result["baselines"]) == (shots > 0)
     program = from_pretrained(tmp_path / "run" / "program")

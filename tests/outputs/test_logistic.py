@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from reprogram.errors import ConfigError
-from reprogram.interfaces import SourceOutput
+from reprogram.errors import ConfigError, SourceError
+from reprogram.interfaces import SourceOutput, Tap
 from reprogram.outputs.logistic import Logistic
 
 
@@ -40,3 +40,22 @@ def test_a_class_without_an_example_keeps_its_column_and_is_never_answered(spec,
 def test_values_are_refused(spec, info):
     with pytest.raises(ConfigError, match="output=logistic needs classes"):
         Logistic().build(spec, info(1, "regression"))
+
+
+def test_a_plain_feature_is_read_in_place_of_the_sources_and_its_width_is_kept(spec, info, answers):
+    labels = np.arange(24) % 3
+    seen = answers(labels, 0, noise=0.6)
+    values = torch.eye(3)[torch.from_numpy(labels)].repeat(1, 2) + 0.1
+    beside = SourceOutput(seen.logits, seen.features, {Tap("words", "side"): values})
+    output = Logistic(feature="words")
+    output.build(spec, info(3))
+    output.fit([beside], torch.as_tensor(labels))
+    assert output.width == 6 and (output([beside]).argmax(1).numpy() == labels).all()
+    kept = Logistic(**output.config())
+    kept.build(spec, info(3))
+    kept.load_state_dict(output.state_dict())
+    torch.testing.assert_close(kept([beside]), output([beside]))
+    with pytest.raises(ConfigError, match=r"give 'input.features=\[words\]'"):
+        output([seen])
+    with pytest.raises(SourceError, match="weighs 6 values an example but reads 3"):
+        output([SourceOutput(seen.logits, seen.features, {Tap("words", "side"): values[:, :3]})])
