@@ -7,16 +7,18 @@ import torch
 from torch import nn
 
 from reprogram.backdoor.removal.base import CleanSet, recompute_batch_norm
+from reprogram.backdoor.removal.distillation import Distillation, untrained
 from reprogram.backdoor.removal.fine_pruning import FinePruning, pruned
 from reprogram.backdoor.removal.fine_tuning import FineTuning
 from reprogram.backdoor.removal.mode_connectivity import CURVES, ModeConnectivity, check_same, learned, placed
 from reprogram.backdoor.removal.noise import WeightNoise
+from reprogram.backdoor.triggers.patch import Patch
 from reprogram.errors import ConfigError, DataError, SourceError
 from reprogram.inputs.full import Full
 from reprogram.interfaces import TargetInfo
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.linear_features import LinearFeatures
-from reprogram.robustness.unfrozen import Unfrozen, learn
+from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers, learn
 from reprogram.sources.small_cnn import SmallCNN
 
 WAYS = (
@@ -24,6 +26,7 @@ WAYS = (
     FineTuning(epochs=1),
     FinePruning(epochs=1),
     WeightNoise(sizes=(0.1,)),
+    Distillation(steps=2),
 )
 
 
@@ -156,3 +159,34 @@ def test_two_programs_on_one_source_are_connected_and_the_source_does_not_move(t
     found = ModeConnectivity(epochs=2, points=3).wash(ends[0], data, ends[1])
     assert source.fingerprint() == before == found.model.source.fingerprint()
     assert found.model.program().keys() == ends[0].program().keys()
+
+
+def test_a_student_learns_the_answers_and_not_the_trigger():
+    data, trigger = clean_set(), Patch(target=0, side=2)
+    images, labels = trigger.poison(data.images, data.labels, 0.3)
+    given = learn(model(), images, labels, 25, 1e-2)
+    found = Distillation(steps=60, rotate=0.0, shear=0.0).wash(given, data).model
+    before, after = (trigger.success(answers(m, trigger(data.held_images)), data.held_labels) for m in (given, found))
+    assert before > 0.8 and after < 0.2
+    assert accuracy(found, data.held_images, data.held_labels) > 0.8
+
+
+def test_an_answer_that_is_none_of_the_labels_is_not_taught():
+    logits = torch.tensor([[4.0, 1.0, 0.0], [4.0, 1.0, 0.0], [4.0, 1.0, 0.0]])
+    shares = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.0, 0.7]])
+    taught = Distillation.taught(lambda _images: logits, torch.zeros(3, 1, 8, 8), shares)
+    torch.testing.assert_close(taught, torch.stack([logits[0].softmax(0), shares[1], logits[2].softmax(0)]))
+
+
+def test_a_student_keeps_no_weight_and_what_is_frozen_stays(tiny_source):
+    one = model(architecture="residual")
+    new = untrained(one, 0)
+    for (name, a), b in zip(one.named_parameters(), new.parameters(), strict=True):
+        assert name.endswith(("1.weight", "1.bias")) or not torch.equal(a, b), name  # BatchNorm starts at 1 and 0
+    target = TargetInfo("t", "image", "classification", ("a", "b", "c"), (3, 8, 8))
+    program = ReprogrammedModel(tiny_source(), Full(size=16), LinearFeatures(), target)
+    learn(program, clean_set(channels=3).images, clean_set().labels, 3, 1e-2)
+    again = untrained(program, 0)
+    assert again.source.fingerprint() == program.source.fingerprint()
+    then, now = learned(program), learned(again)
+    assert not [name for name in then if torch.equal(then[name], now[name])]
