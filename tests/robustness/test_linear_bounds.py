@@ -335,6 +335,10 @@ def test_optimised_slopes_hold_samples_and_prove_more(digit_cnn):
     with torch.no_grad():
         answers = model(points.float()).double() @ margins.T
     assert (answers.amin(0) >= found - 1e-5).all()
+    whole = Bounds(network, Ball(images[0][None].double(), 0.06), slopes=3)  # the intervals before the bends, too
+    widths = [float((high - low).sum()) for low, high in (bounds.intervals[-1], whole.intervals[-1])]
+    assert widths[1] < widths[0] and (whole.output(margins)[0] >= low - 1e-9).all()
+    assert (answers.amin(0) >= whole.optimised(margins, 3) - 1e-5).all()
     ball = Ball(images[0][None].double(), 0.08)
     plain, better = (LinearBounds(both=False, slopes=steps).margin(network, ball, row) for steps in (0, 4))
     assert better > plain

@@ -79,10 +79,13 @@ class Bounds:
     outward by what rounding can do to it here, and by what was seen of the model's own rounding.
     most: bends that are tightened at most in all; beyond that the intervals of interval arithmetic are kept.
     parallel: lines below ReLU parallel to the chord (Fast-Lin) instead of adaptive ones; neither is always better.
+    slopes: substitutions over which the lines below ReLUs are optimised for every interval that is tightened; 0: none.
     """
 
-    def __init__(self, network: Network, ball: Ball | Box, most: int = 20_000, parallel: bool = False) -> None:
-        self.network, self.ball, self.parallel = network, ball, parallel
+    def __init__(
+        self, network: Network, ball: Ball | Box, most: int = 20_000, parallel: bool = False, slopes: int = 0
+    ) -> None:
+        self.network, self.ball, self.parallel, self.slopes = network, ball, parallel, slopes
         network.confirm(*ball.box(), quick=True)
         self.tightened = network.bends() <= most
         self.intervals: list[tuple[Tensor, Tensor]] = []
@@ -156,34 +159,43 @@ class Bounds:
             rows = torch.zeros(len(part), low.numel(), dtype=low.dtype)
             rows[torch.arange(len(part)), part] = 1
             rows = rows.view(len(part), *low.shape)
-            flat_low[part] = torch.maximum(flat_low[part], self._substitute(place, rows))
-            flat_high[part] = torch.minimum(flat_high[part], -self._substitute(place, -rows))
+            flat_low[part] = torch.maximum(flat_low[part], self._climbed(place, rows, self.slopes))
+            flat_high[part] = torch.minimum(flat_high[part], -self._climbed(place, -rows, self.slopes))
         high = torch.maximum(low, high)
         self.intervals[place] = (low, high)
 
     def optimised(self, rows: Tensor, steps: int) -> Tensor:
         """Lower bounds [R] of ``rows`` [R, T] times the answer, with the line below each ReLU chosen for each row.
 
-        Any slope from 0 to 1 is sound, so Adam climbs the bound itself over ``steps`` substitutions and the best is kept
-        (alpha-CROWN, Xu et al. 2021, arXiv 2011.13824; the intervals before the bends stay as they are). Never below
-        what :meth:`output` says.
+        Never below what :meth:`output` says. The intervals before the bends stay as they are; ``slopes`` of the class
+        optimises these as well.
         """
         last = len(self.network.nodes) - 1
-        best, shaped = self.output(rows)[0], rows.to(self.intervals[last][0]).view(-1, *self.intervals[last][0].shape)
+        shaped = rows.to(self.intervals[last][0]).view(-1, *self.intervals[last][0].shape)
+        room = rows.abs().to(shaped).sum(1) * self.network.rounding
+        return torch.maximum(self.output(rows)[0], self._climbed(last, shaped, steps) - room)
+
+    def _climbed(self, place: int, rows: Tensor, steps: int) -> Tensor:
+        """Lower bounds [R] of rows times the value of a node, the best of the first substitution and ``steps`` others.
+
+        Any slope from 0 to 1 below a ReLU is sound, so Adam climbs the bound itself, for each row with slopes of its own
+        (alpha-CROWN, Xu et al. 2021, arXiv 2011.13824).
+        """
+        best = self._substitute(place, rows)
         slopes: dict[int, Tensor] = {}
-        for place, node in enumerate(self.network.nodes):
+        for position, node in enumerate(self.network.nodes[: place + 1] if steps else ()):
             if node.kind == "relu":
                 below = relax.relu(*self.intervals[node.inputs[0]]).low_slope
-                slopes[place] = below.expand(len(rows), *below.shape).clone().requires_grad_(True)
-        room = rows.abs().to(best).sum(1) * self.network.rounding
-        climb = torch.optim.Adam(slopes.values(), SLOPE_RATE) if slopes else None
-        for _ in range(steps if climb is not None else 0):
-            assert climb is not None
+                slopes[position] = below.expand(len(rows), *below.shape).clone().requires_grad_(True)
+        if not slopes:
+            return best
+        climb = torch.optim.Adam(slopes.values(), SLOPE_RATE)
+        for _ in range(steps):
             with torch.enable_grad():
-                bound = self._through(last, shaped, slopes)
+                bound = self._through(place, rows, slopes)
                 climb.zero_grad()
                 (-bound.sum()).backward()
-            best = torch.maximum(best, bound.detach() - room)
+            best = torch.maximum(best, bound.detach())
             climb.step()
             for slope in slopes.values():
                 slope.data.clamp_(0, 1)

@@ -41,6 +41,9 @@ class LinearBounds:
             best = max(best, float(bounds.output(rows)[0].min()))
             if best <= 0 and self.slopes:
                 best = max(best, float(bounds.optimised(rows, self.slopes).min()))
+            if best <= 0 and self.slopes:  # the intervals before the bends, too: the most expensive is the last
+                bounds = Bounds(network, ball, self.most, parallel, self.slopes)
+                best = max(best, float(bounds.optimised(rows, self.slopes).min()))
             if best > 0:
                 break
         return best
