@@ -17,6 +17,7 @@ from reprogram.threat import NORMS, Threat
 
 Model = Callable[[Tensor], Tensor]
 COUNTS = ("steps", "restarts", "draws", "targets", "epochs", "directions")  # options of attacks that are at least 1
+NEAR = 100_000  # pixel values of a batch on a CPU: of about 32 images of 32 x 32; more no longer stay in a core's cache
 SLACK = 1e-5  # rounding of float32 in the length of a perturbation, relative
 
 
@@ -106,8 +107,9 @@ class Attack(ABC):
         asked = torch.full((len(images),), float(right is None))
         found = Attacked(images.detach().clone(), torch.zeros(len(images)), asked)
         quick = fast_layout(model, images) if self.access == "white_box" else images
-        for start in range(0, len(images), self.batch_size):
-            rows = torch.arange(start, min(start + self.batch_size, len(images)))
+        size = self.batch_size if self.access != "white_box" else cached(self.batch_size, images)
+        for start in range(0, len(images), size):
+            rows = torch.arange(start, min(start + size, len(images)))
             known = ~wrong(ask(model, quick[rows]), labels[rows]).cpu() if right is None else right[rows]
             rows_right = rows[known]
             if len(rows_right):
@@ -135,6 +137,13 @@ def survival(model: Model, images: Tensor, labels: Tensor, passes: int = 1) -> T
     for _ in range(passes):
         right += (~wrong(ask(model, images), labels)).float().cpu()
     return right / passes
+
+
+def cached(most: int, images: Tensor) -> int:
+    """How many images to take at a time, at most ``most``: on a CPU, gradients of fewer large images are faster."""
+    if images.device.type != "cpu" or not len(images):
+        return most
+    return min(most, max(16, NEAR // max(1, images[0].numel())))
 
 
 def fast_layout(model: Model, images: Tensor) -> Tensor:
