@@ -147,9 +147,9 @@ def page(cells: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
         f"CNNs of two convolutions and two linear layers on 8 x 8 digits; seeds {seeds}, "
         f"{first['images']} test images each, linf boxes of {' and '.join(f'{e:g}' for e in sizes)} cut to [0, 1], "
         f"{first['steps']} steps of slopes for both. Looseness: the sum of what the label's lead at the image is above its lower "
-        "bound in the box, relative to CROWN here (smaller is tighter). *Better of two*: lines below ReLUs adaptive or parallel; *last "
-        "slopes*: optimised for the answer alone; *alpha-CROWN*: for every interval before a bend as well. auto_LiRPA is release "
-        "0.3; it reads SiLU as a product.",
+        "bound in the box, relative to CROWN here (smaller is tighter). *Better of two*: lines below ReLUs adaptive or parallel; "
+        "*last slopes*: optimised for the answer alone; *alpha-CROWN*: for every interval before a bend as well. "
+        "auto_LiRPA is release 0.3; it reads SiLU as a product.",
         "",
     ]
     own_columns = ("here, CROWN", "here, better of two", "here, last slopes", "here, alpha-CROWN")

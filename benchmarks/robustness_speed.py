@@ -204,7 +204,8 @@ def page(figures: dict[str, Any]) -> str:
         "## PGD-20",
         "",
         "CPU seconds for 64 images of 32x32; robust accuracy in brackets. This implementation's time holds the passes that",
-        "tell which images were right at first and which are broken in the end; the others leave that to the caller.",
+        "tell which images were right at first and which are broken in the end; the others leave that to the caller. It takes",
+        "as many images at a time as stay in the cache of a core (32 of these); the others take the batch as it is given.",
         "",
     ]
     for name, cell in figures["pgd"].items():

@@ -112,7 +112,8 @@ def page(cells: list[dict[str, Any]], seed: int, tuned: list[int]) -> tuple[str,
     lines = [
         f"{len(models)} Trojaned small CNNs on MNIST at 16 pixels ({kinds}; {shapes}), population seed {seed}, whose trigger "
         f"works (attack success at least {WORKS:.0%}). Every way has the same {cells[0]['examples']} clean examples (one in five "
-        "of them only chooses, where there is something to choose); the test images measure and choose nothing. Settings were chosen on models of population seed "
+        "of them only chooses, where there is something to choose); the test images measure and "
+        "choose nothing. Settings were chosen on models of population seed "
         f"{', '.join(map(str, tuned))}. All ways but *bezier, two models* have one model alone. *Labels alone* is the training "
         "of *distillation* without the model's answers.",
         "",

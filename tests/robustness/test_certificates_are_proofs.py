@@ -85,6 +85,18 @@ class Whole(nn.Module):
         return self.last(self.middle(self.first(x)).flatten(1))
 
 
+class Attending(nn.Module):
+    """Self-attention over the pixels of a map of two channels."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(2, 1, dropout, batch_first=True)
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
+
+
 IMAGE = torch.full((1, 4, 4), 0.5)
 
 
@@ -97,6 +109,9 @@ IMAGE = torch.full((1, 4, 4), 0.5)
         (nn.Hardswish(), r"the layer 'middle' \(Hardswish\): it is not on the list of operations with proven bounds \(aten"),
         (nn.GELU(approximate="tanh"), r"the layer 'middle' \(GELU\): GELU is bounded as it is defined"),
         (nn.Softmax(1), r"the layer 'middle' \(Softmax\): it is not on the list"),
+        (nn.GroupNorm(1, 2), r"the layer 'middle' \(GroupNorm\): it is not on the list"),
+        (Attending(), r"the layer 'middle.attention' \(MultiheadAttention\): it combines two values that both depend"),
+        (Attending(0.5), r"the layer 'middle.attention' \(MultiheadAttention\): it draws at random"),
     ],
 )
 def test_a_refusal_names_the_layer_also_one_left_in_training_mode(middle, said):

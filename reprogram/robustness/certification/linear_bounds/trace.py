@@ -113,7 +113,7 @@ class _Builder:
             raise refusal("the model", "it does not answer with one tensor that depends on its input")
         wanted = _needed(answer)
         for step in (step for step in steps if step in wanted):
-            if torch.Tag.nondeterministic_seeded in getattr(step.target, "tags", ()):
+            if _draws(step):
                 raise refusal(self._layer(step), f"it draws at random ({step.target})")
         for step in (step for step in steps if step in wanted):
             self._step(step)
@@ -186,6 +186,15 @@ class _Builder:
             raise refusal(layer, "its operation is not the affine map that it was taken for")
         self.network.nodes.append(node)
         return len(self.network.nodes) - 1
+
+
+def _draws(step: Any) -> bool:
+    """Does it draw at random? Attention without dropout bears the mark and does not."""
+    if torch.Tag.nondeterministic_seeded not in getattr(step.target, "tags", ()):
+        return False
+    names = [argument.name for argument in step.target._schema.arguments]
+    given = dict(zip(names, step.args, strict=False)) | dict(step.kwargs)
+    return not ("dropout_p" in names and given.get("dropout_p", 0.0) == 0.0)
 
 
 def _needed(answer: Any) -> set[Any]:
