@@ -6,6 +6,7 @@ from torch import nn
 
 from reprogram.errors import ConfigError
 from reprogram.robustness.attacks.apgd import APGD
+from reprogram.robustness.attacks.base import cached
 from reprogram.robustness.attacks.bpda import stand_in, straight_through
 from reprogram.robustness.attacks.ensemble import AttackEnsemble, standard
 from reprogram.robustness.attacks.fgsm import FGSM
@@ -107,6 +108,19 @@ def test_broken_examples_leave_the_batch(digit_cnn):
     assert found.accuracy < 0.1
     assert sum(seen) < 0.6 * len(images) * 22
     assert abs(float(found.queries.sum()) - sum(seen)) <= len(images)
+
+
+def test_large_images_are_taken_a_few_at_a_time_on_a_cpu_with_the_same_findings():
+    assert [cached(64, torch.zeros(1, 3, side, side)) for side in (16, 32, 224)] == [64, 32, 16]
+    assert cached(8, torch.zeros(1, 3, 224, 224)) == 8
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(48, 3)).requires_grad_(False)
+    images, seen = torch.rand(20, 3, 64, 64), []
+    labels = model(images).argmax(1)
+    found = PGD(Threat("linf", 0.01), steps=3)(lambda x: seen.append(len(x)) or model(x), images, labels)
+    assert max(seen) == 16
+    small = PGD(Threat("linf", 0.01), steps=3, batch_size=5)(model, images, labels)
+    torch.testing.assert_close(found.examples, small.examples)
 
 
 def test_channels_come_last_for_speed_unless_the_model_calls_view():

@@ -17,7 +17,7 @@ from scipy.stats import beta, binomtest, norm
 from torch import Tensor
 
 from reprogram.errors import ConfigError
-from reprogram.robustness.attacks.base import Model, ask
+from reprogram.robustness.attacks.base import Model, ask, cached, in_batches
 from reprogram.robustness.certification.higher_order import radius
 
 ABSTAIN = -1
@@ -104,7 +104,8 @@ class Smoothing:
             for start in range(0, count, self.batch_size):
                 part = noise[: min(self.batch_size, count - start)]
                 part.normal_(generator=generator)
-                logits = ask(model, torch.add(flat, part, alpha=self.sigma).view(-1, *image.shape))
+                seen = torch.add(flat, part, alpha=self.sigma).view(-1, *image.shape)
+                logits = in_batches(lambda x: ask(model, x), seen, cached(self.batch_size, seen))
                 finite = torch.isfinite(logits).all(1)
                 answers = logits.argmax(1)
                 new = torch.bincount(answers[finite], minlength=logits.shape[1])
