@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.robustness.attacks.base import Model, ask, fast_layout
+from reprogram.robustness.attacks.base import Model, ask, cached, fast_layout
 from reprogram.threat import DUAL, length
 
 SCREEN = 1.25  # how much further the end point of a class may lie than those of the classes that were followed
@@ -127,16 +127,17 @@ class CleverScore:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw[0]) * 2 + draw[1])
         found = [torch.empty(len(targets), 0)]
         for start in range(0, count, self.batch_size):
-            points = self._sample(image, min(self.batch_size, count - start), generator)
-            points = fast_layout(model, points).requires_grad_(True)
-            with torch.enable_grad():
-                logits = model(points)
-            norms = []
-            for number, target in enumerate(targets):
-                margin = (logits[:, label] - logits[:, target]).sum()
-                gradient = torch.autograd.grad(margin, points, retain_graph=number + 1 < len(targets))[0]
-                norms.append(length(torch.nan_to_num(gradient).flatten(1), DUAL[self.norm]))
-            found.append(torch.stack(norms).cpu())
+            drawn = self._sample(image, min(self.batch_size, count - start), generator)
+            for points in drawn.split(cached(self.batch_size, drawn)):
+                points = fast_layout(model, points).requires_grad_(True)
+                with torch.enable_grad():
+                    logits = model(points)
+                norms = []
+                for number, target in enumerate(targets):
+                    margin = (logits[:, label] - logits[:, target]).sum()
+                    gradient = torch.autograd.grad(margin, points, retain_graph=number + 1 < len(targets))[0]
+                    norms.append(length(torch.nan_to_num(gradient).flatten(1), DUAL[self.norm]))
+                found.append(torch.stack(norms).cpu())
         return torch.cat(found, 1).numpy()
 
     def _sample(self, image: Tensor, count: int, generator: torch.Generator) -> Tensor:
