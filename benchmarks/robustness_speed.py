@@ -239,8 +239,8 @@ def page(figures: dict[str, Any]) -> str:
     lines += [
         "## Randomized smoothing",
         "",
-        f"{figures['samples']:,} samples of one image; the forward passes alone, 256 samples at a time, are 100%. The certificates "
-        "draw 256 at a time and ask about as many as stay in the cache of a core.",
+        f"{figures['samples']:,} samples of one image; the forward passes alone, 256 samples at a time, are 100%. The "
+        "certificates draw 256 at a time and ask about as many as stay in the cache of a core.",
         "",
     ]
     lines += ["| certificate | forward, s | certify, s | share of the forward rate |", "|---|---|---|---|"]

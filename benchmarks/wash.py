@@ -33,7 +33,7 @@ from reprogram.robustness.unfrozen import Unfrozen, accuracy, answers
 from reprogram.sources.small_cnn import SmallCNN
 
 DATA, CLEAN, PATCH, OTHERS = "mnist", 40, 16, 8  # the plan of benchmarks/trojans.py
-WORKS = 0.95  # attack success from which on a Trojan is there to be washed away
+WORKS, WEAKER = 0.95, 0.8  # attack success from which on a Trojan is there to be washed away; of the second list
 LOST, SUCCESS, ROUNDING = 2.0, (0.05, 0.15), 1e-4  # bounds: points of clean accuracy, attack success
 NO_TEACHER = "labels alone"
 
@@ -69,16 +69,16 @@ WAYS: dict[str, Way] = {
 
 
 def working(seed: int, cache: Path) -> list[tuple[Member, SmallCNN]]:
-    """The Trojaned models of a seed whose trigger works, in the order of the plan."""
+    """The Trojaned models of a seed whose trigger works at times, in the order of the plan."""
     counts = {kind: PATCH if kind == "patch" else OTHERS for kind in KINDS}
     members = [m for m in plan(DATA, CLEAN, counts, seed) if m.kind != "clean"]
-    return [(m, s) for m, s in population(members, cache) if m.success >= WORKS]
+    return [(m, s) for m, s in population(members, cache) if m.success >= WEAKER]
 
 
 def partner(member: Member, known: list[tuple[Member, SmallCNN]]) -> SmallCNN:
     """Another model of the architecture with another target, for the ways that use two."""
     others = [s for m, s in known if m.architecture == member.architecture and m.target != member.target]
-    return others[[m.name for m, _ in known].index(member.name) % len(others)]
+    return others[member.seed % len(others)]
 
 
 def measured(model: nn.Module, member: Member) -> dict[str, float]:
@@ -151,9 +151,28 @@ def page(cells: list[dict[str, Any]], seed: int, tuned: list[int]) -> tuple[str,
                 gone = np.mean([100 * (c["before"]["clean"] - c["after"]["clean"]) for c in own])
                 left = np.mean([c["after"]["success"] for c in own])
                 lines.append(f"| {way} | {kind} | {len(own)} | {gone:.1f} | {left:.1%} |")
-    lines += ["", "Means over the models of a trigger. These networks are small enough that a few hundred examples, warped, "
-              "teach a new one; a large pretrained model would lose what they do not show."]  # fmt: skip
+    lines += [
+        "", "Means over the models of a trigger. I-BAU, FT-SAM and NAD are written here from their papers, with rates, sizes "
+        "and weights tried on models of the other seeds. These networks are small enough that a few hundred examples, "
+        "warped, teach a new one; a large pretrained model would lose what they do not show.",
+    ]  # fmt: skip
     return "\n".join(lines), figures
+
+
+def weaker(cells: list[dict[str, Any]]) -> list[str]:
+    """The table of models whose trigger works less often."""
+    lines = [
+        "", "## Triggers that work less often", "", "Distillation on those models of the same population whose attack "
+        f"success is {WEAKER:.0%} to {WORKS:.0%}.", "", "| model | architecture | attack success before | after | lost, points |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for c in cells:
+        before, after = c["before"], c["after"]
+        lines.append(
+            f"| {c['model']} | {c['architecture']} | {before['success']:.1%} | {after['success']:.1%} | "
+            f"{100 * (before['clean'] - after['clean']):.1f} |"
+        )
+    return lines if cells else []
 
 
 def main() -> None:
@@ -163,21 +182,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2, help="of the population")
     parser.add_argument("--tuned", type=int, nargs="+", default=[0, 1], help="seeds whose models settings were chosen on")
     parser.add_argument("--models", type=int, default=16)
+    parser.add_argument("--weaker", type=int, default=5, help="models whose trigger works less often, by distillation alone")
     parser.add_argument("--examples", type=int, default=250)
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     known = working(args.seed, args.cache / "models")
+    strong = [(m, s) for m, s in known if m.success >= WORKS]
+    rest = [(m, s) for m, s in known if m.success < WORKS][: args.weaker]
     done = {(c["way"], c["model"]) for c in read_lines(args.cells)}
     for way in args.ways:
-        for member, source in known[: args.models]:
+        for member, source in [*strong[: args.models], *(rest if way == "distillation" else ())]:
             if (way, member.name) not in done:
-                found = cell(way, member, source, partner(member, known), args.examples)
+                found = cell(way, member, source, partner(member, strong), args.examples)
                 append_line(args.cells, json.dumps(found))
                 print(way, member.name, found["after"], f"{found['seconds']:.1f} s", flush=True)
-    names = {m.name for m, _ in known[: args.models]}
-    text, figures = page([c for c in read_lines(args.cells) if c["model"] in names], args.seed, args.tuned)
+    names = [{m.name for m, _ in part} for part in (strong[: args.models], rest)]
+    cells = [[c for c in read_lines(args.cells) if c["model"] in part] for part in names]
+    text, figures = page(cells[0], args.seed, args.tuned)
+    text = "\n".join([text, *weaker(cells[1])])
     print(text)
     if args.page:
         write_page(args.page, "Wash: one Trojaned model repaired", "python benchmarks/wash.py", text)
