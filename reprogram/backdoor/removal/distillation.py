@@ -113,7 +113,7 @@ def untrained(model: nn.Module, seed: int) -> nn.Module:
         for module in found.modules():
             own = [id(p) for p in module.parameters(recurse=False)]
             if own and left.keys() >= set(own) and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]
                 left = {key: p for key, p in left.items() if key not in own}
         for parameter in left.values():
             order = torch.randperm(parameter.numel()).to(parameter.device)
