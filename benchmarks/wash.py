@@ -36,6 +36,7 @@ DATA, CLEAN, PATCH, OTHERS = "mnist", 40, 16, 8  # the plan of benchmarks/trojan
 WORKS, WEAKER = 0.95, 0.8  # attack success from which on a Trojan is there to be washed away; of the second list
 LOST, SUCCESS, ROUNDING = 2.0, (0.05, 0.15), 1e-4  # bounds: points of clean accuracy, attack success
 NO_TEACHER = "labels alone"
+ALONE = " *Labels alone* is the training of *distillation* without the model's answers."
 
 
 class Relearned(Distillation):
@@ -104,7 +105,7 @@ def cell(way: str, member: Member, source: SmallCNN, other: SmallCNN, examples: 
 
 
 def page(cells: list[dict[str, Any]], seed: int, tuned: list[int]) -> tuple[str, dict[str, Any]]:
-    models = {c["model"]: c for c in cells}
+    models, two = {c["model"]: c for c in cells}, any(c["way"] == "bezier, two models" for c in cells)
     kinds, shapes = (
         ", ".join(f"{n} {name}" for name, n in Counter(c[key] for c in models.values()).items())
         for key in ("kind", "architecture")
@@ -114,8 +115,8 @@ def page(cells: list[dict[str, Any]], seed: int, tuned: list[int]) -> tuple[str,
         f"works (attack success at least {WORKS:.0%}). Every way has the same {cells[0]['examples']} clean examples (one in five "
         "of them only chooses, where there is something to choose); the test images measure and "
         "choose nothing. Settings were chosen on models of population seed "
-        f"{', '.join(map(str, tuned))}. All ways but *bezier, two models* have one model alone. *Labels alone* is the training "
-        "of *distillation* without the model's answers.",
+        f"{', '.join(map(str, tuned))}. {'All ways but *bezier, two models* have' if two else 'Every way has'} one model alone."
+        f"{ALONE if any(c['way'] == NO_TEACHER for c in cells) else ''}",
         "",
         f"| | models | clean accuracy lost, points (worst) | attack success (worst) | at most {SUCCESS[0]:.0%} at {LOST:g} "
         f"points | at most {SUCCESS[1]:.0%} at {LOST:g} points | CPU seconds |",
@@ -162,8 +163,9 @@ def page(cells: list[dict[str, Any]], seed: int, tuned: list[int]) -> tuple[str,
 def weaker(cells: list[dict[str, Any]]) -> list[str]:
     """The table of models whose trigger works less often."""
     lines = [
-        "", "## Triggers that work less often", "", "Distillation on those models of the same population whose attack "
-        f"success is {WEAKER:.0%} to {WORKS:.0%}.", "", "| model | architecture | attack success before | after | lost, points |",
+        "", "## Triggers that work less often", "", f"Distillation on the first {len(cells)} of the population whose "
+        f"attack success is {WEAKER:.0%} to {WORKS:.0%}.",
+        "", "| model | architecture | attack success before | after | lost, points |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
     for c in cells:
