@@ -11,9 +11,8 @@ from common import read_lines, write_page
 
 ROWS = {  # row of a cell -> what the page calls it
     "auto": "program=auto",
-    "all pictures and the plain signal": "pictures and plain features",
+    "auto on random weights": "the same on random weights",
     "all pictures": "pictures alone",
-    "all pictures and the plain signal on random weights": "the same on random weights",
     "all pictures on random weights": "pictures alone on random weights",
     "minirocket+ridge": "MiniRocket + ridge",
     "warping+nearest": "1-NN by warping",

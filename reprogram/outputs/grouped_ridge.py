@@ -25,7 +25,7 @@ from reprogram.outputs._ridge import block_kernels, left_out_error
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.ranges import Amount, NotNegative, Positive, Range
 
-STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns", "rocket")
+STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns", "tone_patterns", "rocket")
 ROCKET = "rocket"  # the plain feature that thresholds are fitted on
 MOST_THRESHOLDS = 1_000_000
 STEPS, RATE = 40, 0.2  # of Adam on the logarithms of the weights
