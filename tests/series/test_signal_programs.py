@@ -87,6 +87,23 @@ def test_weight_goes_to_the_group_that_knows_and_plain_features_are_read_once():
     assert (output(views).argmax(1) == labels).float().mean() > 0.95
 
 
+def test_few_labels_move_the_weights_less():
+    rng = np.random.default_rng(0)
+    moved = {}
+    info = TargetInfo("t", "series", "classification", ("a", "b"))
+    for count in (4, 40):
+        labels = torch.arange(count) % 2
+        noise, knows = (torch.tensor(rng.normal(size=(count, 6)), dtype=torch.float32) for _ in range(2))
+        side = {Tap("raw", "side"): knows + 6.0 * labels[:, None]}
+        for doubt in (0.0, 8.0):
+            output = GroupedRidge(layers=("conv@1",), doubt=doubt, trust=1e6)  # the start alone
+            output.build(SourceSpec("image", 16, ("a", "b"), taps=("conv",)), info)
+            output.fit([SourceOutput(torch.zeros(count, 2), None, {Tap("conv", "1"): noise} | side)], labels)
+            moved[count, doubt] = np.log(output.found[1] / output.found[0])
+    assert 0 < moved[4, 8.0] == pytest.approx(4 / 12 * moved[4, 0.0], rel=0.05)
+    assert moved[40, 8.0] == pytest.approx(40 / 48 * moved[40, 0.0], rel=0.05)
+
+
 def test_a_black_box_is_asked_with_the_pictures_alone(tmp_path):
     x, y = waves()
     task = from_signals(x, y, test_size=8)
