@@ -4,9 +4,10 @@
 
 All classification sets in the package aeon in their standard split, with 2, 4 and 8 labels a class and with all; with
 ``--sounds`` recordings in FOLDER/WORD/SPEAKER-TAKE.wav, of the same and of new speakers. Finished cells are kept in the
-cache and never computed again; the page has the draws that every set has. Settings were chosen on draws 0 to 9 of the
-training parts alone, tested on the rest of them (``--parts --first 0``), and on draws 0 to 7 of the sounds; seeds start at
-``--first``. ``--jobs`` processes compute side by side, what matters most first.
+cache and never computed again; the page has the draws that every set has. ``program=auto`` has one candidate for signals
+that a source with layers reads; it is fitted here as there, without the estimate that a search makes beside. Settings were
+chosen on draws 0 to 9 of the training parts alone, tested on the rest of them (``--parts --first 0``), and on draws 0 to 7 of
+the sounds; seeds start at ``--first``. ``--jobs`` processes compute side by side, what matters most first.
 """
 
 from __future__ import annotations
@@ -30,21 +31,17 @@ from torch import Tensor
 
 from reprogram.evaluation.baselines import signals as plain
 from reprogram.evaluation.features import CachedSource
-from reprogram.hooks import Run
 from reprogram.inputs.signal_views import SignalViews
 from reprogram.interfaces import SourceOutput, Tap, TargetTask, to_tensor_labels
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel, pick
 from reprogram.outputs.grouped_ridge import GroupedRidge
-from reprogram.result import Result
-from reprogram.selection.choose import Auto, choose
 from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets import load_target
 
 SETS: tuple[str, ...] = ("ACSF1", "ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
 SETS += ("PickupGestureWiimoteZ",)
 SHOTS: tuple[int | None, ...] = (2, 4, 8, None)
-HYBRID = "all pictures and the plain signal"
 MAIN = ("auto", "minirocket+ridge", "log_mel+ridge")  # rows that come first
 SPEAKERS = {"same speakers": None, "new speakers": r"/([^/]+)-[^/]*$"}
 MOST = 1000  # signals of a training part that are read
@@ -135,9 +132,8 @@ class Bench:
 
     def programs(self, data: str, shots: int | None, seed: int, task: TargetTask, reads: Reads) -> None:
         truth = np.asarray(task.test.labels)
-        self.add(data, shots, seed, "auto", lambda: reads.auto(task, seed, self.cache), truth)
         for more in self.sources:
-            for name in ("all pictures", HYBRID):
+            for name in reads.programs:
                 self.add(data, shots, seed, name + more, partial(reads.named, task, name, more), truth)
 
     def plain(self, data: str, shots: int | None, seed: int, task: TargetTask) -> None:
@@ -192,10 +188,12 @@ class Reads:
     def __init__(self, sources: dict[str, CachedSource], task: TargetTask, kept: Path | None = None) -> None:
         self.sources, self.task, self.kept = sources, task, kept
         self.rows: np.ndarray | None = None
-        candidates = modality("series").candidates(sources[""].spec, task.info)
-        self.candidates = {candidate.name: candidate for candidate in candidates}
-        self.pictures = self.candidates[HYBRID].input[1]["pictures"]
-        self.features = self.candidates[HYBRID].input[1]["features"]
+        (auto,) = modality("series").candidates(sources[""].spec, task.info)
+        self.pictures, self.features = auto.input[1]["pictures"], auto.input[1]["features"]
+        self.programs: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+            "auto": (auto.input[1], auto.output[1]),
+            "all pictures": ({"pictures": self.pictures, "features": []}, {}),
+        }  # options of input and output
         self._read: dict[str, list[SourceOutput]] = {}
 
     def outputs(self, task: TargetTask, more: str) -> list[SourceOutput]:
@@ -225,16 +223,10 @@ class Reads:
             found.append(SourceOutput(seen.logits, seen.features, taps))
         return found
 
-    def auto(self, task: TargetTask, seed: int, folder: Path) -> np.ndarray:
-        run = Run(folder / f"auto_{os.getpid()}", seed, Result("auto", seed))
-        found = choose([self.sources[""]], task, Auto(minutes=60), run)
-        return self._scores(found.model.output, self.some(task, found.model.input.config(), ""))
-
     def named(self, task: TargetTask, name: str, more: str) -> np.ndarray:
-        candidate = self.candidates[name]
-        config = candidate.input[1]
+        config, options = self.programs[name]
         model = self._model(task, config["pictures"], config["features"], more)
-        output = GroupedRidge(**candidate.output[1])
+        output = GroupedRidge(**options)
         output.build(self.sources[more].spec, task.info)
         output.fit(model.collect(task.train), to_tensor_labels(task.train.labels))
         return self._scores(output, self.some(task, config, more))

@@ -1,7 +1,8 @@
 """Random patterns in time and tone as plain features of sounds: which fits best, and where.
 
 The competing kernels of :mod:`reprogram.inputs._convolutions` in two dimensions. A pattern is found wherever it lies within a
-part of the spectrogram: another voice, a little higher or slower, has it in the same part. Nothing is fitted.
+part of the spectrogram: another voice, a little higher or slower, has it in the same part. Parts that reach over the whole of
+the time carry over best to other voices, which differ most in when they say what. Nothing is fitted.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ BANDS, COLUMNS, LONG_WINDOW = 40, 64, 0.064  # of the spectrogram; the window in
 SIDE, IN_GROUP, GROUPS = 5, 8, 8  # weights of a kernel along each axis, kernels of a group, groups of each dilation
 DILATIONS = ((1, 1), (1, 2), (2, 1), (2, 2), (1, 4), (2, 4))  # in bands, in columns
 PARTS = (4, 4)  # of tone and of time
+TONES = (5, 1)  # parts of tone, over all of the time
 
 
-def patterns(block: Tensor, rate: float) -> Tensor:
-    """Signals [B, C, L] -> [B, 6144] square roots of what the best fitting kernel of each group reached in each part."""
+def patterns(block: Tensor, rate: float, parts: tuple[int, int] = PARTS) -> Tensor:
+    """Signals [B, C, L] -> [B, 384 · parts] square roots of what the best fitting kernel of each group reached in each part."""
     level, ends = log_mel(block, rate, BANDS, LONG_WINDOW)
     picture = over_bands(columns(level, ends, COLUMNS))[:, None] / 20.0
     found = []
@@ -32,7 +34,7 @@ def patterns(block: Tensor, rate: float) -> Tensor:
         answers = F.conv2d(picture, weights, padding=padding, dilation=(tones, times)).unflatten(1, (GROUPS, IN_GROUP))
         best, which = answers.max(2, keepdim=True)
         reached = torch.zeros_like(answers).scatter(2, which, best.clamp_min(0)).flatten(1, 2)
-        found.append((F.adaptive_avg_pool2d(reached, PARTS) + 1e-8).sqrt().flatten(1))
+        found.append((F.adaptive_avg_pool2d(reached, parts) + 1e-8).sqrt().flatten(1))
     return torch.cat(found, 1)
 
 

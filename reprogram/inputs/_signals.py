@@ -16,7 +16,7 @@ from torch import Tensor
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.inputs._convolutions import competing
 from reprogram.inputs._mel import cepstra, patches, relative_bands
-from reprogram.inputs._patterns import patterns
+from reprogram.inputs._patterns import TONES, patterns
 from reprogram.inputs._proportions import proportions
 from reprogram.inputs.base import with_channels
 from reprogram.interfaces import InputTransformation, SourceSpec, Tap, TargetInfo
@@ -38,8 +38,8 @@ class SignalInput(InputTransformation):
         (shares of time, :mod:`reprogram.inputs._proportions`), ``rocket`` (the signal itself, at most 2,048 points of each
         channel, for ``output=grouped_ridge`` to fit thresholds of MiniRocket on), ``levels`` (mean and deviation of each
         channel, and the length); of sounds ``log_mel``, ``log_mel_changes`` (a small mel spectrogram, the second less the
-        mean of each band), ``mel_convolutions``, ``cepstral_convolutions`` and ``mel_patterns``
-        (:mod:`reprogram.inputs._patterns`).
+        mean of each band), ``mel_convolutions``, ``cepstral_convolutions``, ``mel_patterns`` and
+        ``tone_patterns`` (:mod:`reprogram.inputs._patterns`).
     stretch: every signal fills the width, however long it is; false draws all on the time axis of the longest.
 
     After :meth:`build`: ``side``, ``channels`` of the source, ``signals`` (channels of the target), ``rate`` in samples a
@@ -132,6 +132,7 @@ FEATURES: dict[str, Callable[[SignalInput, Tensor], Tensor]] = {
     "mel_convolutions": lambda reader, block: competing(relative_bands(block, float(reader.rate))),
     "cepstral_convolutions": lambda reader, block: competing(cepstra(block, float(reader.rate))),
     "mel_patterns": lambda reader, block: patterns(block, float(reader.rate)),
+    "tone_patterns": lambda reader, block: patterns(block, float(reader.rate), TONES),
 }
 
 

@@ -14,12 +14,21 @@ PICTURES = ("line_plot", "gramian", "recurrence", "spectrogram")
 SOUNDS = ("mel_spectrogram", "mel_changes")
 # plain features: weight against 1 for all pictures
 OF_SIGNALS = {"convolutions": 1.0, "proportions": 1.0, "rocket": 1.0, "raw": 0.5}
+# of a short signal the counts of a convolution take few values, and its samples are few enough to weigh each: from 128 samples
+# down the raw signal counts for twice as much and more
+SHORT = 128
 # of sounds the weights are kept as they are: labels of few voices say nothing of how much each is worth with others
-OF_SOUNDS = {"log_mel": 1.0, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "mel_patterns": 2.5}
+OF_SOUNDS = {"log_mel": 1.0, "log_mel_changes": 0.5, "mel_convolutions": 0.5, "cepstral_convolutions": 0.5, "tone_patterns": 2.5}
 SLOWEST_SOUND = 4000  # samples a second from which a signal is one that is heard
 POINTS = 240  # of a line that is shown to a person
 INKS = ("#1f5fa8", "#c2571a", "#2b8a4b", "#8a2b7c", "#7a6a1f", "#444")
 MOST_SAMPLES, MOST_CHANNELS, MOST_RATE = 10_000_000, 1024, 1_000_000
+
+
+def of_signals(target: TargetInfo) -> Config:
+    """Weights of the plain features of signals, against 1 for all pictures."""
+    longest = target.input_shape[2] if target.input_shape else SHORT
+    return OF_SIGNALS | {"raw": OF_SIGNALS["raw"] * (1 + SHORT / longest)}
 
 
 class Series(Modality):
@@ -35,19 +44,17 @@ class Series(Modality):
     def candidates(
         self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
     ) -> list[Candidate]:
+        """The hybrid alone: its weights say what to read, and less than that is a hybrid with weights of 0. Few labels cannot
+        tell programs apart better than they tell weights, which are held near what was good on other targets. Models that show
+        no layers, as those do that are paid by the query, have one picture as a cheaper program beside."""
         sound = target.input_shape is not None and target.input_shape[1] >= SLOWEST_SOUND
         pictures = SOUNDS if sound else PICTURES
-        beside = OF_SOUNDS if sound else OF_SIGNALS
-        ridge: Named = ("ridge_taps", {})
-        found = []
-        if spec.feature_size:
-            found.append(self.reading("linear probe", pictures[:1], (), ("linear_features", {}), source, "baseline"))
-        found.append(self.reading(pictures[0].replace("_", " "), pictures[:1], (), ridge, source))
-        found.append(self.reading("all pictures", pictures, (), ("grouped_ridge", {}), source))
+        beside = OF_SOUNDS if sound else of_signals(target)
         hybrid: Config = {"side": list(beside.values())} | ({"weigh": "equal"} if sound else {})
-        tags = ("preferred",)
-        name = "all pictures and the plain signal"
-        found.append(self.reading(name, pictures, tuple(beside), ("grouped_ridge", hybrid), source, tags=tags))
+        name, tags = "all pictures and the plain signal", ("preferred",)
+        found = [self.reading(name, pictures, tuple(beside), ("grouped_ridge", hybrid), source, tags)]
+        if not spec.taps:
+            found.append(self.reading(pictures[0].replace("_", " "), pictures[:1], (), ("ridge_taps", {}), source))
         return found
 
     def reading(
@@ -57,7 +64,6 @@ class Series(Modality):
         features: Sequence[str],
         output: Named,
         source: int,
-        kind: str = "program",
         tags: tuple[str, ...] = (),
     ) -> Candidate:
         """A program that reads these pictures; its passes are shared with others that read one of them. Plain features are
@@ -67,7 +73,7 @@ class Series(Modality):
             ("signal_views", {"pictures": [picture], "features": read}) for picture, read in zip(pictures, beside, strict=True)
         )
         whole: Named = ("signal_views", {"pictures": list(pictures), "features": list(features)})
-        return Candidate(name, whole, output, atoms, kind, source, tags)
+        return Candidate(name, whole, output, atoms, source=source, tags=tags)
 
     def shape_problem(self, shape: Sequence[Any]) -> str:
         whole = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)

@@ -2,9 +2,10 @@
 
 As :mod:`reprogram.outputs.ridge_taps`, for hybrid programs: plain features are read once, however many views there are, and
 what is learned is one weight a group, a handful of numbers that few labels can decide. They start from ``side``, times
-exp(``keen`` · agreement) of each group's distances with the labels (the area under the curve of telling two examples of one
-class from two of different classes; its rank correlation for values), which needs no fit and holds with four labels. From
-there they are moved by the left-out squared error, against a penalty that is worth ``trust`` examples.
+exp(``keen`` · n / (n + ``doubt``) · agreement) of each group's distances with the labels of n examples (the area under the
+curve of telling two examples of one class from two of different classes; its rank correlation for values), which needs no fit.
+From there they are moved by the left-out squared error, against a penalty that is worth ``trust`` examples. With four labels
+both say little, and the weights stay near ``side``.
 
 The plain feature ``rocket`` is the signal itself: :meth:`GroupedRidge.fit` takes thresholds of MiniRocket's kernels from the
 training signals (:mod:`reprogram.outputs._rocket`), so that whoever fits on a part of the examples fits them on that part alone.
@@ -25,7 +26,7 @@ from reprogram.outputs._ridge import block_kernels, left_out_error
 from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.ranges import Amount, NotNegative, Positive, Range
 
-STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns", "rocket")
+STANDARD = ("convolutions", "proportions", "mel_convolutions", "cepstral_convolutions", "mel_patterns", "tone_patterns", "rocket")
 ROCKET = "rocket"  # the plain feature that thresholds are fitted on
 MOST_THRESHOLDS = 1_000_000
 STEPS, RATE = 40, 0.2  # of Adam on the logarithms of the weights
@@ -40,6 +41,7 @@ class GroupedRidge(RidgeTaps):
         for all views together; empty gives each of them as much as all views.
     standard: plain features whose values are each divided by their deviation; the others keep their scale.
     keen: how strongly agreement with the labels moves the start; 0: not at all.
+    doubt: training examples with which ``keen`` counts half, because few pairs agree by chance.
     trust: training examples that the start is worth when weights are learned (``weigh=left_out``).
     each: thresholds of each kernel, dilation and representation of ``rocket``.
     thresholds: of all of them, written by :meth:`fit`, so that a kept program knows its shapes.
@@ -48,8 +50,9 @@ class GroupedRidge(RidgeTaps):
 
     side: tuple[Positive, ...] = ()
     standard: tuple[str, ...] = STANDARD
-    keen: NotNegative = 6.0
-    trust: NotNegative = 5.0
+    keen: NotNegative = 12.0
+    doubt: NotNegative = 8.0
+    trust: NotNegative = 15.0
     each: Annotated[int, Range(1, 100)] = 3
     thresholds: Amount = 0
     found: tuple[NotNegative, ...] = ()
@@ -134,7 +137,8 @@ class GroupedRidge(RidgeTaps):
             groups = torch.stack([part.mean(0) for part in kernels.split([size for _, size in self._groups])])
             example = self._example_weights(targets[known])
             agree = torch.tensor([agreement(kernel, targets[known]) for kernel in groups], dtype=torch.float64)
-            start = start * (self.keen * (agree - agree.max())).exp().to(start.device)
+            keen = self.keen * len(known) / (len(known) + self.doubt)
+            start = start * (keen * (agree - agree.max())).exp().to(start.device)
             start = start / start.sum()
             start = learn_group_weights(groups, targets[known], example, start, self.trust)
         self.found = tuple(round(float(weight), 6) for weight in start)

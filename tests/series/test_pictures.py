@@ -170,6 +170,16 @@ def test_a_pattern_is_found_in_its_part_wherever_it_lies_there():
     assert torch.allclose(_patterns.patterns(sound, 8000.0)[0, :128].square(), parts.flatten(), atol=1e-5)
 
 
+def test_a_pattern_of_tones_is_the_same_whenever_it_is_heard():
+    beats = lambda *tones: torch.cat([torch.sin(torch.arange(2000.0) / 8000 * 2 * torch.pi * t) for t in tones])[None, None]  # noqa: E731
+    reader = SignalViews(size=32, pictures=("mel_spectrogram",), features=("mel_patterns", "tone_patterns"))
+    reader.build(SPEC, info(length=10_000))
+    sounds = [beats(400, 2400, 400, 400, 400), beats(400, 400, 400, 2400, 400), beats(400, 1100, 400, 400, 400)]
+    early, late, other = ([v[0] for v in reader.side_features(sound).values()] for sound in sounds)
+    moved = [float((a - b).norm() / (a - c).norm()) for a, b, c in zip(early, late, other, strict=True)]
+    assert early[1].shape == (1920,) and moved[1] < 0.4 < 0.9 < moved[0]  # against another tone at the same time
+
+
 def test_many_planes_lie_in_tiles():
     planes = torch.arange(12.0)[None, :, None, None].expand(1, 12, 8, 8) / 12
     sheet = laid_out(planes, 16)

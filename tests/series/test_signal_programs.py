@@ -11,12 +11,15 @@ import torch
 
 from reprogram.artifact import from_pretrained, save_pretrained
 from reprogram.errors import ArtifactError
+from reprogram.hooks import Run
 from reprogram.inputs.signal_views import SignalViews
 from reprogram.interfaces import SourceOutput, SourceSpec, Tap, TargetInfo, to_tensor_labels
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.outputs.grouped_ridge import GroupedRidge, agreement
+from reprogram.result import Result
 from reprogram.robustness import signals
+from reprogram.selection.choose import Auto, choose
 from reprogram.sources.black_box import BlackBoxSource
 from reprogram.sources.small_cnn import SmallCNN
 from reprogram.targets.series import from_signals
@@ -84,6 +87,23 @@ def test_weight_goes_to_the_group_that_knows_and_plain_features_are_read_once():
     assert (output(views).argmax(1) == labels).float().mean() > 0.95
 
 
+def test_few_labels_move_the_weights_less():
+    rng = np.random.default_rng(0)
+    moved = {}
+    info = TargetInfo("t", "series", "classification", ("a", "b"))
+    for count in (4, 40):
+        labels = torch.arange(count) % 2
+        noise, knows = (torch.tensor(rng.normal(size=(count, 6)), dtype=torch.float32) for _ in range(2))
+        side = {Tap("raw", "side"): knows + 6.0 * labels[:, None]}
+        for doubt in (0.0, 8.0):
+            output = GroupedRidge(layers=("conv@1",), doubt=doubt, trust=1e6)  # the start alone
+            output.build(SourceSpec("image", 16, ("a", "b"), taps=("conv",)), info)
+            output.fit([SourceOutput(torch.zeros(count, 2), None, {Tap("conv", "1"): noise} | side)], labels)
+            moved[count, doubt] = np.log(output.found[1] / output.found[0])
+    assert 0 < moved[4, 8.0] == pytest.approx(4 / 12 * moved[4, 0.0], rel=0.05)
+    assert moved[40, 8.0] == pytest.approx(40 / 48 * moved[40, 0.0], rel=0.05)
+
+
 def test_a_black_box_is_asked_with_the_pictures_alone(tmp_path):
     x, y = waves()
     task = from_signals(x, y, test_size=8)
@@ -105,6 +125,34 @@ def test_weights_of_sounds_are_kept():
     side = {Tap(name, "side"): torch.randn(20, 4) + labels[:, None] for name in hybrid.input[1]["features"]}
     output.fit([SourceOutput(torch.zeros(20, 2), None, {Tap("conv", "1"): torch.randn(20, 6)} | side)] * 2, labels)
     assert output.found == pytest.approx([w / 6 for w in (0.5, 0.5, 1.0, 0.5, 0.5, 0.5, 2.5)], abs=1e-5)
+
+
+def test_the_raw_signal_counts_for_more_where_it_is_short():
+    spec = SourceSpec("image", 64, ("a", "b"), feature_size=4, taps=("conv",))
+    weights = []
+    for length in (24, 128, 2000):
+        info = TargetInfo("t", "series", "classification", ("a", "b"), (1, 1, length))
+        (auto,) = modality("series").candidates(spec, info)
+        weights.append(dict(zip(auto.input[1]["features"], auto.output[1]["side"], strict=True)))
+    raw = [found.pop("raw") for found in weights]
+    assert weights[0] == weights[1] == weights[2]
+    assert raw == pytest.approx([0.5 * (1 + 128 / 24), 1.0, 0.532])
+
+
+def test_the_search_keeps_the_hybrid_however_few_labels_there_are(tmp_path):
+    x, y = waves(40)
+    task = from_signals(x, y, shots=2, test_size=20)
+    chosen = choose([SmallCNN()], task, Auto(minutes=5), Run(tmp_path, 0, Result("auto", 0)))
+    assert chosen.candidate.tags == ("preferred",) and chosen.estimate is not None
+    model = ReprogrammedModel(SmallCNN(), chosen.model.input, GroupedRidge(**chosen.candidate.output[1]), task.info).eval()
+    model.output.fit(model.collect(task.train), to_tensor_labels(task.train.labels))
+    assert np.allclose(model.predict_proba(task.test), chosen.model.predict_proba(task.test), atol=1e-5)
+
+
+def test_a_source_without_layers_has_a_cheaper_program_beside():
+    info = TargetInfo("t", "series", "classification", ("a", "b"), (1, 1, 50))
+    found = modality("series").candidates(SourceSpec("image", 64, ("a", "b")), info)
+    assert [len(candidate.atoms) for candidate in found] == [4, 1]
 
 
 def test_candidates_read_sounds_on_the_mel_scale():
