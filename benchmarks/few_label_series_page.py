@@ -38,7 +38,8 @@ def write_results(file: Path, page: Path, machine: str = "") -> dict[str, Any]:
     text = [
         "Accuracy on test signals, mean over draws of the labels; with all labels there is one draw. Seeds "
         f"{min(seeds)} to {max(seeds)} draw the labels, the same for every row; a table of "
-        "fewer draws has the first of them. Settings of signals were chosen on draws 0 to 9 of the training parts alone (ACSF1 and OSULeaf 0 to 3), tested on what was left of them; those of sounds on draws 0 to "
+        "fewer draws has the first of them. Settings of signals were chosen on draws 0 to 9 of the training "
+        "parts alone (ACSF1 and OSULeaf 0 to 3), tested on what was left of them; those of sounds on draws 0 to "
         "7 of the same recordings, so the speakers here, new to the labels, are not new to the settings. "
         f"Test signals: {', '.join(f'{name} {sizes[name]}' for name in sets)}. Frozen EfficientNet-Lite0; MiniRocket and "
         "warping from the package aeon. `program=auto` has one candidate for signals, the pictures and plain features beside "
