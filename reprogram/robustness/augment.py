@@ -18,6 +18,7 @@ def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
     picked = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [n, h, w, C]
     return picked.permute(0, 3, 1, 2).contiguous()
 
+
 def bent(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
     """Each image under a smooth random displacement of at most ``most`` of its half side, the border repeated."""
     if not most:

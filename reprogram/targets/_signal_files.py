@@ -115,7 +115,8 @@ def _with_bad_lines(found: Signals, bad: dict[int, str], where: str) -> Signals:
         line, why = min(bad.items(), default=(0, "there is nothing behind @data"))
         raise DataError(f"{where} cannot be read as .ts: line {line}: {why}.")
     whole = found.only(good)
-    whole.notes += [named([line], f"cannot be read ({why})") for line, why in sorted(bad.items())]
+    for reason in dict.fromkeys(why for _, why in sorted(bad.items())):
+        whole.notes.append(named([line for line, why in sorted(bad.items()) if why == reason], f"cannot be read ({reason})"))
     whole.signals += [np.full((usual, 1), np.nan, np.float32) for _ in bad]
     whole.labels += [None] * len(bad)
     whole.rows += list(bad)

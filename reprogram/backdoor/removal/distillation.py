@@ -54,12 +54,14 @@ class Distillation(Wash):
         weights = [p for p in student.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(weights, self.rate, weight_decay=self.decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=self.steps)
-        known = torch.cat([clean.images, clean.held_images]), torch.cat([clean.labels, clean.held_labels])
+        images, labels = torch.cat([clean.images, clean.held_images]), torch.cat([clean.labels, clean.held_labels])
+        with torch.no_grad():
+            known = images, F.one_hot(labels, model(images[:1]).shape[1]).to(images)
         student.train()
         with progress("teaching a new student", self.steps) as bar:
             for _ in range(self.steps):
-                images, shares = self.batch(model, *known, generator)
-                logits, wanted = student(self.noisy(images, generator)), self.taught(model, images, shares)
+                seen, shares = self.batch(*known, generator)
+                logits, wanted = student(self.noisy(seen, generator)), self.taught(model, seen, shares)
                 told = F.cross_entropy(logits[: self.batch_size], shares[: self.batch_size].to(logits))
                 loss = F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean") + self.labels * told
                 optimiser.zero_grad()
@@ -69,16 +71,12 @@ class Distillation(Wash):
                 bar.advance()
         return Washed(student.eval())
 
-    def batch(
-        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Warped images and mixtures of two [2 B, C, H, W], and the shares of their labels [2 B, S]."""
-        with torch.no_grad():
-            classes = model(images[:1]).shape[1]
+    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Warped images and mixtures of two [2 B, C, H, W], and the shares of their labels [2 B, S]; labels: [N, S], 0 or 1."""
         rows = torch.randint(len(images), (self.batch_size,), generator=generator)
         warp = Affine(self.rotate, self.scale, self.shift, self.shear)
         seen = bent(warp(images[rows], generator), self.bend, generator)
-        one = F.one_hot(labels[rows], classes).to(seen)
+        one = labels[rows]
         order = torch.randperm(self.batch_size, generator=generator)
         part = torch.rand((self.batch_size, 1), generator=generator).to(seen)
         both = part[..., None, None] * seen + (1 - part[..., None, None]) * seen[order]
