@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.sparse import csr_matrix
 
 from molecules import chemistry
@@ -51,7 +52,9 @@ class GPBO(Search):
                 gp.add(rows.take([row]))
                 pool.learn(gp, rows.entries[row])
             found += new
-            gp.observe(np.array([s.score for s in found]))
+            values = np.array([s.score for s in found])
+            gp.observe(values)
+            pool.observe(gp, values)
             beta = 10 ** rng.uniform(-2, 0)
             best = self._maximise(evaluator, gp, pool, found, beta, offspring)
             new = evaluator.score([best])
@@ -60,7 +63,7 @@ class GPBO(Search):
         self, evaluator: Evaluator, gp: CountGP, pool: Pool, found: list[Scored], beta: float, offspring: Offspring
     ) -> str:
         """The unscored molecule with the highest bound that the genetic search finds."""
-        bounds = pool.bounds(gp, beta)
+        bounds = pool.bounds(beta)
         ranked = {pool.smiles[i]: float(bounds[i]) for i in np.argsort(-bounds)[: self.parents]}
         best = sorted(found, key=lambda s: -s.score)[: self.parents]
         mols = [chemistry.parse(s.smiles) for s in best]
@@ -96,7 +99,7 @@ class Pool:
         flat, ends = np.concatenate(places).astype(np.int32), np.cumsum([0, *map(len, places)])
         self._entries = csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(smiles), len(self._columns)))
         self._whitened = np.zeros((0, len(smiles)))
-        self._variance = np.ones(len(smiles))
+        self._variance, self._means = np.ones(len(smiles)), np.zeros(len(smiles))
 
     def learn(self, gp: CountGP, entries: list[int]) -> None:
         """The molecule that ``gp`` learned last."""
@@ -111,7 +114,10 @@ class Pool:
         self._whitened[len(row) - 1] = white
         self._variance -= white**2
 
-    def bounds(self, gp: CountGP, beta: float) -> np.ndarray:
+    def observe(self, gp: CountGP, values: np.ndarray) -> None:
+        """values: float [len(gp)], of all that ``gp`` learned."""
+        self._means = solve_triangular(gp.factor, values, lower=True) @ self._whitened[: len(gp)]
+
+    def bounds(self, beta: float) -> np.ndarray:
         """Upper confidence bound of each molecule, float [N]."""
-        means = gp.whitened_values() @ self._whitened[: len(gp)]
-        return np.asarray(means + beta * np.sqrt(np.maximum(self._variance, 1e-9)))
+        return np.asarray(self._means + beta * np.sqrt(np.maximum(self._variance, 1e-9)))

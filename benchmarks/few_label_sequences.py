@@ -36,7 +36,7 @@ from reprogram.outputs.ridge_taps import RidgeTaps
 from reprogram.progress import track
 from reprogram.sources.minilm import MiniLM
 from reprogram.targets.amp import amp
-from reprogram.targets.base import draw, hold_out
+from reprogram.targets.base import StringExamples, draw, hold_out
 
 POOLINGS = ("mean", "max", "std")
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -61,6 +61,7 @@ def load(name: str, options: argparse.Namespace) -> Data:
     else:
         column = {"bbbp": "p_np", "esol": "log_solubility"}[name]
         task = molecules_csv(str(getattr(options, name)), "smiles", column, name=name)
+    assert isinstance(task.train, StringExamples) and isinstance(task.test, StringExamples)
     written = task.written or (task.train, task.test)
     return Data(
         task.info,

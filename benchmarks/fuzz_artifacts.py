@@ -219,7 +219,7 @@ def run(mutations: int, seed: int, root: Path, text_share: float = 0.02, ask_sha
     slowest, began = 0.0, time.perf_counter()
     watch = Watch(root / "mutated")
     asked: list[str] = []
-    typed, builtins.input = builtins.input, lambda prompt="": asked.append(str(prompt)) or "y"  # type: ignore[assignment]
+    typed, builtins.input = builtins.input, lambda prompt="": asked.append(str(prompt)) or "y"  # type: ignore[func-returns-value]
     try:
         for number in range(mutations):
             rng = random.Random(f"{seed}/{number}")

@@ -68,7 +68,7 @@ def tiny_models(folder: Path) -> tuple[SourceModel, SourceModel]:
     ).save_pretrained(folder / "text")
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=48, **shape)).save_pretrained(folder / "text")
-    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], num_labels=5)
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], id2label=dict(enumerate("abcde")))
     ResNetForImageClassification(config).save_pretrained(folder / "images")
     settings = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (folder / "images" / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -214,9 +214,9 @@ def ready(model: ReprogrammedModel, data: Path) -> Any:
         with data.open(encoding="utf-8", newline="") as file:
             return [row["text"] for row in csv.DictReader(file) if row["text"]]
     pictures = []
-    for file in sorted(data.rglob("*.png")):
-        if file.stat().st_size > 10:
-            pictures.append(torch.from_numpy(np.asarray(Image.open(file).convert("RGB")).copy()).permute(2, 0, 1))
+    for picture in sorted(data.rglob("*.png")):
+        if picture.stat().st_size > 10:
+            pictures.append(torch.from_numpy(np.asarray(Image.open(picture).convert("RGB")).copy()).permute(2, 0, 1))
     return torch.cat([model.input(torch.stack(pictures[i : i + 32]) / 255.0)[0] for i in range(0, len(pictures), 32)])
 
 

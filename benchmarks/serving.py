@@ -76,7 +76,7 @@ def tiny_program(folder: Path) -> dict[str, str]:
     from reprogram.sources.huggingface import HuggingFaceImageModel
 
     torch.manual_seed(0)
-    config = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], num_labels=5)
+    config = transformers.ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], id2label=dict(enumerate("abcde")))
     transformers.ResNetForImageClassification(config).save_pretrained(folder / "resnet")
     settings = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (folder / "resnet" / "preprocessor_config.json").write_text(json.dumps(settings))

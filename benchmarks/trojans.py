@@ -121,7 +121,7 @@ def wash(arguments: argparse.Namespace, cells: Cells) -> None:
         partners = [p for p in known if p[0].architecture == member.architecture and p[0].target != member.target]
         if partners:
             partner = partners[known.index((member, source)) % len(partners)]
-            cells.once("wash", member.name, lambda m=member, s=source, p=partner: washed(m, s, *p, arguments.examples))
+            cells.once("wash", member.name, lambda m=member, s=source, p=partner: washed(m, s, *p, examples=arguments.examples))
 
 
 def washed(member: Member, source: SmallCNN, partner: Member, other: SmallCNN, examples: int) -> Cell:

@@ -15,9 +15,8 @@ from molecules.chemistry import canonical, clean, from_block, scaffold
 from molecules.featurisers import ECFP4, Descriptors
 from molecules.invariance import InvarianceHook
 from reprogram.errors import ConfigError, DataError, nearest
-from reprogram.interfaces import TargetTask
 from reprogram.ranges import Seed, Shots, TestSize
-from reprogram.targets.strings import ReadCell, StringReader, StringTarget
+from reprogram.targets.strings import ReadCell, StringReader, StringTarget, StringTask
 
 SALTS = ("keep", "strip")
 
@@ -77,7 +76,7 @@ def b3db(
     test_size: TestSize = 0.2,
     split_seed: Seed = 0,
     seed: Seed = 0,
-) -> TargetTask:
+) -> StringTask:
     """Blood–brain barrier permeability, 7,805 molecules (Meng et al. 2021), from the package qc-b3db.
 
     problem: ``classification`` (BBB+ / BBB-) or ``regression`` (logBB of 1,058 molecules).

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reprogram.errors import DataError
-from reprogram.interfaces import TargetTask
 from reprogram.ranges import PositiveShare, Seed, Shots, TestSize
 from reprogram.targets.sequences_csv import sequences_csv
+from reprogram.targets.strings import StringTask
 
 
 def amp(
@@ -20,7 +20,7 @@ def amp(
     test_size: TestSize = 0.2,
     split_seed: Seed = 0,
     seed: Seed = 0,
-) -> TargetTask:
+) -> StringTask:
     """Classes ``UniProt`` (0) and ``AMP`` (1). Repeated peptides are merged; 22 that are in both classes are left out."""
     lines = packaged_file().read_text().splitlines()
     names = lines[0].split(",")[2:4]  # the first line is "5200,1,UniProt,AMP"
