@@ -272,12 +272,13 @@ class Ledger:
                 if reply.error:
                     return
             return
-        waiting, running = iter(chunks), dict[Future[Reply], Chunk]()
+        waiting, running = iter(chunks), set[Future[Reply]]()
         stopped: BaseException | None = None
         with ThreadPoolExecutor(self.workers) as pool:
             while True:
-                done = [future.result() for future in wait(running, return_when=FIRST_COMPLETED).done]
-                running = {future: chunk for future, chunk in running.items() if not future.done()}
+                ended = wait(running, return_when=FIRST_COMPLETED).done  # others may end from here on: they are next
+                done = [future.result() for future in ended]
+                running -= ended
                 stopped = stopped or next((reply.error for reply in done if reply.error), None)
                 for chunk in islice(waiting, 0 if stopped or self._full else self.workers - len(running)):
                     try:
@@ -286,7 +287,7 @@ class Ledger:
                         stopped = full
                         done.append(Reply(error=full))
                         break
-                    running[pool.submit(self._send, chunk, kind)] = chunk
+                    running.add(pool.submit(self._send, chunk, kind))
                 yield from done  # kept while the next requests are under way
                 if not running:
                     return

@@ -309,3 +309,28 @@ def test_price_counts_each_new_key_once_and_pays_for_nothing() -> None:
     ledger = Ledger(lambda items: [1.0] * len(items))
     ledger(["a"])
     assert ledger.price(["a", "b", "b", "c"]) == 2 and ledger.calls == 1
+
+
+def test_answers_that_come_while_others_are_counted_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ALL_COMPLETED, wait
+
+    from reprogram.ledger import ledger as module
+
+    first = threading.Event()
+
+    def work(items: list[str]) -> list[float]:
+        if items != ["a"]:
+            first.wait(5)  # the others end after the ledger has been told of the first
+        return [float(len(item)) for item in items]
+
+    def told_early(running: set, return_when: str) -> object:
+        found = wait(running, return_when=return_when)
+        if running:
+            first.set()
+        wait(running, return_when=ALL_COMPLETED)
+        return found
+
+    monkeypatch.setattr(module, "wait", told_early)
+    ledger = Ledger(work, workers=3, batch=1)
+    assert ledger(["a", "bb", "ccc"]) == [1, 2, 3]
+    assert ledger.calls == ledger.paid["training"] == 3
