@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from reprogram.targets.image_formats import SUFFIXES, needs, readable_suffixes
 
 TRAIN = ("train", "training", "tr", "trainset")
 TEST = ("test", "testing", "ts", "testset", "val", "valid", "validation", "holdout", "eval", "dev")  # in this order
+HIDDEN = (".", "__MACOSX", "@eaDir")  # folders of previews and of file systems, of no person
 IGNORED = ("thumbs.db", "desktop.ini", "readme", "readme.txt", "readme.md", "license", "license.txt")
 
 
@@ -96,19 +97,21 @@ def find(root: Path) -> FoundFolders:
 def look_into(path: Path) -> Folder:
     """Pictures of each folder below ``path``, at any depth, sorted; folders without any are no class."""
     endings, other = readable_suffixes(), Counter[str]()
-    inside = sorted(p for p in path.iterdir() if not p.name.startswith((".", "__MACOSX")))
+    inside = sorted(p for p in path.iterdir() if not p.name.startswith(HIDDEN))
     own = [p for p in inside if p.is_file() and _is_picture(p.name, endings, other)]
     classes = {}
     for folder in (p for p in inside if p.is_dir()):
-        files = [
-            Path(where) / name
-            for where, _folders, names in os.walk(folder)
-            for name in names
-            if not name.startswith(".") and _is_picture(name, endings, other)
-        ]
+        files = [file for file in _shown_files(folder) if _is_picture(file.name, endings, other)]
         if files:
             classes[folder.name] = sorted(files)
     return Folder(path, own, classes, other)
+
+
+def _shown_files(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones and those in hidden folders, such as previews that a program keeps."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        yield from (Path(where) / name for name in names if not name.startswith("."))
 
 
 def is_part(name: str) -> str | None:

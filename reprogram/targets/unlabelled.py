@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.interfaces import TargetInfo
+from reprogram.targets.folders import HIDDEN
 from reprogram.targets.image_formats import readable_suffixes
 from reprogram.targets.images import READERS, Shape, White, read_facts, read_image, white_of
 from reprogram.targets.tables import TableOptions, TableRow, TableRows, rows
@@ -160,7 +161,7 @@ class ImageInputs:
             return
         folders, endings = [self.root], readable_suffixes()
         while folders:
-            inside = sorted(p for p in folders.pop().iterdir() if not p.name.startswith("."))
+            inside = sorted(p for p in folders.pop().iterdir() if not p.name.startswith(HIDDEN))
             yield from (p for p in inside if p.is_file() and p.name.lower().endswith(endings))
             folders += reversed([p for p in inside if p.is_dir() and not p.is_symlink()])
 

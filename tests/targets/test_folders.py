@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from reprogram.errors import ConfigError, DataError
-from reprogram.targets.folders import is_part
+from reprogram.targets.folders import find, is_part
 from reprogram.targets.image_folder import image_folder
-from reprogram.targets.unlabelled import open_inputs
+from reprogram.targets.unlabelled import ImageInputs, open_inputs
 
 
 @pytest.fixture
@@ -112,6 +112,13 @@ def test_files_that_are_not_read_are_counted_and_named(fill, tmp_path, monkeypat
     (tmp_path / "b" / "photo.HEIC").write_bytes(b"1")
     notes = " ".join(image_folder(root, shots=2).notes)
     assert ".heic (1; needs the package pillow-heif: pip install 'reprogram[images]')" in notes
+
+
+def test_pictures_in_hidden_folders_are_of_no_class(fill, tmp_path):
+    root = fill("cat", "dog", count=5)
+    fill("cat/.previews", "dog/@eaDir/x", "dog/more", count=2)
+    found = find(tmp_path)
+    assert len(found.train.files) == 12 and len(list(ImageInputs(tmp_path).files())) == 12, root
 
 
 def test_a_class_with_fewer_than_shots_gives_what_it_has(fill, tmp_path):
