@@ -95,6 +95,9 @@ def test_a_test_table_may_spell_its_classes_otherwise(tmp_path):
     (tmp_path / "test.csv").write_text("text,y\na,y\nb,NO\n")
     task = csv(str(tmp_path / "train.csv"), "text", "y", test_path=str(tmp_path / "test.csv"))
     assert [task.info.classes[i] for i in task.test.labels] == ["Yes", "No"]
+    (tmp_path / "test.csv").write_text("text,y\nc,maybe\n")
+    with pytest.raises(DataError, match=r"class 'maybe' \(row 2 .*not in its column 'y'"):
+        csv(str(tmp_path / "train.csv"), "text", "y", test_path=str(tmp_path / "test.csv"))
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def _known_classes(table: Table, name: str, spelled: list[str | None], known: La
     """Test labels in the columns of the training classes, however they are written; DataError for an unseen class."""
     index = {_folded(c, table.options.ignore_case): i for i, c in enumerate(known.classes)}
     if len(index) == 2 and set(index) <= TRUE | FALSE:  # a training column of yes and no takes Y and N too
-        for name in list(index):
-            index = dict.fromkeys(TRUE if name in TRUE else FALSE, index[name]) | index
+        for word in list(index):
+            index = dict.fromkeys(TRUE if word in TRUE else FALSE, index[word]) | index
     values = np.full(len(spelled), -1, dtype=np.int64)
     for i, text in enumerate(spelled):
         if text is not None:
