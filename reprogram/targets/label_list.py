@@ -36,6 +36,7 @@ def read_list(path: str | Path, key: str = "labels", options: TableOptions | Non
     table = read_table(path, key=key, options=options, wanted=[INPUT, LABEL])
     for name in (INPUT, LABEL):
         table.column(name, key)
+    table.labelled_by_hand = True
     return table
 
 
@@ -69,7 +70,7 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
         only = tuple(dict.fromkeys(texts))
         return Labelled(places, np.zeros(len(places), int), only, "classification", doubt, texts, notes)
     rows = [row for _, row in kept.values()]
-    found = read_labels(Table(table.path, {LABEL: texts}, rows, options=table.options), [LABEL])
+    found = read_labels(Table(table.path, {LABEL: texts}, rows, [], table.options, table.labelled_by_hand), [LABEL])
     if found.problem == "classification":
         texts = [found.classes[int(value)] for value in found.values]
     return Labelled(places, found.values, found.classes, found.problem, doubt, texts, [*notes, *found.notes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def _listed(root: Path, labels_file: Path) -> FoundFolders:
     files, places = list[Path](), dict[str, int]()
 
     def place_of(text: str) -> int | None:
-        if text not in places and (root / text).is_file():
+        if text not in places and os.path.isfile(root / text):  # a text too long for a name is no file
             places[text] = len(files)
             files.append(root / text)
         return places.get(text)

@@ -87,6 +87,17 @@ def test_two_labels_of_one_input_are_no_label(folders):
     assert "00.png" not in found.train_rows and any("two labels" in note for note in found.notes)
 
 
+def test_a_few_labels_of_many_classes_are_no_mistake(folders):
+    (folders / "list.csv").write_text("input,label\n" + "".join(f"{i:02}.png,{i % 9}\n" for i in range(12)))
+    assert target(folders).info.classes == tuple("012345678")
+
+
+def test_a_text_that_is_no_name_is_an_input_that_is_not_there(folders):
+    with (folders / "list.csv").open("a") as file:
+        file.write(f"{'long ' * 100},a,x\n")
+    assert any(note.startswith("1 labels of") for note in target(folders).notes)
+
+
 @pytest.fixture
 def tables(tmp_path):
     (tmp_path / "pool.csv").write_text("text\n" + "".join(f"words {i}\n" for i in range(20)) + "\n")

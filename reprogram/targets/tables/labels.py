@@ -125,7 +125,7 @@ def _classes(table: Table, name: str, texts: list[str], known: Labels | None) ->
             f"The label column '{name}' of {table.path} has {found}; at least two classes are needed to learn from. "
             "Rows whose label is wanted are predicted, not trained on: task=predict."
         )
-    if _one_a_row(len(classes), len(present)):
+    if _one_a_row(len(classes), len(present)) and not table.labelled_by_hand:
         raise DataError(_why_so_many(table, name, texts, len(classes), len(present)))
     index = {c: i for i, c in enumerate(classes)}
     values = np.array([-1 if s is None else index[merged[s]] for s in spelled], dtype=np.int64)

@@ -18,13 +18,17 @@ ID_NAMES = ("id", "identifier", "name", "title", "key", "code", "number", "no", 
 
 @dataclass
 class Table:
-    """Columns of text. ``rows``: where each record stands in the file, counted as a spreadsheet does (header = 1)."""
+    """Columns of text. ``rows``: where each record stands in the file, counted as a spreadsheet does (header = 1).
+
+    labelled_by_hand: a person's list, in which a few labels may well be of as many classes.
+    """
 
     path: Path
     columns: dict[str, list[str]]
     rows: list[int]
     notes: list[str] = field(default_factory=list)
     options: TableOptions = field(default_factory=TableOptions)
+    labelled_by_hand: bool = False
 
     def column(self, name: str, key: str) -> list[str]:
         """Cells of the column of that name. Raises DataError, naming ``key``, where there is none."""
