@@ -81,13 +81,18 @@ def finite(value: Any) -> Any:
     return value
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8. Bytes of a file name that are no UTF-8 are written as ``\\udcXX``: they must not cost a run its results."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never half.
 
     Passwords and tokens in a text are not written (:mod:`reprogram.redact`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = redact(content).encode() if isinstance(content, str) else content
+    data = encoded(redact(content)) if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         mask = os.umask(0)

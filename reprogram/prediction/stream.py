@@ -21,7 +21,7 @@ from reprogram.errors import DataError
 from reprogram.files import read_json
 from reprogram.locks import open_own, own_file
 from reprogram.prediction.answers import answers
-from reprogram.result import write_atomically
+from reprogram.result import encoded, write_atomically
 from reprogram.targets.unlabelled import Input
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Growing:
 
     def append(self, lines: Lines) -> None:
         """On disk, and counted, when it returns."""
-        view = memoryview(lines.text.encode())
+        view = memoryview(encoded(lines.text))
         while view:
             view = view[os.write(self._file, view) :]
         os.fsync(self._file)

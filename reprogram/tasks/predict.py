@@ -24,6 +24,7 @@ from reprogram.prediction.formats import check_out, write_as
 from reprogram.prediction.stream import NAME, Growing, Lines, answer_chunk, header, write_all
 from reprogram.progress import console, progress
 from reprogram.ranges import NotEmpty, PositiveShare, Range
+from reprogram.result import encoded
 from reprogram.targets.unlabelled import Input, Inputs, chunks, open_inputs
 from reprogram.tasks._on_cluster import on_cluster
 from reprogram.tasks._run import load_kept, spent, start
@@ -107,7 +108,7 @@ def _identity(config: DictConfig, inputs: Inputs, kept: dict[str, Any]) -> tuple
     digest, count = hashlib.sha256(), 0
     for file in inputs.files():
         found = file.stat()
-        digest.update(f"{file.relative_to(inputs.root)}:{found.st_size}:{found.st_mtime_ns}\n".encode())
+        digest.update(encoded(f"{file.relative_to(inputs.root)}:{found.st_size}:{found.st_mtime_ns}\n"))
         count += 1
     made = [kept["tensors"]["sha256"], kept["source"]["fingerprint"], kept.get("conformal"), config.task.chunk]
     digest.update(json.dumps([*made, config.task.confidence]).encode())

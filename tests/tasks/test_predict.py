@@ -227,11 +227,13 @@ def test_a_nested_folder_of_pictures(typed, tiny, tmp_path):
     code, stderr = typed(*tiny, folder="made")
     assert code == 0, stderr
     root = pictures(tmp_path / "new")
+    os.rename(root / "01.png", os.fsencode(root) + b"/caf\xe9.png")  # a name of another encoding, as archives have them
     where = ["target=image_folder", f"target.root={root}", "device=cpu", "task.chunk=4"]
     code, stderr = typed("task=predict", "program=made/program", *where)
     assert code == 0, stderr
     found = rows_of(tmp_path / "run" / "predictions.csv")
-    assert {row["row"] for row in found} == {p.relative_to(root).as_posix() for p in root.rglob("*.png")}
+    names = {p.relative_to(root).as_posix().replace("\udce9", r"\udce9") for p in root.rglob("*.png")}
+    assert {row["row"] for row in found} == names and r"caf\udce9.png" in names
     assert {row["row"] for row in found if row["problem"]} == {"03b.png", "inner/empty.png"}
     assert {row["prediction"] for row in found} <= {"dark", "light", ""}
     assert {row["outside"] for row in found if not row["problem"]} <= {"yes", "no"}
