@@ -161,9 +161,11 @@ class ImageInputs:
             return
         folders, endings = [self.root], readable_suffixes()
         while folders:
-            inside = sorted(p for p in folders.pop().iterdir() if not p.name.startswith(HIDDEN))
+            here = folders.pop()
+            inside = sorted(p for p in here.iterdir() if not p.name.startswith(HIDDEN))
             yield from (p for p in inside if p.is_file() and p.name.lower().endswith(endings))
-            folders += reversed([p for p in inside if p.is_dir() and not p.is_symlink()])
+            followed = here == self.root  # as class folders are; links further below may lead round in circles
+            folders += reversed([p for p in inside if p.is_dir() and (followed or not p.is_symlink())])
 
     def _white(self) -> White:
         if self.white is not None:
