@@ -144,8 +144,8 @@ def _prepare(reader: _Reader, found: FoundFolders, given: ImageOptions) -> tuple
 def _parts(reader: _Reader, found: FoundFolders, given: ImageOptions, notes: list[str]) -> tuple[Files, Files, dict[str, Any]]:
     """(files to draw from, files to test on, how they were split). The same file is never on both sides."""
     if found.test.files:
-        reader.refuse_the_same(found, given.allow_overlap, notes)
-        return found.train, found.test, {"kind": "folders"}
+        hashes = reader.refuse_the_same(found, given.allow_overlap, notes)
+        return reader.of_one_class(found.train, hashes, notes), found.test, {"kind": "folders"}
     check_classes(found.train.labels, found.classes, f"target.root={reader.folder}")
     files = reader.merge(found.train, found.classes, notes)
     if given.labels_file is not None:
@@ -203,16 +203,25 @@ class _Reader:
         if repeated:
             one, many = "image file repeats an earlier one and was", "image files repeat an earlier one and were"
             notes.append(f"{counted(repeated, one, many)} merged with it.")
-        if conflicts:
-            named = "; ".join(
-                " and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3]
-            )
-            notes.append(f"{counted(len(conflicts), 'picture is', 'pictures are')} in several classes: all left out ({named}).")
+        notes += self._in_several(files, conflicts)
         return files.rows(rows)
 
-    def refuse_the_same(self, found: FoundFolders, allowed: bool, notes: list[str]) -> None:
-        """DataError where a file of the training folder is in the test folder."""
-        ours = dict(zip(self.hashes(found.train), found.train.names(self.folder)))
+    def of_one_class(self, files: Files, hashes: Sequence[str], notes: list[str]) -> Files:
+        """The files but those that are in several classes."""
+        _, _, conflicts = merged(hashes, files.labels)
+        notes += self._in_several(files, conflicts)
+        return files.rows(np.setdiff1d(np.arange(len(files.files)), [row for group in conflicts for row in group]))
+
+    def _in_several(self, files: Files, conflicts: list[list[int]]) -> list[str]:
+        if not conflicts:
+            return []
+        named = "; ".join(" and ".join(files.rows(np.array(group)).names(self.folder)[:3]) for group in conflicts[:3])
+        return [f"{counted(len(conflicts), 'picture is', 'pictures are')} in several classes: all left out ({named})."]
+
+    def refuse_the_same(self, found: FoundFolders, allowed: bool, notes: list[str]) -> list[str]:
+        """Hashes of the training files. DataError where one of them is in the test folder."""
+        hashes = self.hashes(found.train)
+        ours = dict(zip(hashes, found.train.names(self.folder)))
         theirs = zip(self.hashes(found.test), found.test.names(self.folder))
         both = [(ours[value], name) for value, name in theirs if value in ours and not value.startswith("unreadable")]
         if both and not allowed:
@@ -220,6 +229,7 @@ class _Reader:
         if both:
             images = counted(len(both), "test image is also a training image", "test images are also training images")
             notes.append(f"{images}, as target.allow_overlap=true allows.")
+        return hashes
 
     def decode(self, files: Files, shape: Shape, description: str, train: bool = False) -> tuple[Files, Examples]:
         """Readable files and their pixels, in memory where they fit there."""

@@ -121,6 +121,15 @@ def test_pictures_in_hidden_folders_are_of_no_class(fill, tmp_path):
     assert len(found.train.files) == 12 and len(list(ImageInputs(tmp_path).files())) == 12, root
 
 
+def test_links_to_class_folders_are_followed(fill, tmp_path):
+    fill("pictures/cat", "pictures/dog", count=5)
+    (tmp_path / "data").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "pictures" / name)
+        (tmp_path / "pictures" / name / "round").symlink_to(tmp_path / "data")
+    assert len(find(tmp_path / "data").train.files) == len(list(ImageInputs(tmp_path / "data").files())) == 10
+
+
 def test_a_class_with_fewer_than_shots_gives_what_it_has(fill, tmp_path):
     root = fill("a", "b")
     fill("c", count=4)
@@ -165,12 +174,14 @@ def test_a_held_out_picture_is_never_learned_from(fill, tmp_path):
             assert "have the same pixels as test images" in " ".join(task.notes)
 
 
-def test_a_picture_in_two_classes_is_left_out(fill, tmp_path):
-    root = fill("a", "b")
-    (tmp_path / "b" / "same.png").write_bytes((tmp_path / "a" / "04.png").read_bytes())
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_a_picture_in_two_classes_is_left_out(fill, tmp_path, part):
+    root = fill(f"{part}a", f"{part}b", *([] if not part else ["test/a", "test/b"]))
+    (tmp_path / part / "b" / "same.png").write_bytes((tmp_path / part / "a" / "04.png").read_bytes())
     task = image_folder(root, shots=None)
-    assert "1 picture is in several classes: all left out (a/04.png and b/same.png)." in task.notes
-    assert not {"a/04.png", "b/same.png"} & {*task.train_rows, *task.test_rows}
+    assert f"1 picture is in several classes: all left out ({part}a/04.png and {part}b/same.png)." in task.notes
+    assert not {f"{part}a/04.png", f"{part}b/same.png"} & {*task.train_rows, *task.test_rows}
+    assert len(task.train) == (19 if part else 15)
 
 
 def test_a_picture_saved_once_more_is_named(tmp_path):
