@@ -128,7 +128,9 @@ class TensorReader:
         if values.shape[2] * values.shape[3] > self.limits.pixels:
             raise RefusedRequest(f"An image has {values.shape[2]} x {values.shape[3]} pixels; at most {self.limits.pixels:,}.")
         for image in values:
-            if not np.isfinite(image).all():
+            if not image.size:
+                found.add(None, "it has no pixels")
+            elif not np.isfinite(image).all():
                 found.add(None, "it has a value that is no finite number")
             elif image.min() < -SLACK or image.max() > white + SLACK:
                 found.add(None, f"its values run from {image.min():.4g} to {image.max():.4g}; allowed: 0 to {white:g}")

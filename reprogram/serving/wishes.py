@@ -100,6 +100,6 @@ def _typed(name: str, value: Any, default: Any) -> Any:
         return {"true": True, "false": False}.get(text, value)
     try:
         number = float(text) if isinstance(default, float) else int(text)
-    except ValueError:
+        return number if math.isfinite(number) else value
+    except (ValueError, OverflowError):  # a whole number too large for anything
         return value
-    return number if math.isfinite(number) else value

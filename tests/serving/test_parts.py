@@ -85,6 +85,7 @@ def test_each_bad_picture_has_its_reason_and_no_neighbour_suffers(models: Any) -
     found = reader.read(tensor(values.tolist(), [4, 3, 12, 12], "FP32"))
     assert [bool(why) for why in found.problems] == [False, True, True, True]
     assert reader.read(tensor([300] * 432, [1, 3, 12, 12], "UINT8")).problems[0].startswith("its values run")
+    assert reader.read(tensor([], [2, 3, 0, 12], "FP32")).problems == ["it has no pixels"] * 2
 
 
 def test_signals_are_numbers_or_sounds(programs: Any, models: Any) -> None:
@@ -124,7 +125,8 @@ def test_strings_are_bounded_and_read_as_the_program_reads_them(models: Any) -> 
 
 def test_settings_and_requests_share_one_check() -> None:
     assert Wishes().changed({"certify": None, "vote": "5", "detect": "true", "priority": 3}).vote == 5
-    for wrong in ({"sigma": 0}, {"vote": 101}, {"detect": 2}, {"confidence": "nan"}, {"seed": -1}, {"input_check": "strikt"}):
+    wrongs = [{"sigma": 0}, {"vote": 101}, {"detect": 2}, {"confidence": "nan"}, {"seed": -1}, {"input_check": "strikt"}]
+    for wrong in [*wrongs, {"samples": "9" * 400}]:
         with pytest.raises(RefusedRequest, match=next(iter(wrong))):
             Wishes().changed(wrong)
 
