@@ -196,7 +196,7 @@ class ReprogrammedModel(nn.Module):
         if self.target.problem == "classification":
             found = np.nan_to_num(values).argmax(1)
         elif self.target.problem == "multilabel":
-            found = (values > 0.5).astype(int)
+            found = (values >= 0.5).astype(int)  # as metrics and predictions.csv have it
         bad = ~np.isfinite(values).all(1)
         if bad.any():
             found = found.astype(float)

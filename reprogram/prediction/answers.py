@@ -161,7 +161,7 @@ def _answer(model: ReprogrammedModel, scores: np.ndarray, confidence: float) -> 
         return {"prediction": values.tolist(), "low": low, "high": high}
     chances: dict[str, list[Any]] = {f"p:{name}": scores[:, i].astype(float).tolist() for i, name in enumerate(classes)}
     if problem == "multilabel":
-        return {"prediction": [_named(row > 0.5, classes) for row in scores]} | chances
+        return {"prediction": [_named(row >= 0.5, classes) for row in scores]} | chances
     best = scores.argmax(1)
     sets: list[Any] = [UNKNOWN] * len(scores)
     if reach is not None:
