@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 NAME, GROWING, STATE = "predictions.csv", ".predictions.csv", ".predictions.state.json"
 SHOWN = 5  # reasons that a run tells
-MANY = 100  # different answers that are counted
+MANY = 100  # answers that a result names, the most frequent
+COUNTED = 10_000  # different answers that are counted: classes, or sets of tasks
+LARGEST_STATE = 1 << 24  # bytes
 
 
 @dataclass
@@ -42,6 +44,10 @@ class Counts:
     known: int = 0
     first: list[list[str]] = field(default_factory=list)
     answers: dict[str, int] = field(default_factory=dict)
+
+    def frequent(self) -> dict[str, int]:
+        """The most frequent answers, at most :data:`MANY`."""
+        return dict(Counter(self.answers).most_common(MANY))
 
     def add(self, other: Counts) -> None:
         """Counts of further rows."""
@@ -111,7 +117,7 @@ class Growing:
     def _kept(self) -> dict[str, Any] | None:
         if not own_file(self.state) or not own_file(self.path):
             return None
-        kept = read_json(self.state, 1 << 20)
+        kept = read_json(self.state, LARGEST_STATE)
         right = isinstance(kept, dict) and type(kept.get("bytes")) is int and isinstance(kept.get("counts"), dict)
         if not right or kept["counts"].keys() != vars(Counts()).keys():
             raise DataError(f"{self.state} is damaged; start again without resume.")
@@ -129,8 +135,8 @@ class Growing:
             view = view[os.write(self._file, view) :]
         os.fsync(self._file)
         self.counts.add(lines.counts)
-        if len(self.counts.answers) > MANY:
-            self.counts.answers = dict(Counter(self.counts.answers).most_common(MANY))
+        if len(self.counts.answers) > COUNTED:  # classes of a program are fewer; sets of tasks may be more
+            self.counts.answers = dict(Counter(self.counts.answers).most_common(COUNTED))
         size = os.lseek(self._file, 0, os.SEEK_CUR)
         state = {"identity": self.identity, "bytes": size, "counts": vars(self.counts)}
         write_atomically(self.state, json.dumps(state))
