@@ -54,6 +54,7 @@ def run(config: DictConfig) -> None:
     more = modality(model.target.kind).writers(_input_column(inputs, names))
     if config.task.out is not None:
         check_out(Path(config.task.out), more)
+        _spare_the_inputs(Path(config.task.out), inputs)
     if context.resume and (context.dir / "result.json").exists() and (context.dir / NAME).exists():
         console.print(f"{context.dir / NAME} is complete already.", markup=False)
         return
@@ -78,6 +79,12 @@ def run(config: DictConfig) -> None:
     if config.task.out is not None:
         write_as(done, Path(config.task.out), _numbers(model, names), more)
     _tell(config, context, model, inputs, growing, spent(model, started) | cost)
+
+
+def _spare_the_inputs(out: Path, inputs: Inputs) -> None:
+    """ConfigError where ``task.out`` would replace what is read."""
+    if out.exists() and any(file.samefile(out) for file in inputs.files()):
+        raise ConfigError(f"task.out={out} is what is read (target.path); give the answers a file of their own.")
 
 
 @contextmanager
@@ -148,7 +155,7 @@ def _tell(
             "rows": counts.rows,
             "answered": counts.rows - counts.problems,
             "problems": [{"row": row, "problem": why} for row, why in counts.first],
-            "answers": counts.answers,
+            "answers": counts.frequent(),
             "outside": share,
             "confidence": config.task.confidence,
             "examples_of_intervals": None if model.conformal is None else model.conformal.examples,

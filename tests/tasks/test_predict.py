@@ -211,6 +211,21 @@ def test_other_inputs_do_not_go_on(typed, kept, tmp_path):
     again.close()
 
 
+def test_answers_of_many_classes_are_counted_right(tmp_path):
+    from reprogram.prediction.stream import Counts, Growing, Lines
+
+    growing = Growing(tmp_path, ["row"], "these", resume=False)
+    for chunk in range(3):  # a class that is rare at first and the most frequent in the end
+        growing.append(Lines("x\n", Counts(300, answers={f"class {i}": 2 if i != 299 or chunk else 1 for i in range(300)})))
+        growing.append(Lines("x\n", Counts(chunk, answers={"class 299": chunk})))
+    growing.close()
+    again = Growing(tmp_path, ["row"], "these", resume=True)
+    again.close()
+    assert sum(again.counts.answers.values()) == 3 * 300 * 2 - 1 + 3
+    assert list(again.counts.frequent().items())[:2] == [("class 299", 8), ("class 0", 6)]
+    assert len(again.counts.frequent()) == 100
+
+
 def pictures(folder, count=12):
     """Nested pictures, of which two cannot be read."""
     rng = np.random.default_rng(0)
@@ -287,6 +302,7 @@ def test_molecules_as_sdf_keep_every_record(tmp_path):
         (["target.input_column=txet"], "did you mean 'text'"),
         (["task.out=mine.doc"], "must end in one of .csv, .tsv"),
         (["task.confidence=1.5"], "task.confidence"),
+        (["task.out=new.csv"], "task.out=new.csv is what is read"),
         (["target.path=picture.csv"], "does not exist"),
     ],
 )
