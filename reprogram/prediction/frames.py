@@ -87,10 +87,12 @@ def column_of(frame: Any, column: str | None) -> str:
     if column is not None:
         if column not in names:
             raise DataError(f"column={column}: the frame has no such column; {nearest(column, names)}.")
+        if names.count(column) > 1:
+            raise DataError(f"column={column}: the frame has {names.count(column)} columns of this name; rename all but one.")
         return column
     if len(names) == 1:
         return names[0]
-    texts = [name for name in names if not _is_number(frame[name])]
+    texts = [name for name in names if names.count(name) > 1 or not _is_number(frame[name])]
     if len(texts) != 1:
         raise DataError(f"Which column holds the inputs? Give column=NAME, one of: {', '.join(map(str, texts or names))}.")
     return texts[0]

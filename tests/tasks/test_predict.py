@@ -350,6 +350,8 @@ def test_from_python_a_bad_item_is_nan_and_a_table_keeps_its_rows(kept):
     assert found["problem"].astype(bool).tolist() == [False, True, True, False, True]
     with pytest.raises(DataError, match="did you mean 'text'"):
         model.predict_table(frame, "txet")
+    with pytest.raises(DataError, match="2 columns of this name"):
+        model.predict_table(pandas.concat([frame, frame], axis=1), "text")
 
 
 def test_an_estimator_answers_a_table_in_the_units_of_its_labels(tiny_source):
