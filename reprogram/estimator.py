@@ -111,7 +111,8 @@ class _Reprogrammed(BaseEstimator):
         from reprogram.sources import load_source
         from reprogram.training.loop import History, Training, fit
 
-        self.__dict__.pop("problems_", None)
+        for earlier in ("problems_", "model_"):  # where this fit fails, the program of another one must not answer for it
+            self.__dict__.pop(earlier, None)
         try:
             source = load_source(self.source).to(self.device)
             before = fresh("input", self.input)

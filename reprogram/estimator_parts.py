@@ -68,8 +68,9 @@ class KeptProgram:
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, with one full stop."""
-    return str(error).rstrip(".") + "."
+    """What an error says, with one full stop, or the question that it ends in."""
+    text = str(error).rstrip(".")
+    return text if text.endswith("?") else text + "."
 
 
 def fresh(part: str, method: Any) -> Any:

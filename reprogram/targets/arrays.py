@@ -24,7 +24,9 @@ def as_images(images: np.ndarray) -> np.ndarray:
         array = array.transpose(0, 3, 1, 2)
     if array.shape[1] not in (1, 3):
         raise DataError(f"Images must have 1 or 3 channels; found the shape {array.shape}.")
-    if array.dtype == np.uint8:
+    if len(array) and not array.size:
+        raise DataError(f"Images of the shape {array.shape[1:]} have no pixels.")
+    if array.dtype == np.uint8 or not array.size:
         return array
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
