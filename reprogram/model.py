@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 READ_AT_ONCE = 32  # examples; more only cost memory on a CPU (at 224 px 0.9 GB for 32, 1.5 GB for 64)
 LARGEST_PIXEL = 16.0  # the noise of randomized smoothing leaves [0, 1] by a few; pixels up to 255 by far more
+NUMBERS = "buif"  # kinds of numpy arrays
 STRINGS_AT_ONCE = 512  # a text source makes its own batches of about equal length out of these
-Inputs = Examples | Sequence[str] | Tensor
+Inputs = Examples | Sequence[str] | Tensor | np.ndarray
 
 
 class ReprogrammedModel(nn.Module):
@@ -281,6 +282,8 @@ def _checked(batch: Any) -> Any:
     """A target batch in its right range: uint8 pixels become [0, 1]. Raises DataError for what would be read wrongly."""
     if isinstance(batch, str):
         raise DataError("A batch is a list of strings, and this is one string: give [text].")
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in NUMBERS:
+        raise DataError("A batch is a tensor, and this is an array: give torch.from_numpy(batch), or use predict_proba.")
     if not is_pixels(batch):
         return batch
     if batch.dtype == torch.uint8:
@@ -305,10 +308,14 @@ def _unlabelled(inputs: Inputs, pixels: bool) -> Examples:
         return inputs
     if isinstance(inputs, str):
         raise DataError("One string is no list of strings: give [text].")
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in NUMBERS:
+        inputs = torch.from_numpy(np.ascontiguousarray(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)))
     if is_tensor(inputs):
         if pixels and not is_pixels(inputs):
             raise DataError(f"Images must have the shape [N, C, H, W]; found {list(inputs.shape)}; give image[None].")
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
+    if pixels and len(inputs):
+        raise DataError("Images are one array or tensor [N, C, H, W]; errors='nan' also reads lists of pictures and paths.")
     return StringExamples(list(inputs), np.zeros(len(inputs)))
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -396,6 +397,16 @@ def test_two_processes(tiny, tmp_path):
     assert np.array_equal(cross_val_score(model, pictures, y, cv=2, n_jobs=2), cross_val_score(model, X, y, cv=2))
 
 
+def test_a_fit_that_fails_leaves_no_earlier_answers_under_new_names(tiny):
+    X, y = images(20)
+    model = classifier(tiny).fit(X, y)
+    assert model.predict(X[:0]).tolist() == []
+    with pytest.raises(ValueError, match="no pixels"):
+        model.fit(X[:, :0], np.where(y == y[0], "new", "names"))
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
 def test_a_model_refuses_pixels_up_to_255_and_one_string(tiny, language):
     import torch
 
@@ -408,6 +419,11 @@ def test_a_model_refuses_pixels_up_to_255_and_one_string(tiny, language):
     for ask in (model, model.predict, model.predict_proba):
         with pytest.raises(DataError, match="divide by 255"):
             ask(pixels.float())
+    assert np.array_equal(model.predict_proba(pixels.numpy()), model.predict_proba(pixels))
+    with pytest.raises(DataError, match=r"give torch\.from_numpy"):
+        model(pixels.numpy())
+    with pytest.raises(DataError, match=r"one array or tensor \[N, C, H, W\]"):
+        model.predict(list(pixels))
     model(pixels.float() / 255 + 2 * torch.randn(pixels.shape))  # randomized smoothing leaves the range, too
     with pytest.raises(DataError, match=r"image\[None\]"):
         model.predict(pixels[0])
