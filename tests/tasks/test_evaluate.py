@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reprogram.artifact import describe_program
+from reprogram.errors import ArtifactError
+
 
 @pytest.fixture
 def made(typed, tiny, tmp_path):
@@ -91,3 +94,10 @@ def test_a_program_for_another_source_is_refused(typed, tiny, made):
 def test_a_program_that_is_not_there(typed, arguments, sentence):
     code, stderr = typed(*arguments)
     assert code == 2 and sentence in stderr
+
+
+def test_the_folder_of_a_run_is_no_program(tmp_path):
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "program.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=f"its program is {tmp_path / 'program'}"):
+        describe_program(tmp_path)
