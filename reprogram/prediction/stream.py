@@ -68,7 +68,19 @@ class Lines:
 def header(own: Sequence[str], columns: Sequence[str]) -> list[str]:
     """``row``, the program's columns, then the user's (``file:NAME`` where the name is taken)."""
     ours = ["row", *columns]
-    return [*ours, *(f"file:{name}" if name in ours else name for name in own)]
+    return [*ours, *names_beside(own, ours)]
+
+
+def names_beside(own: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """The user's columns beside ours: ``file:NAME`` where the name is taken, once more where that one is taken too."""
+    taken, found = {*ours, *own}, list[str]()
+    for name in own:
+        shown = f"file:{name}" if name in ours else name
+        while shown != name and shown in taken:
+            shown = f"file:{shown}"
+        taken.add(shown)
+        found.append(shown)
+    return found
 
 
 def answer_chunk(model: ReprogrammedModel, chunk: Sequence[Input], own: Sequence[str], confidence: float) -> Lines:

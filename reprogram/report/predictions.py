@@ -12,6 +12,7 @@ import numpy as np
 
 from reprogram.evaluation.metrics import predictions
 from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.prediction.stream import names_beside
 from reprogram.result import write_atomically
 from reprogram.targets.unlabelled import Input
 
@@ -47,7 +48,7 @@ def write_predictions(
     near, own = near or {}, target.test_columns
     ours = ["row", "label", "prediction", *columns, *near, *(["problem"] if unread else [])]
     lines: list[list[Any]] = []
-    writer.writerow([*ours, *(f"file:{name}" if name in ours else name for name in own)])
+    writer.writerow([*ours, *names_beside(list(own), ours)])
     for index, row in enumerate(rows):
         known, answer = (named(values[index], target.info) for values in (target.test.labels, answers))
         chances = [] if problem == "regression" else [f"{p:.6g}" for p in scores[index]]

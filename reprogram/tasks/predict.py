@@ -124,8 +124,8 @@ def _identity(config: DictConfig, inputs: Inputs, kept: dict[str, Any]) -> tuple
 
 def _input_column(inputs: Any, names: list[str]) -> str:
     """The column of the inputs as ``predictions.csv`` calls it."""
-    own = getattr(inputs, "input_column", "row")
-    return f"file:{own}" if f"file:{own}" in names else own
+    theirs = dict(zip(inputs.columns, names[names.index("problem") + 1 :], strict=True))
+    return theirs[inputs.input_column] if theirs else "row"
 
 
 def _numbers(model: ReprogrammedModel, names: list[str]) -> list[str]:
