@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reprogram.errors import DataError
 from reprogram.targets.tables import Table, TableOptions, is_missing, read_labels, read_table
 
 INPUT, LABEL = "input", "label"  # columns of a list of labels
+ALIKE = 0.65  # likeness of spellings (difflib) from which one may be a slip of the other
 UNCLEAR = "?"  # a person looked and could not tell
 
 
@@ -35,7 +39,11 @@ def read_list(path: str | Path, key: str = "labels", options: TableOptions | Non
     """A table with the columns ``input`` and ``label``. Raises DataError where it has none."""
     table = read_table(path, key=key, options=options, wanted=[INPUT, LABEL])
     for name in (INPUT, LABEL):
-        table.column(name, key)
+        if name not in table.columns:
+            raise DataError(
+                f"{key}={path} has no column '{name}'; a list of labels has the columns '{INPUT}' and '{LABEL}', as the "
+                "to_label.csv of task=choose_labels."
+            )
     table.labelled_by_hand = True
     return table
 
@@ -73,7 +81,19 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
     found = read_labels(Table(table.path, {LABEL: texts}, rows, [], table.options, table.labelled_by_hand), [LABEL])
     if found.problem == "classification":
         texts = [found.classes[int(value)] for value in found.values]
+        notes += _slips(texts, rows)
     return Labelled(places, found.values, found.classes, found.problem, doubt, texts, [*notes, *found.notes])
+
+
+def _slips(texts: Sequence[str], rows: Sequence[int]) -> list[str]:
+    """A note on classes of one label that are spelled nearly like a class of several: slips of the finger become classes."""
+    counts = Counter(texts)
+    several, found = [name for name, count in counts.items() if count > 1], []
+    for text, row in zip(texts, rows, strict=True):
+        near = get_close_matches(text, several, 1, ALIKE) if counts[text] == 1 else []
+        if near and not any(letter.isdigit() for letter in text + near[0]):  # "type 2" is no slip of "type 1"
+            found.append(f"'{text}' (row {row}), rather '{near[0]}'?")
+    return [f"Classes of one label that may be slips: {' '.join(found[:10])}"] if found else []
 
 
 def write_list(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:

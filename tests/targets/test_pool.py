@@ -71,7 +71,7 @@ def test_a_class_that_is_tested_and_nobody_labelled_keeps_its_column(folders):
     [
         ("input,label\n00.png,a\n01.png,a\n", "only the class 'a'"),
         ("input,label\nx.png,a\ny.png,b\n", "no label of a picture"),
-        ("file,label\n00.png,a\n", "no such column"),
+        ("file,label\n00.png,a\n", "has no column 'input'"),
     ],
 )
 def test_lists_that_label_nothing_are_refused(folders, text, said):
@@ -90,6 +90,12 @@ def test_two_labels_of_one_input_are_no_label(folders):
 def test_a_few_labels_of_many_classes_are_no_mistake(folders):
     (folders / "list.csv").write_text("input,label\n" + "".join(f"{i:02}.png,{i % 9}\n" for i in range(12)))
     assert target(folders).info.classes == tuple("012345678")
+
+
+def test_a_class_that_may_be_a_slip_is_told(folders):
+    labels = ["cat", "dog", "cat", "dog", "cta", "fox"]
+    (folders / "list.csv").write_text("input,label\n" + "".join(f"{i:02}.png,{c}\n" for i, c in enumerate(labels)))
+    assert "Classes of one label that may be slips: 'cta' (row 6), rather 'cat'?" in target(folders).notes
 
 
 def test_a_text_that_is_no_name_is_an_input_that_is_not_there(folders):
