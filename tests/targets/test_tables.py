@@ -90,6 +90,12 @@ def test_yes_and_no_in_seven_spellings_are_two_classes():
     assert len(apart.info.classes) == 7
 
 
+@pytest.mark.parametrize("pair", [("n", "Y"), ("false", "True"), ("no", "YES"), ("0", "1")])
+def test_yes_is_the_second_class_however_it_is_written(tmp_path, pair):
+    (tmp_path / "t.csv").write_text("text,y\n" + "".join(f"t{i},{pair[i % 2]}\n" for i in range(20)))
+    assert csv(str(tmp_path / "t.csv"), "text", "y").info.classes == pair
+
+
 def test_a_test_table_may_spell_its_classes_otherwise(tmp_path):
     (tmp_path / "train.csv").write_text("text,y\n" + "".join(f"t{i},{'Yes' if i % 2 else 'No'}\n" for i in range(20)))
     (tmp_path / "test.csv").write_text("text,y\na,y\nb,NO\n")
@@ -239,10 +245,10 @@ def test_a_column_of_the_user_never_hides_one_of_ours(tmp_path):
     from reprogram.report.predictions import write_predictions
 
     path = tmp_path / "t.csv"
-    path.write_text("row,text,y\n" + "".join(f"r{i},t{i},{i % 2}\n" for i in range(20)))
+    path.write_text("row,text,y,file:row\n" + "".join(f"r{i},t{i},{i % 2},\n" for i in range(20)))
     task = csv(str(path), "text", "y", id_column="row")
     header = write_predictions(tmp_path, task, np.full((len(task.test), 2), 0.5)).read_text().splitlines()[0]
-    assert header == "row,label,prediction,p:0,p:1,file:row,text"
+    assert header == "row,label,prediction,p:0,p:1,file:file:row,text,file:row"
 
 
 def write(kind: str, folder: Path) -> Path:

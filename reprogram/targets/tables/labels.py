@@ -119,6 +119,8 @@ def _classes(table: Table, name: str, texts: list[str], known: Labels | None) ->
     present = [s for s in spelled if s is not None]
     merged, remark = _one_spelling(Counter(present), table.options.ignore_case)
     classes = sorted(set(merged.values()), key=_numbers_first)
+    if {c.casefold() for c in classes} <= TRUE | FALSE:
+        classes.sort(key=lambda c: c.casefold() in TRUE)  # the second class of two is the one that metrics ask for
     if len(classes) < 2:
         found = f"only the class '{classes[0]}'" if classes else "no label at all"
         raise DataError(

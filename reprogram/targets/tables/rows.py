@@ -70,7 +70,7 @@ def rows(
     header = [name or f"column_{i}" for i, name in enumerate(header, 1)]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{key}={path} has the column '{twice}' twice.")
+        raise DataError(f"{key}={path} has the column '{twice}' twice; rename one of them.")
     return TableRows(path, header, notes, records)
 
 
