@@ -55,17 +55,19 @@ def read_signals(path: str, columns: Columns, key: str = "target.path", labelled
         found = _long_table(file, columns, key, labelled)
     else:
         found = _wide_table(file, columns, key, labelled)
-    return _checked(found, labelled)
+    return _checked(found, labelled, f"{key}={path}")
 
 
-def _checked(found: Signals, labelled: bool) -> Signals:
-    """Without signals that have no value or, where one is needed, no label."""
+def _checked(found: Signals, labelled: bool, where: str) -> Signals:
+    """Without signals that have no value or, where one is needed, no label. DataError where none is left."""
     empty = [i for i, signal in enumerate(found.signals) if not np.isfinite(signal).any()]
     bare = [i for i, label in enumerate(found.labels) if labelled and label is None]
     for places, why in ((empty, "have no value: left out"), (bare, "have no label: left out")):
         if places:
             found.notes.append(named([found.rows[i] for i in places], why))
     left_out = {*empty, *bare} if labelled else set()
+    if left_out and len(left_out) == len(found.signals):
+        raise DataError(f"{where} has no signal to learn from: {found.notes[-1]}")
     return found.only([i for i in range(len(found.signals)) if i not in left_out])
 
 
@@ -129,7 +131,7 @@ def read_npz(file: Path, key: str) -> Signals:
         with np.load(file, allow_pickle=False) as arrays:
             known = {name: arrays[name] for name in ("X", "y", "groups", "rate") if name in arrays}
             names = sorted(arrays)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise many of their own on damaged files
         raise DataError(f"{key}={file} cannot be read: {' '.join(str(error).split())[:160]}.") from error
     if "X" not in known or known["X"].ndim not in (2, 3) or known["X"].dtype.kind not in "fiu":
         raise DataError(f"{key}={file} needs an array of numbers X [N, C, L] or [N, L]; it has {', '.join(names)[:100]}.")
@@ -139,11 +141,15 @@ def read_npz(file: Path, key: str) -> Signals:
     if "y" in known:
         if len(known["y"]) != len(block):
             raise DataError(f"{key}={file} has {len(block)} signals but {len(known['y'])} labels.")
-        labels = [str(label) for label in known["y"].tolist()]
+        if known["y"].ndim != 1:
+            raise DataError(f"{key}={file} has labels y of the shape {known['y'].shape}; one for each signal is needed.")
+        labels = [None if is_missing(str(label)) else str(label) for label in known["y"].tolist()]
     groups = [str(group) for group in known["groups"].tolist()] if "groups" in known else None
     if groups is not None and len(groups) != len(block):
         raise DataError(f"{key}={file} has {len(block)} signals but {len(groups)} groups.")
-    rate = float(known["rate"]) if "rate" in known else None
+    if "rate" in known and (known["rate"].size != 1 or known["rate"].dtype.kind not in "fiu" or not known["rate"] > 0):
+        raise DataError(f"{key}={file} has a rate that is no number above 0; it is the samples a second.")
+    rate = float(known["rate"].item()) if "rate" in known else None
     return Signals([trimmed(signal) for signal in block], labels, list(range(len(block))), groups, rate)
 
 
@@ -277,15 +283,17 @@ def _numbers(cells: Sequence[str]) -> np.ndarray | None:
 
 
 def _time(cell: str) -> float | None:
-    """A number, or a date and time in ISO form as seconds."""
+    """A number, or a date and time in ISO form as seconds; None for anything else."""
     try:
-        return float(cell)
+        number = float(cell)
+        return number if np.isfinite(number) else None
     except ValueError:
         pass
     try:
-        return float(np.datetime64(cell.replace("Z", ""), "us").astype(np.int64)) / 1e6
+        moment = np.datetime64(cell.replace("Z", ""), "us")  # of an empty cell: not a time
     except ValueError:
         return None
+    return None if np.isnat(moment) else float(moment.astype(np.int64)) / 1e6
 
 
 def _add(found: Signals, cells: dict[str, str], columns: Columns, row: Any) -> None:

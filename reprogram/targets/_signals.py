@@ -127,7 +127,7 @@ def make_task(found: Signals, test: Signals | None, given: DrawOptions, where: s
     for part in (found, *([test] if test is not None else [])):
         _same_channels([*found.signals[:1], *part.signals], where)
     problem, classes = _problem([*found.labels, *(test.labels if test is not None else [])], given, where)
-    notes = [*found.notes, *(test.notes if test is not None else [])]
+    notes = [*found.notes, *(test.notes if test is not None else []), *_spelled_alike(classes)]
     train, held, split = _parts(found, test, given, (problem, classes), notes)
     values = _labels(train, classes)
     if problem == "classification":
@@ -219,7 +219,19 @@ def _problem(labels: Sequence[str | None], given: DrawOptions, where: str) -> tu
         return "regression", ("value",)
     if all_numbers:
         known = [label for _, label in sorted(zip(numbers, known, strict=True))]  # type: ignore[type-var]
+    if len(known) == 1:
+        raise DataError(f"{where} has only the class '{known[0]}'; at least two classes are needed.")
     return "classification", tuple(known)
+
+
+def _spelled_alike(classes: Sequence[str]) -> list[str]:
+    """A note on classes that differ by case alone."""
+    names: dict[str, list[str]] = {}
+    for name in classes:
+        names.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    alike = [" and ".join(f"'{name}'" for name in same) for same in names.values() if len(same) > 1]
+    told = f"Classes that differ by their spelling alone: {'; '.join(alike[:10])}; write them alike to make them one."
+    return [told] if alike else []
 
 
 def _labels(found: Signals, classes: tuple[str, ...]) -> np.ndarray:

@@ -96,5 +96,8 @@ def _from_python(signals: Any, labels: Any, groups: Sequence[Any] | None) -> Sig
         if array.ndim not in (1, 2) or not np.isfinite(array).any():
             raise DataError(f"Signal {row} must be [C, L] or [L] with at least one value; its shape is {array.shape}.")
         found.append(trimmed(array.reshape(-1, array.shape[-1])))
+    missing = next((row for row, label in enumerate(labels) if label is None or label != label), None)
+    if missing is not None:
+        raise DataError(f"Signal {missing} has no label; leave out signals without one.")
     texts = [str(label) for label in np.asarray(labels).tolist()]
     return Signals(found, list(texts), list(range(len(found))), None if groups is None else [str(g) for g in groups])

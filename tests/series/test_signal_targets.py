@@ -116,6 +116,43 @@ def test_arrays_in_npz_and_from_python(tmp_path):
     assert len(both.train) == 15 and any("5 training signals are also test signals" in note for note in both.notes)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({}, "no signal to learn from: 20 rows have no label"),
+        ({"y": np.array(["up"] * 20)}, "only the class 'up'"),
+        ({"y": np.zeros((20, 2))}, r"labels y of the shape \(20, 2\)"),
+        ({"y": np.arange(20) % 2, "rate": np.zeros(1)}, "a rate that is no number above 0"),
+        (None, "cannot be read"),
+    ],
+)
+def test_arrays_that_cannot_be_learned_from_say_why(tmp_path, arrays, sentence):
+    np.savez(tmp_path / "a.npz", X=waves()[0], **(arrays or {}))
+    if arrays is None:
+        (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:900])
+    with pytest.raises(DataError, match=sentence):
+        series(str(tmp_path / "a.npz"), shots=3)
+
+
+def test_a_label_that_is_missing_is_no_class(tmp_path):
+    x, y = waves()
+    values = np.where(np.arange(20) == 3, np.nan, y + 0.5 * np.arange(20))
+    np.savez(tmp_path / "a.npz", X=x, y=values)
+    target = series(str(tmp_path / "a.npz"), shots=None)
+    assert target.info.problem == "regression" and len(target.train) + len(target.test) == 19
+    with pytest.raises(DataError, match="Signal 3 has no label"):
+        from_signals(x, values)
+
+
+def test_a_value_without_a_time_is_left_out_and_classes_of_one_name_are_told(tmp_path):
+    kinds = ["yes", "YES", "no"]
+    rows = [[i // 5, "" if i == 7 else i % 5, i, kinds[i // 5 % 3]] for i in range(90)]
+    path = write(tmp_path / "long.csv", ["id", "when", "x", "kind"], rows)
+    target = series(path, id_column="id", time_column="when", value_columns=("x",), label_column="kind", shots=None)
+    assert target.info.input_shape == (1, 1, 5) and "(row 9)" in target.notes[0]
+    assert any("'YES' and 'yes'; write them alike" in note for note in target.notes)
+
+
 def test_whole_groups_are_held_out_however_large():
     groups = ["a"] * 30 + ["b"] * 30 + ["c"] * 30
     train, test = hold_out_groups(groups, 0.2, 0)
