@@ -419,6 +419,8 @@ def test_special_files_are_refused_without_waiting(tmp_path):
         ("2024-05-01", ".", Number(None)),
         ("1/2", ".", Number(None)),
         ("1,5", ".", Number(None)),
+        ("0,002", ".", Number(None)),
+        ("0,002", ",", Number(0.002)),
         ("1e999", ".", Number(None)),
         ("n.d.", ".", Number(None)),
     ],

@@ -34,7 +34,7 @@ _BOUND = re.compile(r"^(<=|>=|=<|=>|≤|≥|<|>)\s*")
 _SIDE = {"<": -1, "<=": -1, "=<": -1, "≤": -1, ">": 1, ">=": 1, "=>": 1, "≥": 1}
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")  # 0,002 is none: nobody writes thousands so
 _UNIT = re.compile(r"^(.*?[\d.,])\s*((?:[^\W\d_]|[%‰°$€£])[^\d<>=]{0,11}\d?)$")
 
 
@@ -115,7 +115,7 @@ def _plain(text: str, decimal: str) -> float | None:
     if decimal == ",":
         if _COMMA.fullmatch(text):
             text = text.replace(".", "").replace(",", ".")
-        elif re.fullmatch(r"[+-]?\d{1,3}(\.\d{3})+", text) or "," in text:
+        elif re.fullmatch(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", text) or "," in text:
             text = text.replace(".", "") if "," not in text else ""
     elif _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
