@@ -167,5 +167,6 @@ def _tell(
     for note in inputs.notes:
         console.print(note, markup=False)
     for row, why in counts.first:
-        console.print(f"row {row} has no answer: it {why}", markup=False)
+        it = "it " if why.startswith(("is ", "has ")) else ""
+        console.print(f"row {row} has no answer: {it}{why}", markup=False)
     console.print(f"{sentence}\nresults in {context.dir / NAME}", markup=False)
