@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from markupsafe import Markup
 
 from reprogram.applicability.base import Applicability
@@ -39,10 +40,12 @@ def transductive(target: TargetTask) -> str:
 
 def left_out_of(model: ReprogrammedModel, chosen: np.ndarray | None) -> np.ndarray | None:
     """[N, T] what a program says of each training example without its own label: as it was chosen by, else as its output
-    knows it; None where nobody knows."""
+    knows it, NaN where a label is missing; None where nobody knows."""
     if chosen is not None or model.left_out is None:
         return chosen
-    return model.probabilities(model.left_out.float().cpu()).numpy()
+    logits = model.left_out.float().cpu()
+    known = torch.isfinite(logits)
+    return torch.where(known, model.probabilities(logits.where(known, 0.0)), torch.nan).numpy()
 
 
 def labels_to_check(context: Run, target: TargetTask, left_out: np.ndarray | None) -> dict[str, list[Any]]:

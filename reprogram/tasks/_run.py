@@ -115,6 +115,16 @@ def start(config: DictConfig) -> Run:
     )
 
 
+def check_answerable(target: TargetTask) -> None:
+    """ConfigError for several columns of values: a program answers one value, classes, or several times yes and no."""
+    columns = target.info.classes
+    if target.info.problem == "regression" and len(columns) > 1:
+        raise ConfigError(
+            f"target.label_column names {len(columns)} columns of which one at least holds values ({', '.join(columns[:5])}), "
+            "and a program answers one value: name one column. (Several columns may hold 0 and 1.)"
+        )
+
+
 def choose_device(name: str) -> str:
     """``auto`` takes a GPU where there is one."""
     if name == "auto":

@@ -21,7 +21,16 @@ from reprogram.report.report import build
 from reprogram.robustness.factsheet import write as write_factsheet
 from reprogram.tasks._labels import labels_to_check, left_out_of, transductive, untested
 from reprogram.tasks._program import choose_program, load_sources, named_parts, train_named
-from reprogram.tasks._run import compare_with_labelled, describe, keep_left_out, load_hooks, show, spent, start
+from reprogram.tasks._run import (
+    check_answerable,
+    compare_with_labelled,
+    describe,
+    keep_left_out,
+    load_hooks,
+    show,
+    spent,
+    start,
+)
 from reprogram.training.distributed import processes
 from reprogram.training.loop import Training
 
@@ -34,6 +43,7 @@ def run(config: DictConfig) -> float | None:
     context = start(config)
     sources = load_sources(config, context.device)
     target: TargetTask = instantiate(config.target)
+    check_answerable(target)
     hooks = load_hooks(config)
     for hook in hooks:
         hook.on_source(context, sources[0], target)
