@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reprogram.errors import ConfigError, nearest
 from reprogram.evaluation import bootstrap, metrics
 from reprogram.evaluation.baselines.base import Baseline, Bench, NotApplicable
 from reprogram.evaluation.features import CachedSource
@@ -99,6 +100,13 @@ def compare(
     found.verdict = verdict(found.metrics, found.baselines, found.differences, found.metric, target, model.source.name)
     found.verdict += worth_paying(model.source.bill(), found.differences, found.metric, model.input.trainable() > 0)
     return found
+
+
+def check_baselines(wanted: Sequence[str] | None) -> None:
+    """ConfigError for a name that is none, before a run spends anything on what it is compared with."""
+    for name in wanted or ():
+        if name not in names(PACKAGE):
+            raise ConfigError(f"task.baselines has '{name}', which is no baseline; {nearest(name, names(PACKAGE))}")
 
 
 def _order(baselines: Sequence[str] | None) -> list[str]:

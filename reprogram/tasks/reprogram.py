@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from reprogram.artifact import save_pretrained
 from reprogram.errors import ConfigError
-from reprogram.evaluation.compare import compare
+from reprogram.evaluation.compare import check_baselines, compare
 from reprogram.evaluation.features import shared_answers
 from reprogram.evaluation.label_mapping import label_mapping
 from reprogram.evaluation.verdict import search_outcome
@@ -40,6 +40,7 @@ OPTIONS: dict[str, Any] = {"task.baselines": list[str] | None}
 def run(config: DictConfig) -> float | None:
     """One run, top to bottom. Returns what a sweep may optimise: a cross-validated value, never a test value."""
     started = time.perf_counter()
+    check_baselines(config.task.baselines)
     context = start(config)
     sources = load_sources(config, context.device)
     target: TargetTask = instantiate(config.target)

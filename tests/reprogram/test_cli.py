@@ -88,6 +88,12 @@ def test_a_whole_run_and_the_folder_it_leaves(typed, tiny, tmp_path):
     assert code == 2 and "run_dir=run already holds a finished run; choose another folder or remove it." in stderr
 
 
+def test_a_baseline_that_is_none_is_told_before_any_training(typed, tiny, monkeypatch):
+    monkeypatch.setattr("reprogram.tasks.reprogram.load_sources", None)
+    code, said = typed(*tiny[:-2], "task.baselines=[linear_prob]", "device=cpu")
+    assert code == 2 and "task.baselines has 'linear_prob', which is no baseline; did you mean 'linear_probe'?" in said
+
+
 def test_a_number_as_a_folder_name_is_text(typed, tiny, tmp_path):
     shutil.copytree(next(a for a in tiny if "root=" in a).partition("=")[2], tmp_path / "2024")
     assert typed(*tiny, "target.root=2024")[0] == 0
