@@ -80,6 +80,8 @@ def next_round(
     typical member. doubt [N] in [0, 1]: see :func:`doubts`."""
     labelled = np.asarray(labelled, int)
     usable = np.flatnonzero(~outliers(points))
+    if not len(usable):
+        return np.zeros(0, int)
     usable = usable[thinned(len(usable), MOST_GROUPED).numpy()]
     within = points[torch.from_numpy(usable)].float()
     count = max(1, min(len(labelled) + budget, max(MOST_GROUPS, budget), len(usable)))

@@ -97,3 +97,8 @@ def test_layers_by_rule():
     assert choosing_layers(text, False) == []
     taps = {Tap("layer_1", p): torch.randn(9, 4) for p in ("mean", "max", "std")}
     assert len(space([SourceOutput(torch.zeros(9, 0), None, taps)], text, TARGET)) == 9
+
+
+def test_of_nothing_nothing_is_chosen():
+    """Every input of the pool was looked at, and nobody could tell."""
+    assert len(next_round(torch.zeros(0, 3), np.zeros(0, int), np.zeros(0), 5)) == 0
