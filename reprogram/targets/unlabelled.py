@@ -203,7 +203,8 @@ def open_inputs(target: Mapping[str, Any]) -> Any:
     function = get_object(str(target["_target_"]))
     if not hasattr(function, "inputs"):
         raise ConfigError(
-            f"{target['_target_']} has no inputs without labels; use target=csv, image_folder or the like."
+            f"target={str(target['_target_']).rpartition('.')[2]} has no inputs without labels; use target=csv, image_folder or "
+            "the like."
         )
     ignored = ("_target_", "label_column")
     given = {k: v for k, v in target.items() if k not in ignored}
