@@ -15,6 +15,7 @@ from typing import Any
 from reprogram.errors import ConfigError, DataError
 
 AT_ONCE = 4096
+LONGEST_CELL = (1 << 31) - 1  # characters; the module csv stops at 131,072 by itself
 MOST_ROWS = 1_048_575  # of a worksheet, below its header
 NEEDS = {".parquet": "pyarrow", ".xlsx": "openpyxl"}
 Writer = Callable[[Path, Sequence[str], Iterator[dict[str, Any]]], None]
@@ -29,6 +30,7 @@ def write_as(source: Path, out: Path, numbers: Sequence[str], more: Mapping[str,
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part{out.suffix}")
     try:
+        csv.field_size_limit(LONGEST_CELL)
         with source.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             names = list(rows.fieldnames or ())
