@@ -189,9 +189,10 @@ class _Reader:
             if peaks:
                 kind = "floating-point grey" if real else "16-bit"
                 named.append(f"{len(peaks)} {kind} images reach {max(peaks):.6g}, so white is {white:g}")
-        return [
-            f"{'; '.join(named)}; give target.white={self.white.real or self.white.whole:g} for further images of this kind."
-        ]
+        further = f"give target.white={self.white.real or self.white.whole:g} for further images of this kind"
+        if len(named) > 1:
+            further = "target.white= would be one value for both kinds"
+        return [f"{'; '.join(named)}; {further}."]
 
     def hashes(self, files: Files) -> list[str]:
         found, bad = read_each(file_hash, files.files, "comparing images")

@@ -142,6 +142,7 @@ class ImageInputs:
     columns: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     a_file_each: ClassVar[bool] = True
+    _found: White | None = field(default=None, init=False, repr=False)
 
     def suit(self, target: TargetInfo) -> None:
         """Pictures become what the program was made for."""
@@ -170,14 +171,15 @@ class ImageInputs:
     def _white(self) -> White:
         if self.white is not None:
             return White(self.white, self.white)
+        if self._found is not None:
+            return self._found
         facts = []
         for file in self.files():
             with suppress(DataError):
                 found = read_facts(file)
                 facts += [found] if found.peak is not None else []
-        white = white_of(facts)
-        self.white = white.real or white.whole if facts else None
-        return white
+        self._found = white_of(facts)
+        return self._found
 
     def __iter__(self) -> Iterator[Input]:
         white = self._white() if self.shape is not None else None

@@ -9,6 +9,7 @@ from PIL import Image
 from reprogram.errors import ConfigError, DataError
 from reprogram.targets.folders import find, is_part
 from reprogram.targets.image_folder import image_folder
+from reprogram.targets.images import Shape
 from reprogram.targets.unlabelled import ImageInputs, open_inputs
 
 
@@ -172,6 +173,20 @@ def test_a_held_out_picture_is_never_learned_from(fill, tmp_path):
             assert np.bincount(task.train.labels).tolist() == [4, 4]  # others are drawn in their place
         else:
             assert "have the same pixels as test images" in " ".join(task.notes)
+
+
+def test_two_kinds_of_deep_pictures_keep_a_white_each(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            values = rng.integers(0, 4000, (8, 8)) if i % 2 else rng.random((8, 8))
+            Image.fromarray(values.astype(np.uint16 if i % 2 else np.float32)).save(tmp_path / name / f"{i}.tif")
+    note = next(note for note in image_folder(str(tmp_path), shots=None).notes if "white is" in note)
+    assert "white is 4095" in note and "white is 1;" in note and "give target.white=" not in note
+    inputs = ImageInputs(tmp_path, shape=Shape(1, 8, 8))
+    first, second = ([found.content for found in inputs] for _ in range(2))
+    assert np.array_equal(first, second) and all(len(np.unique(image)) > 20 for image in second)
 
 
 @pytest.mark.parametrize("part", ["", "train/"])
