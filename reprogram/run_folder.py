@@ -22,7 +22,9 @@ LARGEST = 4 << 20  # bytes of a configuration
 SHOWN = 4  # differing keys that the sentence names
 ABSENT = "absent"
 # What a run says, where it writes and how fast it goes, but not what comes out
-IRRELEVANT = ("run_dir", "resume", "debug", "name", "logger", "parallel", "hydra", "training.checkpoint_seconds")
+IRRELEVANT = (
+    "run_dir", "resume", "debug", "name", "logger", "parallel", "hydra", "training.checkpoint_seconds", "task.out",
+)  # fmt: skip
 TRANSPORT = ("url", "token_env", "header", "scheme", "verify", "timeout", "retries", "pause", "workers", "journal", "cache")
 BUDGET = ("budget", "source.budget")  # a run that stopped at its budget may go on with a larger one
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +20,7 @@ from reprogram.hooks import Run
 from reprogram.modalities import modality
 from reprogram.model import ReprogrammedModel
 from reprogram.prediction.answers import check_kind, columns
-from reprogram.prediction.formats import check_out, write_as
+from reprogram.prediction.formats import Writer, check_out, write_as
 from reprogram.prediction.stream import NAME, Growing, Lines, answer_chunk, header, write_all
 from reprogram.progress import console, progress
 from reprogram.ranges import NotEmpty, PositiveShare, Range
@@ -57,6 +57,7 @@ def run(config: DictConfig) -> None:
         _spare_the_inputs(Path(config.task.out), inputs)
     if context.resume and (context.dir / "result.json").exists() and (context.dir / NAME).exists():
         console.print(f"{context.dir / NAME} is complete already.", markup=False)
+        _write_out(config, context, _numbers(model, names), more)
         return
     identity, total = _identity(config, inputs, kept)
     growing = Growing(context.dir, names, identity, context.resume)
@@ -75,10 +76,15 @@ def run(config: DictConfig) -> None:
         growing.close()
     seconds, new = time.perf_counter() - began, growing.counts.rows - before
     cost = {"predict_seconds": seconds, "predict_cpu_seconds": time.process_time() - busy, "new_rows": new}
-    done = growing.finish()
-    if config.task.out is not None:
-        write_as(done, Path(config.task.out), _numbers(model, names), more)
+    growing.finish()
     _tell(config, context, model, inputs, growing, spent(model, started) | cost)
+    _write_out(config, context, _numbers(model, names), more)
+
+
+def _write_out(config: DictConfig, context: Run, numbers: list[str], more: Mapping[str, Writer]) -> None:
+    """``task.out`` from the finished file, last: where it cannot be written, resume=true writes it, here or elsewhere."""
+    if config.task.out is not None:
+        write_as(context.dir / NAME, Path(config.task.out), numbers, more)
 
 
 def _spare_the_inputs(out: Path, inputs: Inputs) -> None:

@@ -281,6 +281,16 @@ def test_other_formats(typed, kept, tmp_path, ending):
     assert notes == ["=1+1", "b", "c"]
 
 
+def test_another_format_can_be_had_of_what_is_finished(typed, kept, tmp_path, monkeypatch):
+    path = table(tmp_path, 20, 2)
+    (tmp_path / "file").write_text("")
+    code, stderr = predicted(typed, kept / "classes", path, "task.out=file/x.jsonl")
+    assert code == 2 and "file" in stderr, stderr
+    monkeypatch.setattr("reprogram.tasks.predict.answer_chunk", None)  # nothing is asked once more
+    code, stderr = predicted(typed, kept / "classes", path, "task.out=x.jsonl", "resume=true")
+    assert code == 0 and len((tmp_path / "x.jsonl").read_text().splitlines()) == 20, stderr
+
+
 def test_molecules_as_sdf_keep_every_record(tmp_path):
     from rdkit import Chem
 
