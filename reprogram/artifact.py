@@ -213,7 +213,7 @@ def _describe(method: Method, package: str) -> dict[str, Any]:
 
 
 def _locate(folder_or_hub_id: str | Path) -> Path:
-    folder, name = Path(folder_or_hub_id), str(folder_or_hub_id)
+    folder, name = Path(folder_or_hub_id).expanduser(), str(folder_or_hub_id)
     if folder.is_dir():
         if not (folder / JSON_FILE).exists() and (folder / "program" / JSON_FILE).exists():
             raise ArtifactError(f"{folder} is the folder of a run and no program; its program is {folder / 'program'}.")

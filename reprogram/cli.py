@@ -39,6 +39,7 @@ from reprogram.registry import packages
 from reprogram.result import write_atomically
 from reprogram.run_folder import claimed, is_main
 
+PATHS = ("run_dir", "program", "export", "labels", "task.out")
 UNFORESEEN = 1  # exit code of an error that nobody thought of
 
 
@@ -48,7 +49,7 @@ def main() -> None:
         show_help()
         raise SystemExit(0)
     keep_freed_memory()
-    typed = with_open_keys(split_sources(sys.argv[1:]))
+    typed = with_open_keys(split_sources([*map(at_home, sys.argv[1:])]))
     sys.argv[1:] = [*map(hidden, typed), *search_path()]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
@@ -97,11 +98,26 @@ def run(config: DictConfig) -> float | None:
         config.run_dir = str(Path(HydraConfig.get().sweep.dir) / HydraConfig.get().sweep.subdir)
     check(config)
     hide_addresses(config)
+    find_home(config)
     folder = Path(config.run_dir)
     with claimed(folder, OmegaConf.to_yaml(config, resolve=True), config.resume, is_main()):
         config.sources = [option("source", str(name)) for name in config.sources]
         task = hydra.utils.get_method(config.task._target_)
         return task(config)
+
+
+def at_home(argument: str) -> str:
+    """``key=~/folder`` with the user's home, which not every shell puts there, and which Hydra cannot read."""
+    key, sign, value = argument.partition("=")
+    return f"{key}={Path(value).expanduser()}" if sign and value.startswith("~/") else argument
+
+
+def find_home(config: DictConfig) -> None:
+    """The same for paths in quotes and in files."""
+    for key in PATHS:
+        path = OmegaConf.select(config, key)
+        if isinstance(path, str) and path.startswith("~"):
+            OmegaConf.update(config, key, str(Path(path).expanduser()))
 
 
 def hidden(argument: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reprogram import cli
+from reprogram import cli, from_pretrained
 from reprogram.configuration import groups
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,14 @@ def test_a_baseline_that_is_none_is_told_before_any_training(typed, tiny, monkey
 def test_a_number_as_a_folder_name_is_text(typed, tiny, tmp_path):
     shutil.copytree(next(a for a in tiny if "root=" in a).partition("=")[2], tmp_path / "2024")
     assert typed(*tiny, "target.root=2024")[0] == 0
+
+
+def test_a_tilde_is_the_home_of_the_user(typed, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert typed(*tiny, "run_dir=~/made")[0] == 0
+    assert "already holds a finished run" in typed(*tiny, "run_dir='~/made'")[1]
+    assert (tmp_path / "home" / "made" / "program" / "program.json").exists() and not (tmp_path / "~").exists()
+    assert from_pretrained("~/made/program").target.classes == ("dark", "light")
 
 
 def test_a_number_for_the_run_folder_is_its_name(typed, tiny, tmp_path):
