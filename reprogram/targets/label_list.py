@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from reprogram.errors import DataError
+from reprogram.plain import counted
 from reprogram.targets.tables import Table, TableOptions, is_missing, read_labels, read_table
 
 INPUT, LABEL = "input", "label"  # columns of a list of labels
@@ -61,16 +62,16 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
             strangers += [] if is_missing(label) else [row]
         elif label.strip() == UNCLEAR:
             unclear.append(place)
-        elif not is_missing(label) and given.setdefault(place, (label.strip(), row))[0] != label.strip():
+        elif not is_missing(label) and not _alike(given.setdefault(place, (label.strip(), row))[0], label):
             doubled[place] = row
     notes = []
     if strangers:
-        notes.append(
-            f"{len(strangers)} labels of {table.path} are of inputs that are not there, such as that of row {strangers[0]}."
-        )
+        labels = counted(len(strangers), "label is of an input that is", "labels are of inputs that are")
+        notes.append(f"{labels} not there, such as that of row {strangers[0]} of {table.path}.")
     if doubled:
         row = next(iter(doubled.values()))
-        notes.append(f"{len(doubled)} inputs of {table.path} have two labels, such as that of row {row}: left out.")
+        inputs = counted(len(doubled), "input has", "inputs have")
+        notes.append(f"{inputs} two labels, such as that of row {row} of {table.path}: left out.")
     kept = {place: told for place, told in given.items() if place not in doubled}
     places, texts = np.array(list(kept), int), [text for text, _ in kept.values()]
     doubt = np.array(unclear, int)
@@ -83,6 +84,11 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
         texts = [found.classes[int(value)] for value in found.values]
         notes += _slips(texts, rows)
     return Labelled(places, found.values, found.classes, found.problem, doubt, texts, [*notes, *found.notes])
+
+
+def _alike(first: str, second: str) -> bool:
+    """Are two labels one but for case and spaces?"""
+    return first.casefold().split() == second.casefold().split()
 
 
 def _slips(texts: Sequence[str], rows: Sequence[int]) -> list[str]:
