@@ -38,11 +38,12 @@ def merge(
     far = _spread(labels)
     merged = Merged()
     for found in places.values():
-        merged.repeated += len(found) - 1
+        before = len(merged.kept)
         if labels.values.ndim == 1:
             _one_class(merged, found, labels, rows, conflicts)
         else:
             _several_values(merged, found, labels, rows, conflicts, far)
+        merged.repeated += len(found) - 1 if len(merged.kept) > before else 0  # rows that are left out are told apart
     _tell(merged, labels, conflicts, far)
     values = np.asarray(merged.values, dtype=labels.values.dtype).reshape(len(merged.kept), *labels.values.shape[1:])
     sides = np.stack(merged.sides) if labels.sides is not None and merged.sides else None

@@ -86,7 +86,7 @@ def test_bad_rows_are_left_out_and_named(table):
     assert "1 row is empty: left out (row 22)" in notes
     assert "1 row has no label: left out (row 23)" in notes
     assert "number of columns" in notes and "row 24" in notes
-    assert "2 rows repeat" in notes and "disagree on the class" in notes and "21" not in task.train.strings
+    assert "1 row repeats an earlier one" in notes and "disagree on the class" in notes and "21" not in task.train.strings
     strings = {*task.train.strings, *task.test.strings}
     assert "text 0" in strings and "text 1" not in strings and len(strings) == 19
 
