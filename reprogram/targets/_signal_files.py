@@ -19,6 +19,7 @@ from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets._signals import Signals
 from reprogram.targets.tables import TableOptions, TableRows, is_missing, named, rows
 
+LOOKED_AT = 20  # rows that tell columns of numbers from others
 EVEN = 0.01  # of the usual step: times that differ by less are evenly spaced
 MOST_GRID = 1_000_000  # samples of one signal
 MOST_BAD = 100  # lines of a .ts file that cannot be read, each read by itself
@@ -195,9 +196,15 @@ def _say_what_is_no_number(table: TableRows, samples: Sequence[str], key: str) -
 
 
 def _of_numbers(table: TableRows, names: Sequence[str], key: str) -> list[str]:
-    """Columns that hold numbers in the first rows: a file without named labels may have names and notes beside."""
-    first = list(islice(table, 20))
-    found = [name for name in names if _numbers([row.cells[name] for row in first if not row.problem]) is not None]
+    """Columns that hold numbers in most of the first rows: a file without named labels may have names and notes beside.
+    A column of samples stays one where a row has no number in it, which costs that row alone."""
+    first = [row.cells for row in islice(table, LOOKED_AT) if not row.problem]
+
+    def holds_numbers(name: str) -> bool:
+        filled = [cells[name] for cells in first if not is_missing(cells[name])]
+        return 2 * sum(_numbers([cell]) is not None for cell in filled) >= len(filled)
+
+    found = [name for name in names if holds_numbers(name)]
     if not found:
         raise DataError(f"{key}={table.path} has no column of numbers; a row must be a signal, a cell one of its samples.")
     return found

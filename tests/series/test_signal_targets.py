@@ -93,6 +93,15 @@ def test_a_line_of_a_ts_file_that_cannot_be_read_keeps_its_place_and_its_reason(
         series(str(path))
 
 
+def test_a_row_that_is_broken_costs_no_column(tmp_path):
+    rows = [[f"p{i}", *signal, "" if i else "loose electrode"] for i, signal in enumerate(waves()[0][:6])]
+    rows[2][4], rows[4][1:31] = "broken", ["x"] * 30
+    path = write(tmp_path / "new.csv", ["who", *(f"t{i}" for i in range(30)), "note"], rows)
+    found = list(series.inputs(path))
+    assert [bool(signal.problem) for signal in found] == [False, False, True, False, True, False]
+    assert all(signal.content.shape == (1, 30) for signal in found if not signal.problem)
+
+
 def test_a_table_with_a_row_a_value_says_what_to_name(tmp_path):
     path = write(tmp_path / "long.csv", ["id", "time", "value", "label"], [["p1", t, t, "a"] for t in range(4)])
     with pytest.raises(DataError, match=r"the column 'id' holds 'p1', which is no number.*target.id_column"):
