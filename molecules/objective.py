@@ -14,7 +14,7 @@ import numpy as np
 
 from molecules.chemistry import parse
 from molecules.constraints import Constraints
-from molecules.oracles.base import MINIMISE, Answer, Oracle
+from molecules.oracles.base import MAXIMISE, MINIMISE, Answer, Oracle
 from molecules.transforms import Identity, Transform
 from reprogram.errors import ConfigError
 from reprogram.ranges import Checked, NotNegative
@@ -120,6 +120,9 @@ class Objective:
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise ConfigError(f"two terms of the objective are named '{twice}'; give one oracle another name.")
+        for oracle in (t.oracle for t in self.terms):
+            if oracle.direction not in (MAXIMISE, MINIMISE):  # any other word would be maximised, "minimize" too
+                raise ConfigError(f"oracle.direction={oracle.direction} of {oracle.name} is not known; allowed: max, min.")
         if any(t.weight <= 0 for t in self.terms):
             raise ConfigError("weights of objective terms must be positive.")
         if self.aggregate != "hinge" and any(t.at_least is not None for t in self.terms):

@@ -173,3 +173,9 @@ def test_transforms_stay_between_0_and_1(value, low, width):
     shapes += [Gaussian(low, width), Clipped(high, low), ExponentialDecay(width)]
     assert all(-1e-9 <= shape(value) <= 1 + 1e-9 for shape in shapes)
     assert Sigmoid(low, high)(value) + ReverseSigmoid(low, high)(value) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("word", ["minimize", "MIN", ""])
+def test_a_direction_that_is_none_is_refused_instead_of_maximised(word):
+    with pytest.raises(ConfigError, match=f"oracle.direction={word} of logp is not known; allowed: max, min"):
+        Objective.of(Descriptor("logp", direction=word))
