@@ -57,6 +57,11 @@ class Scored:
         """Sort key, larger is better: feasible molecules first and by score, the others by their violation."""
         return (-self.violation, -math.inf if math.isnan(self.score) else self.score)
 
+    @property
+    def listed(self) -> tuple[bool, tuple[float, float]]:
+        """Sort key of tables, larger is better: by :attr:`rank`, and molecules without a score after all others."""
+        return (not math.isnan(self.score), self.rank)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -68,8 +73,8 @@ class Scored:
 
 
 def best_of(scored: Sequence[Scored], count: int) -> list[Scored]:
-    """Feasible molecules first, best first."""
-    return sorted(scored, key=lambda s: s.rank, reverse=True)[:count]
+    """Feasible molecules first, best first; those without a score last."""
+    return sorted(scored, key=lambda s: s.listed, reverse=True)[:count]
 
 
 @dataclass

@@ -37,7 +37,7 @@ PROPERTIES = ("qed", "mw", "logp", "sa", "tpsa", "rotatable_bonds")
 
 def write(run: Run, found: Found, verdict: str = "") -> str:
     """All files of a run; returns the verdict, one plain sentence (the outcome of a search where none is given)."""
-    best = sorted(found.calls, key=lambda s: (s.rank, -s.call), reverse=True)
+    best = sorted(found.calls, key=lambda s: (s.listed, -s.call), reverse=True)
     feasible = [s for s in best if s.feasible]
     verdict = verdict or verdict_of(found, feasible)
     write_csv(run.dir / "molecules.csv", best, found.objective)

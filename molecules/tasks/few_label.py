@@ -185,7 +185,7 @@ def compare(name: str | None, best: list[Scored], target: TargetTask) -> dict[st
 def write(context: Run, found: Found, best: list[Scored], loop: dict[str, Any]) -> None:
     """The files of a design run, with predicted against real values in front."""
     report.write_csv(
-        context.dir / "molecules.csv", sorted(found.calls, key=lambda s: s.rank, reverse=True), found.objective
+        context.dir / "molecules.csv", sorted(found.calls, key=lambda s: s.listed, reverse=True), found.objective
     )
     report.write_sdf(context.dir / "molecules.sdf", best[: report.IN_SDF], found.objective)
     grid = report.draw(context.dir / "molecules.png", best[: report.PICTURED])

@@ -18,7 +18,7 @@ from molecules.constraints import (
     Similar,
     Window,
 )
-from molecules.objective import Objective, Term, hypervolume, pareto
+from molecules.objective import Objective, Scored, Term, best_of, hypervolume, pareto
 from molecules.oracles.base import Answer, Oracle
 from molecules.oracles.descriptor import Descriptor, descriptor
 from molecules.transforms import (
@@ -179,3 +179,8 @@ def test_transforms_stay_between_0_and_1(value, low, width):
 def test_a_direction_that_is_none_is_refused_instead_of_maximised(word):
     with pytest.raises(ConfigError, match=f"oracle.direction={word} of logp is not known; allowed: max, min"):
         Objective.of(Descriptor("logp", direction=word))
+
+
+def test_molecules_without_a_score_are_listed_after_all_that_have_one():
+    given = [Scored("C", math.nan, reason="failed"), Scored("CC", 0.2, constraints={"mw": 0.5}), Scored("CCC", 0.1)]
+    assert [s.smiles for s in best_of(given, 3)] == ["CCC", "CC", "C"]
