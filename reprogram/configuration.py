@@ -220,7 +220,7 @@ def load(group: str, name: str, /, **values: Any) -> Any:
         if key not in known:
             raise ConfigError(f"There is no option '{group}.{key}'; {nearest(key, known)}")
         try:
-            OmegaConf.update(config, f"{group}.{key}", value, merge=True)
+            OmegaConf.update(config, f"{group}.{key}", value, merge=True, force_add=f"{group}.{key}" in OPEN)
         except OmegaConfBaseException as error:
             raise ConfigError(f"{group}.{key}={value} is not possible: {str(error).splitlines()[0]}.") from error
     check(config, only=group)
