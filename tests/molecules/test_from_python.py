@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import molecules
-from molecules.constraints import Similar
+from molecules.constraints import Constraints, Similar
 from molecules.oracles.descriptor import Descriptor
 from molecules.run_search import explore
 from molecules.search.genetic import Genetic
@@ -74,3 +74,40 @@ def test_a_mistake_is_one_sentence(arguments, sentence):
         molecules.design(*arguments)
     with pytest.raises(DataError, match="no start molecule"):
         molecules.design("qed", ["?"], 5)
+
+
+def test_what_is_no_constraint_is_refused_instead_of_left_out():
+    for wrong in (["plausible"], [3], None, 3):
+        with pytest.raises(ConfigError, match=r"constraints holds .*give options such as"):
+            molecules.design(Descriptor("qed"), START, 5, constraints=wrong, search=Genetic())
+
+
+def test_windows_of_descriptors_can_be_given_from_python():
+    found = molecules.design(Descriptor("qed"), START, 2, search=Genetic(), constraints={"windows": {"tpsa": [45, 50]}})
+    assert [s.constraints["tpsa"] == 0 for s in found.calls[:2]] == [False, True]
+    with pytest.raises(ConfigError, match="did you mean 'tpsa'"):
+        molecules.design("qed", START, 5, constraints={"windows": {"tpsaa": [45, 50]}})
+
+
+def test_start_molecules_as_a_notebook_has_them(tmp_path):
+    import numpy as np
+    import pandas as pd
+    from rdkit import Chem
+
+    plain = {"constraints": Constraints(), "search": Genetic()}
+    expected = told(molecules.design(Descriptor("qed"), START, 2, **plain))
+    mols = [Chem.MolFromSmiles(text) for text in START]
+    column = pd.Series([START[0], float("nan"), START[1], None])
+    for start in (mols, np.array(START), iter(START), column):
+        found = molecules.design(Descriptor("qed"), start, 2, **plain)
+        assert told(found) == expected
+    assert "2 empty lines: entry 2, entry 4" in found.notes[0]
+    for start, sentence in ((pd.DataFrame({"s": START}), "start is a table"), ("nowhere.smi", "nowhere.smi is not a file")):
+        with pytest.raises(ConfigError, match=sentence):
+            molecules.design("qed", start)
+
+
+@pytest.mark.parametrize("wrong", [{"budget": "5"}, {"seed": -1}, {"seed": 0.5}, {"stop_at": "high"}, {"search": 3}])
+def test_an_option_of_the_wrong_kind_is_one_sentence(wrong):
+    with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} is "):
+        molecules.design(Descriptor("qed"), START, **{"constraints": Constraints()} | wrong)
