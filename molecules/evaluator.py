@@ -65,6 +65,7 @@ class Evaluator:
     workers: where the oracles run; in this process if it is not given.
     journal: ``calls.jsonl``; its answers are replayed for free, so a run that was killed continues where it stopped. It
         is written about every two seconds of work: only that much is evaluated again after a kill.
+    judged_again: constraints of replayed molecules are asked again, because they may be others than when it was written.
     calls: everything evaluated so far, in order.
     """
 
@@ -77,11 +78,12 @@ class Evaluator:
         diversity: DiversityFilter | None = None,
         workers: Workers | None = None,
         journal: Path | None = None,
+        judged_again: bool = False,
     ) -> None:
         if budget < 0:
             raise ConfigError(f"budget is {budget}; it must be 0 or more.")
         self.objective, self.budget, self.target, self.diversity = objective, budget, target, diversity
-        self.workers = workers or Workers("serial")
+        self.workers, self.judged_again = workers or Workers("serial"), judged_again
         self.ledger = Ledger(
             self._ask,
             budget=Budget(queries=budget),
@@ -184,7 +186,19 @@ class Evaluator:
     def _scored(self, smiles: str, answer: dict[str, Any] | None) -> Scored:
         if answer is None:
             return Scored(smiles, math.nan, reason=self.ledger.reasons[smiles])
+        if self.ledger.earlier(smiles):
+            answer = self._replayed(smiles, answer)
         return Scored.from_json({"smiles": smiles, **answer})
+
+    def _replayed(self, smiles: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """An answer of the journal. Raises DataError where it cannot be this objective's."""
+        if not self.objective.explains(answer):
+            raise DataError(
+                f"{self.ledger.book.name} holds answers of another objective ({smiles} there has {', '.join(answer.get('raw', {}))}); "
+                "give another journal."
+            )
+        mol = chemistry.parse(smiles) if self.judged_again else None
+        return answer if mol is None else answer | {"constraints": self.objective.constraints.violations(mol)}
 
     def _record(self, results: list[Scored], parents: dict[str, str]) -> None:
         reached = False

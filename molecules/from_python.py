@@ -59,7 +59,8 @@ def design(
     if not isinstance(method, Search):
         raise ConfigError(f"search is {search!r:.80}; give a method or its name, as in search='genetic'.")
     file = None if journal is None else Path(journal)
-    with Evaluator(goal, int(budget), target=stop_at, workers=Workers("serial"), journal=file) as evaluator:
+    options: dict[str, Any] = {"journal": file, "judged_again": True}  # no recipe is kept here that could hold the constraints
+    with Evaluator(goal, int(budget), target=stop_at, workers=Workers("serial"), **options) as evaluator:
         found = run(method, evaluator, starts.smiles, [int(seed), 1])
     found.notes = starts.notes + found.notes
     return found

@@ -6,7 +6,7 @@ Every :class:`Scored` holds raw and transformed values, and both can be recomput
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -171,6 +171,14 @@ class Objective:
         if not math.isfinite(score) and not reason:
             reason = "score is not a number"
         return Scored(smiles, score if math.isfinite(score) else math.nan, raw, parts, violations, reason)
+
+    def explains(self, answer: Mapping[str, Any]) -> bool:
+        """Can an answer of a journal be this objective's: the same terms, transforms and weights?"""
+        raw, parts = answer.get("raw") or {}, answer.get("parts") or {}
+        if not {t.name for t in self.terms} == set(raw) == set(parts) or None in (*raw.values(), *parts.values(), answer.get("score")):
+            return False
+        pairs = [(t.transform(raw[t.name]), parts[t.name]) for t in self.terms if not t.confidence_bound]
+        return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in [*pairs, (self.combine(parts), answer["score"])])
 
     def combine(self, parts: dict[str, float]) -> float:
         """The aggregate of transformed values; NaN if any of them is."""

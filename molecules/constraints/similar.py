@@ -27,6 +27,8 @@ class Similar(Constraint):
         if not 0 <= self.threshold <= 1:
             raise ConfigError(f"similarity threshold is {self.threshold}; it must lie between 0 and 1.")
         texts = [self.to] if isinstance(self.to, str) else list(self.to)
+        if not texts:
+            raise ConfigError("constraints.similarity needs start molecules to compare with; give start=.")
         mols = [chemistry.parse(text) for text in texts]
         for text, mol in zip(texts, mols):
             if mol is None:

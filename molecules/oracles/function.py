@@ -52,6 +52,6 @@ class Function(Oracle):
             raise SourceError(
                 f"The oracle {self.name} cannot reach its service ({error}). Nothing was charged for it; resume=true asks again."
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() in it would end the run without a word
             return Answer(math.nan, f"{type(error).__name__}: {error}".splitlines()[0])
         return Answer(value) if math.isfinite(value) else Answer(math.nan, f"{self.name} answered {value}")

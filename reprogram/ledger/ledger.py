@@ -186,6 +186,10 @@ class Ledger:
             "sent_but_unanswered": self.unanswered,
         }
 
+    def earlier(self, key: str) -> bool:
+        """Did an earlier process pay for this key?"""
+        return key in self._earlier
+
     def ask_again(self, keys: Iterable[str]) -> None:
         """Take failures of these keys back: they stay on the bill, and are asked once more."""
         failed = [key for key in keys if self.reasons.pop(key, None) is not None]

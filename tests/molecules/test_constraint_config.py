@@ -86,3 +86,8 @@ def test_a_constraint_of_another_package_is_found_by_its_entry_point(monkeypatch
 def test_mistakes_are_said_before_the_first_call(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         ConstraintConfig(**options).constraints([ASPIRIN])
+
+
+def test_a_similarity_to_nothing_is_one_sentence():
+    with pytest.raises(ConfigError, match=r"constraints.similarity needs start molecules"):
+        ConstraintConfig(similarity=0.4).constraints([])

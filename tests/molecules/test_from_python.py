@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import molecules
-from molecules.constraints import Constraints, Similar
+from molecules.constraints import Constraints, Similar, Window
 from molecules.oracles.descriptor import Descriptor
 from molecules.run_search import explore
 from molecules.search.genetic import Genetic
@@ -111,3 +111,14 @@ def test_start_molecules_as_a_notebook_has_them(tmp_path):
 def test_an_option_of_the_wrong_kind_is_one_sentence(wrong):
     with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} is "):
         molecules.design(Descriptor("qed"), START, **{"constraints": Constraints()} | wrong)
+
+
+def test_a_journal_of_another_objective_is_refused_and_other_constraints_are_asked(tmp_path):
+    options = {"journal": tmp_path / "calls.jsonl", "search": Genetic(), "budget": 2}
+    first = molecules.design(Descriptor("mw"), START, constraints=Constraints([Window("mw", 0, 180)]), **options)
+    assert [s.feasible for s in first.calls] == [False, True]
+    again = molecules.design(Descriptor("mw"), START, constraints=Constraints([Window("mw", 180)]), **options)
+    assert again.cost["calls_from_journal"] == 2 and [s.feasible for s in again.calls] == [True, False]
+    for other in (Descriptor("tpsa"), Descriptor("mw", direction="min")):
+        with pytest.raises(DataError, match=r"calls.jsonl holds answers of another objective .*give another journal"):
+            molecules.design(other, START, constraints=Constraints(), **options)

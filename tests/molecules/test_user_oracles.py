@@ -65,11 +65,14 @@ def test_function_that_throws_costs_its_molecule_alone():
     def fragile(smiles):
         if "N" in smiles:
             raise ValueError("no nitrogen please")
+        if "O" in smiles:
+            sys.exit("no licence")  # as the main() of a program does
         return len(smiles)
 
-    answers = Function(fragile).answers(["CC", "CN", "CCC"])
+    answers = Function(fragile).answers(["CC", "CN", "CCC", "CO"])
     assert [a.value for a in answers][::2] == [2, 3]
     assert math.isnan(answers[1].value) and "no nitrogen please" in answers[1].reason
+    assert math.isnan(answers[3].value) and answers[3].reason == "SystemExit: no licence"
     assert Function("math.sqrt").name == "sqrt"
     with pytest.raises(ConfigError, match="cannot be imported"):
         Function("no_such_module.f")
