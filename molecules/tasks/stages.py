@@ -34,7 +34,7 @@ def run_all(run: Run, starts: Starts) -> float | None:
         config = run.config | {key: stage[key] for key in ("budget", "stop_at") if key in stage}
         if "search" in stage:
             config["search"] = load("search", stage["search"])
-        objective = objective_of(config, stage, begun)
+        objective = objective_of(config, stage, starts.smiles)  # similarity is to the user's molecules in every stage
         journal = journal_of(run.dir, number)
         with progress(f"stage {number} of {len(stages)}", config["budget"]) as bar:
             found = search(config, objective, begun, journal, [config["seed"], 1 + number], bar)
@@ -72,18 +72,18 @@ def checked(number: int, stage: Any) -> dict[str, Any]:
     return stage
 
 
-def objective_of(config: dict[str, Any], stage: dict[str, Any], begun: list[str]) -> Objective:
+def objective_of(config: dict[str, Any], stage: dict[str, Any], starts: list[str]) -> Objective:
     """The stage's own objective or oracle and constraints; those of the run where it names none."""
     if "objective" in stage:
         objective: Objective = load("objective", stage["objective"])
     elif "oracle" in stage:
         objective = Objective.of(load("oracle", stage["oracle"]))
     else:
-        objective = build_objective(config, begun)
+        objective = build_objective(config, starts)
     if "constraints" in stage:
-        return replace(objective, constraints=load("constraints", stage["constraints"]).constraints(begun))
+        return replace(objective, constraints=load("constraints", stage["constraints"]).constraints(starts))
     own = "objective" in stage or "oracle" in stage
-    return replace(objective, constraints=build_constraints(config, begun)) if own else objective
+    return replace(objective, constraints=build_constraints(config, starts)) if own else objective
 
 
 def outcome(number: int, found: Found, stop_at: float | None) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """Stages: one search after the other, with their own objectives and ends, resumed wherever they were killed."""
 
+import csv
 import json
 
 import pytest
+
+from molecules.chemistry import parse
+from molecules.constraints import Similar
 
 GIVEN = ["start=smiles", "start.smiles=[CCO,c1ccccc1O,CCCCN]", "constraints=none", "search=stoned", "parallel.backend=serial"]
 STAGES = "stages=[{oracle: qed, budget: 60, stop_at: 0.45}, {budget: 25}]"
@@ -40,6 +44,15 @@ def test_each_stage_has_its_objective_and_its_end_and_none_is_paid_twice(typed, 
     again = json.loads((tmp_path / "run" / "result.json").read_text())
     assert again["stages"] == result["stages"] and again["best"] == result["best"]
     assert len(asked.read_text().split()) == len(paid) + 15
+
+
+def test_every_stage_is_as_similar_to_the_start_molecules_as_was_asked_for(typed, tmp_path):
+    stages = "stages=[{oracle: qed, budget: 12, constraints: none}, {oracle: qed, budget: 12}]"
+    assert typed("task=design", *GIVEN, stages, "constraints.similarity=0.9")[0] == 0
+    references = Similar(["CCO", "c1ccccc1O", "CCCCN"], 0.9)
+    with (tmp_path / "run" / "molecules.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["feasible"] == "1"]
+    assert rows and all(references.violation(parse(row["smiles"])) == 0 for row in rows)
 
 
 @pytest.mark.parametrize(
