@@ -6,7 +6,6 @@ without a single usable molecule does.
 
 from __future__ import annotations
 
-import csv
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -23,9 +22,11 @@ from molecules.counting import counted
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.ranges import Checked, Count, Length, NotEmpty
 from reprogram.result import write_atomically
+from reprogram.targets.tables import rows as table_rows
 
 MACROCYCLE = 12  # a ring of more atoms is one
 NAMED = 5  # rows of a kind that are named before "and N more"
+NAMES = ("smiles", "canonical_smiles", "structure")  # of the column of molecules, in this order
 ENDINGS = (".smi", ".smiles", ".txt", ".csv", ".tsv", ".sdf", ".sd")
 
 
@@ -265,46 +266,47 @@ def _rows(path: Path, column: str | None) -> Iterator[StartRow]:
         raise DataError(f"The start file {path} does not exist.")
     if ending not in ENDINGS:
         raise DataError(f"The start file {path} ends in '{ending}'; allowed: {', '.join(ENDINGS)}.")
+    if ending in (".csv", ".tsv"):
+        return _table(path, column)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"The start file {path} is not UTF-8 text.") from None
-    if ending in (".csv", ".tsv"):
-        return _table(path, text, "\t" if ending == ".tsv" else ",", column)
+        raise DataError(f"The start file {path} is not UTF-8 text; save it as UTF-8.") from None
     return _sdf(text) if ending in (".sdf", ".sd") else _lines(text)
 
 
 def _lines(text: str) -> Iterator[StartRow]:
     """``SMILES [name]`` a line; a first line that is the word SMILES is a header."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         first = line.split()[0] if line.split() else ""
-        if number == 1 and first.lower() == "smiles":
+        if number == 1 and first.lstrip("#").lower() in NAMES:
             continue
         yield StartRow(f"line {number}", first)
 
 
-def _table(path: Path, text: str, separator: str, column: str | None) -> Iterator[StartRow]:
-    reader = csv.DictReader(text.splitlines(), delimiter=separator)
-    names = [n for n in reader.fieldnames or [] if n]
-    if not names:
+def _table(path: Path, column: str | None) -> Iterator[StartRow]:
+    """Delimiter and encoding are found, as for every table; a row needs its SMILES and no other cell."""
+    if not path.stat().st_size:
         raise DataError(f"The start file {path} holds no start molecule: it is empty.")
-    chosen = column or next(
-        (n for n in names if n.strip().lower() in ("smiles", "canonical_smiles", "structure")), None
-    )
+    try:
+        wanted = [f(n) for n in NAMES for f in (str, str.upper, str.capitalize)] if column is None else [column]
+        table = table_rows(path, wanted=wanted, key="start.path")
+        rows = list(table)
+    except DataError as error:  # "give target.encoding=" is an option of another table
+        raise DataError(re.sub(r"; give target\.encoding=.*", "; save it as UTF-8.", str(error))) from error
+    names = table.header
+    chosen = column or next((n for name in NAMES for n in names if n.lower() == name), None)
     if chosen is None:
         raise DataError(f"{path} has no column named 'smiles'; give start.column, {nearest('', names)}.")
     if chosen not in names:
         raise DataError(f"{path} has no column '{chosen}' (start.column); {nearest(chosen, names)}.")
-    for row in reader:
-        yield StartRow(f"line {reader.line_num}", (row[chosen] or "").strip())
+    for row in rows:
+        yield StartRow(f"row {row.number}", row.cells[chosen])
 
 
 def _sdf(text: str) -> Iterator[StartRow]:
     """Records split by hand: RDKit's own reader loses its place after a broken one."""
-    from rdkit import Chem
-
     records = re.split(r"^\$\$\$\$[ \t]*\n?", text, flags=re.M)
     for number, record in enumerate(records, 1):
         if number < len(records) or record.strip():
-            mol = Chem.MolFromMolBlock(record)
-            yield StartRow(f"record {number}", None if mol is None else Chem.MolToSmiles(mol))
+            yield StartRow(f"record {number}", chemistry.from_block(record))

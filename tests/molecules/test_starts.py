@@ -137,3 +137,27 @@ def test_every_row_is_kept_or_counted(texts):
     dropped = sum(starts.counts.get(k, 0) for k in ("unreadable", "empty", "duplicate", "radical", "inorganic"))
     assert len(starts.smiles) + dropped == len(texts)
     assert len(set(starts.smiles)) == len(starts.smiles)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"smiles;value\nCCO;1,5\nCCN;2\n",
+        b"smiles\tvalue\nCCO\t1\nCCN\t2\n",
+        "smiles,name\nCCO,éthanol\nCCN,b\n".encode("latin-1"),
+        "smiles,name\nCCO,b\nCCN,b\n".encode("utf-16"),
+        "smiles,name\nCCO,a\x0bb\u2028c\nCCN,b\n".encode(),
+        b"structure,SMILES,value\nx,CCO,1\ny,CCN\n",
+    ],
+    ids=["semicolons", "tabs", "latin-1", "utf-16", "odd line ends", "two columns"],
+)
+def test_a_table_of_start_molecules_is_read_as_spreadsheets_write_it(tmp_path, data):
+    (tmp_path / "mine.csv").write_bytes(data)
+    starts = File(str(tmp_path / "mine.csv")).read(RNG)
+    assert starts.smiles == ["CCO", "CCN"] and not starts.notes
+
+
+def test_an_open_quotation_mark_swallows_no_row_in_silence(tmp_path):
+    (tmp_path / "mine.csv").write_text('smiles,name\nCCO,a\nCCN,"5 inch\nCCC,c\nCCCC,d\n')
+    with pytest.raises(DataError, match=r"start.path=.*row 3 runs over 3 lines; a quotation mark in it is not closed"):
+        File(str(tmp_path / "mine.csv")).read(RNG)

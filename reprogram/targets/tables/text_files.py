@@ -14,16 +14,18 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from reprogram.errors import DataError
+from reprogram.plain import counted
 from reprogram.targets.tables.options import TableOptions
 
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_LINE = 1 << 24  # characters; a table has no longer ones, and a file without line ends must not fill the memory
 LONGEST_RECORD = 1000  # lines of one record; more means that a quotation mark was never closed
+END = "\x00end"  # a last line of our own: it becomes part of a cell where a quotation mark is open to the end of the file
 PIECE = 1 << 20
 LOOKED_AT = 200  # records that the delimiter is chosen by
 _MARKS = (  # byte order marks, the longer ones first
@@ -167,13 +169,16 @@ def read_records(path: Path, text: TextFile, key: str) -> Iterator[tuple[int, li
     row = 0
     try:
         with open_text(path, text.encoding) as file:
-            reader = csv.reader(_lines(file, path, key), delimiter=text.delimiter)
+            reader = csv.reader(chain(_lines(file, path, key), [END]), delimiter=text.delimiter)
             before = 0
             for row, record in enumerate(reader, 1):
-                if reader.line_num - before > LONGEST_RECORD:
+                if record == [END]:
+                    return
+                lines, open_ended = reader.line_num - before, bool(record) and record[-1].endswith(END)
+                if lines > LONGEST_RECORD or open_ended:
                     raise DataError(
-                        f"{key}={path}: row {row} runs over {reader.line_num - before:,} lines; "
-                        "a quotation mark in it is not closed."
+                        f"{key}={path}: row {row} runs over {counted(lines - open_ended, 'line')}; a quotation mark in it is not "
+                        "closed."
                     )
                 before = reader.line_num
                 if record:
