@@ -193,9 +193,9 @@ class Evaluator:
     def _replayed(self, smiles: str, answer: dict[str, Any]) -> dict[str, Any]:
         """An answer of the journal. Raises DataError where it cannot be this objective's."""
         if not self.objective.explains(answer):
+            has = ", ".join(answer.get("raw", {}))
             raise DataError(
-                f"{self.ledger.book.name} holds answers of another objective ({smiles} there has {', '.join(answer.get('raw', {}))}); "
-                "give another journal."
+                f"{self.ledger.book.name} holds answers of another objective ({smiles} there has {has}); give another journal."
             )
         mol = chemistry.parse(smiles) if self.judged_again else None
         return answer if mol is None else answer | {"constraints": self.objective.constraints.violations(mol)}

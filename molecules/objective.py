@@ -175,7 +175,9 @@ class Objective:
     def explains(self, answer: Mapping[str, Any]) -> bool:
         """Can an answer of a journal be this objective's: the same terms, transforms and weights?"""
         raw, parts = answer.get("raw") or {}, answer.get("parts") or {}
-        if not {t.name for t in self.terms} == set(raw) == set(parts) or None in (*raw.values(), *parts.values(), answer.get("score")):
+        if not {t.name for t in self.terms} == set(raw) == set(parts):
+            return False
+        if None in (*raw.values(), *parts.values(), answer.get("score")):
             return False
         pairs = [(t.transform(raw[t.name]), parts[t.name]) for t in self.terms if not t.confidence_bound]
         return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in [*pairs, (self.combine(parts), answer["score"])])

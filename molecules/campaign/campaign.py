@@ -90,8 +90,8 @@ class Campaign(Checked):
         log: bool | None = None,
         seed: Seed = 0,
     ) -> None:
-        if not goals:
-            raise ConfigError("A campaign needs a goal, such as goals.COLUMN=maximize.")
+        if not goals or not isinstance(goals, Mapping):
+            raise ConfigError("A campaign needs a goal by column, such as {'COLUMN': 'maximize'} (goals.COLUMN=maximize).")
         self.goals: list[Goal] = read_goals(goals)
         self.explore, self.near_duplicate, self.alike, self.log, self.seed = explore, near_duplicate, alike, log, seed
         self.columns = [goal.column for goal in self.goals]
@@ -106,7 +106,10 @@ class Campaign(Checked):
 
     def tell(self, smiles: Sequence[str], values: Mapping[str, Sequence[Any]] | Sequence[Any]) -> Campaign:
         """Add measured molecules. values: by column, or of the only column; numbers, None or NaN where not measured, or texts
-        such as ``<-4.5``. A molecule told again replaces its values."""
+        such as ``<-4.5``. A molecule told again replaces its values in these columns."""
+        smiles = list(smiles)
+        if hasattr(values, "columns"):  # a data frame
+            values = {str(name): list(values[name]) for name in values.columns}
         table = values if isinstance(values, Mapping) else {self.columns[0]: values}
         if not isinstance(values, Mapping) and len(self.columns) > 1:
             raise ConfigError(f"values must be given by column: {', '.join(self.columns)}.")
@@ -114,6 +117,7 @@ class Campaign(Checked):
             if name not in self.columns:
                 raise ConfigError(f"There is no goal for the column '{name}'; {nearest_name(name, self.columns)}.")
         columns = [[_number(cell) for cell in table.get(name, [None] * len(smiles))] for name in self.columns]
+        others = [i for i, name in enumerate(self.columns) if name not in table]
         for name, cells in zip(self.columns, columns):
             if len(cells) != len(smiles):
                 raise DataError(f"There are {len(smiles)} molecules and {len(cells)} values of '{name}'.")
@@ -125,6 +129,11 @@ class Campaign(Checked):
             keys.append(key)
         found = np.array([[cell[0] for cell in cells] for cells in columns], dtype=float).T.reshape(len(keys), -1)
         sides = np.array([[cell[1] for cell in cells] for cells in columns], dtype=np.int8).T.reshape(len(keys), -1)
+        known = {key: i for i, key in enumerate(self.measured.smiles)}
+        for row, key in enumerate(keys):
+            if others and key in known:
+                found[row, others] = self.measured.values[known[key], others]
+                sides[row, others] = self.measured.sides[known[key], others]
         self.tell_measured(MeasuredValues(keys, found, sides))
         return self
 
@@ -149,8 +158,8 @@ class Campaign(Checked):
         """Fit a model for each column; none where a column has fewer than four measured values."""
         self.models = []
         known = ~np.isnan(self.measured.values)
-        if self.features is None or known.sum(0).min() < FEWEST:
-            return
+        if self.features is None or (known & (self.measured.sides == 0)).sum(0).min() < FEWEST:
+            return  # bounds alone say nothing of how far values spread
         models = []
         for i, goal in enumerate(self.goals):
             rows = np.flatnonzero(known[:, i])
@@ -177,6 +186,9 @@ class Campaign(Checked):
 
     def ask(self, count: int, candidates: Sequence[str]) -> list[Proposal]:
         """At most ``count`` of the candidates (SMILES) to make and measure next, the most promising first."""
+        if count < 0:
+            raise ConfigError(f"count is {count}; it must be 0 or more.")
+        candidates = list(candidates)
         keys = [chemistry.canonical(text) for text in candidates]
         for text, key in zip(candidates, keys):
             if key is None:
@@ -278,4 +290,10 @@ def _number(cell: Any) -> tuple[float, int]:
         if found.value is None and cell.strip():
             raise DataError(f"'{cell}' is not a number, nor a bound such as '<-4.5'.")
         return (math.nan if found.value is None else found.value), found.side
-    return float(cell), 0
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        value = math.inf
+    if math.isinf(value):
+        raise DataError(f"{cell!r:.80} is not a finite number, nor a bound such as '<-4.5'.")
+    return value, 0

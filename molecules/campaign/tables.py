@@ -61,7 +61,12 @@ def read_measured(settings: dict[str, Any], goals: dict[str, str]) -> MeasuredTa
         options = table_options(settings)
         table = read_table(settings["path"], options=options, key="table.path")
         column = smiles_column(list(table.columns), settings["smiles"], settings["path"], "table.smiles", "table.path")
-        found = {_named_like(name, table, column): text for name, text in checked_goals(goals, table, column).items()}
+        found: dict[str, str] = {}
+        for name, text in checked_goals(goals, table, column).items():
+            own = _named_like(name, table, column)
+            if own in found:
+                raise ConfigError(f"goals.{_plain(own)} is given twice: '{found[own]}' and '{text}' for the column '{own}'.")
+            found[own] = text
         for name, text in found.items():
             Goal.parse(name, text)
         labels = read_labels(table, list(found), "regression", "goals")

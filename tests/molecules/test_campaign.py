@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from rdkit import DataStructs
 from scipy.stats import norm
@@ -195,6 +196,8 @@ def test_without_enough_values_the_batch_covers_the_candidates(drugs):
     proposals = Campaign({"logp": "maximize"}).tell(smiles[:2], logp[:2]).ask(5, smiles)
     assert len({p.smiles for p in proposals} - set(smiles[:2])) == 5
     assert all(p.purpose == EXPLORE and not p.expected for p in proposals)
+    bounds = Campaign({"logp": "maximize"}).tell(smiles[:9], [1, 2, 3, *[">9"] * 6])  # no intervals of no width around 9
+    assert all(p.purpose == EXPLORE and not p.expected for p in bounds.ask(2, smiles))
 
 
 def test_nothing_is_proposed_where_nothing_is_left(drugs):
@@ -218,6 +221,17 @@ def test_what_cannot_be_told_is_named(drugs):
         campaign.tell(["C1CC"], {"a": [1]})
     with pytest.raises(DataError, match="'high' is not a number"):
         campaign.tell(smiles[:1], {"a": ["high"]})
+    for wrong in (math.inf, [1], "1e999"):
+        with pytest.raises(DataError, match="is not a"):
+            campaign.tell(smiles[:1], {"a": [wrong]})
     campaign.tell(smiles[:2], {"a": ["<0.5", 2.0]}).tell(smiles[:1], {"a": [0.1], "b": [1]})
     assert campaign.measured.values[campaign.measured.smiles.index(smiles[0])].tolist() == [0.1, 1.0]
     assert not campaign.measured.sides.any()
+    campaign.tell(iter(smiles[:2]), pd.DataFrame({"b": [4, 5]}))  # the other column keeps its values
+    assert sorted(campaign.measured.values.tolist()) == [[0.1, 4.0], [2.0, 5.0]]
+    with pytest.raises(ConfigError, match="a goal by column"):
+        Campaign("maximize")
+    with pytest.raises(ConfigError, match="count is -1"):
+        campaign.ask(-1, smiles)
+    with pytest.raises(DataError, match="'bad' is not a SMILES"):
+        campaign.ask(1, iter(["bad", "CCO"]))  # else the row of CCO would be 0

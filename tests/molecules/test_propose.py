@@ -96,6 +96,7 @@ def test_another_decimal_and_delimiter_read_the_same(tables, typed):
         (["~goals.log_p_o_w"], "goals must say what is wanted, as in goals.log_P_o_w=maximize"),
         (["goals.log_p_o_w=large"], "goals.log P (o/w)='large' is not a goal"),
         (["goals.potency=maximize"], "goals.potency: measured.csv has no such column"),
+        (["goals.log_P_o_w=minimize"], "goals.log_P_o_w is given twice: 'maximize' and 'minimize'"),
         (["candidates=none.csv"], "candidates=none.csv does not exist"),
         (["candidates_column=price_"], "candidates_column=price_: pool.csv has no such column"),
         (["table.censored=maybe"], "table.censored=maybe is not known"),
