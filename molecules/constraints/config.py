@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,7 +33,7 @@ class ConstraintConfig(Checked):
     fingerprint: of the similarity. keep / forbid: SMARTS that must / must not occur.
     scaffold: SMILES that must stay; with ``*`` it may grow only there. alerts: PAINS, BRENK, NIH.
     lipinski: how many of the four rules may be broken. sa: SA-score ceiling (1 easy, 10 hard).
-    mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high].
+    mw: [low, high] in Da, either may be null. windows: any RDKit descriptor -> [low, high], likewise.
     plausible: nothing that cannot exist. unstable: no reactive or unstable groups.
     ring_precedent / environment_precedent: in how many of the table's molecules every ring system / every atom with its
     neighbours was seen at least; None requires nothing. route: a route of at most ``route_steps`` reactions from ``blocks``
@@ -50,7 +51,7 @@ class ConstraintConfig(Checked):
     lipinski: Annotated[int, Range(0, 4)] | None = None
     sa: Annotated[float, Range(1, 10)] | None = None
     mw: Sequence[float | None] | None = None
-    windows: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    windows: Mapping[str, Any] = field(default_factory=dict)
     plausible: bool = False
     unstable: bool = False
     ring_precedent: Amount | None = None
@@ -88,6 +89,9 @@ class ConstraintConfig(Checked):
 
     def _windows(self) -> list[Constraint]:
         items: list[Constraint] = []
+        for name in ("sa", "mw"):
+            if name in self.windows and getattr(self, name) is not None:
+                raise ConfigError(f"constraints.{name} and constraints.windows.{name} are both given; constraints.{name}=null.")
         if self.sa is not None:
             items.append(Window("sa", None, self.sa))
         if self.mw is not None:
@@ -109,7 +113,8 @@ def _listed(value: Sequence[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _window(key: str, ends: Sequence[float | None]) -> tuple[float | None, float | None]:
-    if isinstance(ends, str) or not isinstance(ends, Sequence) or len(ends) != 2:
+def _window(key: str, ends: Any) -> tuple[float | None, float | None]:
+    pair = isinstance(ends, Sequence) and not isinstance(ends, str) and len(ends) == 2
+    if not pair or not all(end is None or (isinstance(end, int | float) and math.isfinite(end)) for end in ends):
         raise ConfigError(f"constraints.{key} is {ends!r}; it must be [low, high], either of which may be null.")
     return ends[0], ends[1]

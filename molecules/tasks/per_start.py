@@ -67,10 +67,12 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
     alone = {"backend": "processes", "jobs": 1} if apart else {"backend": "serial"}
     own = config | {"parallel": config["parallel"] | alone}
     row: dict[str, Any] = {"number": number, "start": smiles, "error": "", "calls": 0, "best": [], "reached": False}
+    journal = folder / f"{number:05d}.jsonl"
     try:
-        found = explore(own, [smiles], folder / f"{number:05d}.jsonl", number=number)
+        found = explore(own, [smiles], journal, number=number)
     except ReprogramError as error:
-        return row | {"error": str(error)}
+        paid = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        return row | {"error": str(error), "calls": paid}
     feasible = sorted((s for s in found.calls if s.feasible), key=lambda s: (s.rank, -s.call), reverse=True)
     scores = report.feasible_scores(found.calls)
     stop_at = config["stop_at"]
@@ -100,13 +102,14 @@ def write(run: Run, starts: Starts, rows: list[dict[str, Any]], seconds: float) 
     report.draw(run.dir / "molecules.png", ranked[: report.PICTURED])
     write_atomically(run.dir / "starts.csv", starts_csv(rows))
     done = [row for row in rows if not row["error"]]
+    tops = [row["best"][0] | {"start": row["start"]} for row in rows if row["best"]]
     notes = starts.notes + [f"start {r['number']} ({r['start']}) failed: {r['error']}" for r in rows if r["error"]]
     data = {
         "objective": objective.name,
         "budget": run.config["budget"],
         "calls": sum(row["calls"] for row in rows),
         **{key: float(np.mean([row["auc"][key] for row in done])) for key in ("auc_top1", "auc_top10", "auc_top100")},
-        "best": [row["best"][0] | {"start": row["start"]} for row in rows if row["best"]][: report.IN_JSON],
+        "best": sorted(tops, key=lambda entry: -entry["score"])[: report.IN_JSON],
         "starts": {"molecules": len(rows), "with_feasible_molecule": len(best), "failed": len(rows) - len(done)},
         "notes": notes,
         "cost": {"seconds": seconds, "oracle_seconds": sum(row["oracle_seconds"] for row in done)},

@@ -41,7 +41,7 @@ def run(config: DictConfig) -> float | None:
     """Returns the best feasible score for sweeps."""
     context = start(config)
     source: Source = instantiate(config.start, _convert_="all")
-    rows = [read(row) for row in source.rows(np.random.default_rng([config.seed, 0]))]
+    rows = limited([read(row) for row in source.rows(np.random.default_rng([config.seed, 0]))], source.limit)
     smiles = list(dict.fromkeys(row.smiles for row in rows if row.smiles is not None))
     if not smiles:
         raise DataError(f"{source.origin} holds no molecule that can be scored ({counted(len(rows), 'row')}).")
@@ -55,6 +55,16 @@ def read(row: StartRow) -> ScoredRow:
     """The molecule of a row, as a search would read it."""
     smiles, dropped, changes = read_row(row.where, row.smiles)
     return ScoredRow(row.where, row.smiles or "", smiles, REASONS.get(dropped, ""), tuple(changes))
+
+
+def limited(rows: list[ScoredRow], limit: int | None) -> list[ScoredRow]:
+    """The rows down to that of the ``limit``-th molecule (``start.limit``)."""
+    found: set[str] = set()
+    for i, row in enumerate(rows, 1):
+        found |= {row.smiles} if row.smiles else set()
+        if len(found) == limit:
+            return rows[:i]
+    return rows
 
 
 def score(context: Run, smiles: list[str]) -> Found:

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rdkit import Chem
 
+from molecules.oracles.descriptor import Descriptor
 from molecules.run_search import explore
+from molecules.search.genetic import Genetic
+from molecules.tasks import per_start
 from molecules.tasks.design import run as design
 from reprogram.cli import config_folder
 from reprogram.errors import ConfigError, DataError
@@ -248,3 +251,14 @@ def test_any_prefix_of_the_journal_leads_to_the_same_end(tmp_path_factory, lines
     again = explore(recipe, DRUGS, folder / "cut.jsonl")
     assert again.calls == whole.calls and again.cost["calls_from_journal"] == lines
     assert (folder / "cut.jsonl").read_text() == "".join(text)
+
+
+def test_calls_of_a_start_that_failed_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(Descriptor, "value", lambda self, mol: 1 / 0)
+    config = {
+        "oracle": {"_target_": "molecules.oracles.descriptor.Descriptor", "descriptor": "qed"}, "search": Genetic(),
+        "constraints": {"_target_": "molecules.constraints.config.ConstraintConfig", "route": False}, "seed": 0, "budget": 1,
+        "stop_at": None, "diversity": {"bucket": None}, "parallel": {"_target_": "molecules.workers.Workers"},
+    }  # fmt: skip
+    row = per_start.run_one(config, "CCO", tmp_path, 1)
+    assert "ZeroDivisionError" in row["error"] and row["calls"] == 1

@@ -16,6 +16,7 @@ from molecules.replacements import replacements
 from molecules.report import write_csv
 from molecules.rgroups import put_together
 from molecules.search.genetic import Genetic
+from molecules.tasks.score import ScoredRow, limited
 from reprogram.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -95,3 +96,8 @@ def test_every_row_of_a_scored_file_comes_back_in_its_place(typed, tmp_path):
     assert result["task"] == "score" and result["calls"] == 3 and "3 molecules scored" in result["verdict"]
     assert len((tmp_path / "run" / "calls.jsonl").read_text().splitlines()) == 3
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_limit_of_start_molecules_holds_without_a_search_too():
+    rows = [ScoredRow(str(i), "", smiles) for i, smiles in enumerate(["CCO", None, "CCO", "CCN", "CCC"])]
+    assert limited(rows, 2) == rows[:4] and limited(rows, None) == rows
