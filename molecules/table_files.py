@@ -10,6 +10,7 @@ from reprogram.modalities.base import TableFile
 from reprogram.targets.tables.formats import LONGEST_BLOCK, Records
 from reprogram.targets.tables.text_files import plain_lines
 
+NAMELESS = "-"  # the first line of a mol block without a name
 PROPERTIES_FROM = 1000  # records of an SDF file that its columns are taken from
 
 
@@ -33,7 +34,9 @@ def sdf(path: Path, encoding: str, key: str) -> Records:
     names = {name: None for name in names if name not in ("structure", "name")}
     yield 0, ["structure", "name", *names]
     for row, block, properties in _blocks(path, encoding, key):
-        yield row, [block, block.partition("\n")[0].strip(), *(properties.get(name, "") for name in names)]
+        title, _, rest = block.partition("\n")
+        whole = f"{title.strip() or NAMELESS}\n{rest}"  # cells are stripped, and an empty first line of a block counts
+        yield row, [whole, title.strip(), *(properties.get(name, "") for name in names)]
 
 
 def _blocks(path: Path, encoding: str, key: str) -> Iterator[tuple[int, str, dict[str, str]]]:

@@ -154,12 +154,18 @@ class Campaign(Checked):
         )
         self.models = []
 
+    @property
+    def enough(self) -> bool:
+        """Has every column four measured values? Bounds alone say nothing of how far values spread."""
+        known = ~np.isnan(self.measured.values) & (self.measured.sides == 0)
+        return bool(known.sum(0).min() >= FEWEST)
+
     def fit(self) -> None:
         """Fit a model for each column; none where a column has fewer than four measured values."""
         self.models = []
         known = ~np.isnan(self.measured.values)
-        if self.features is None or (known & (self.measured.sides == 0)).sum(0).min() < FEWEST:
-            return  # bounds alone say nothing of how far values spread
+        if self.features is None or not self.enough:
+            return
         models = []
         for i, goal in enumerate(self.goals):
             rows = np.flatnonzero(known[:, i])

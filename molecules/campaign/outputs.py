@@ -240,8 +240,10 @@ def model_blocks(campaign: Campaign) -> list[Markup]:
     for column, model, scale in zip(campaign.columns, campaign.models, campaign.scales):
         own = left_out_quality(model)
         rows.append([column + (" (log10)" if scale.log else ""), *own.values()])
-    if not rows:
+    if not campaign.enough:
         return [note("Fewer than four values are measured, so nothing is predicted: the batch covers the candidates.")]
+    if not rows:  # nothing could be proposed, so nothing was predicted
+        return []
     head = ["column", "measured", "explained variance", "mean absolute error", "90% intervals that hold"]
     head += ["Gaussian process", "random forest"]
     caption = "Each measured molecule predicted without its own value. The last columns are the weights of the two predictors."

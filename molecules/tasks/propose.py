@@ -182,8 +182,11 @@ def notes(
     for column, scale in zip(campaign.columns, campaign.scales):
         if scale.log and campaign.models:
             found.append(f"Column '{column}' is modelled as logarithms to the base 10 (log=false models the values themselves).")
-    if not campaign.models:
-        found.append("A column has fewer than four measured values: the batch covers the candidates instead of predicting them.")
+    if not campaign.enough:
+        found.append(
+            "A column has fewer than four measured values (bounds do not count): the batch covers the candidates instead of "
+            "predicting them."
+        )
     if pending:
         found.append(
             f"{counted(len(pending), 'molecule')} of earlier rounds still without a value: not proposed again (again=true does)."

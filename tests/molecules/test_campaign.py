@@ -204,6 +204,7 @@ def test_nothing_is_proposed_where_nothing_is_left(drugs):
     smiles, logp, _ = drugs
     campaign = Campaign({"logp": "maximize", "other": "minimize"}).tell(smiles[:8], {"logp": logp[:8], "other": [1.0] * 8})
     assert campaign.ask(3, []) == [] and campaign.ask(3, smiles[:8]) == []
+    assert campaign.enough and not campaign.models  # nothing to predict is another matter than nothing to learn from
     two = campaign.ask(3, smiles[8:10])
     assert len(two) == 2 and all(p.chance is None and "trade-offs" in p.words for p in two)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
 from molecules.chemistry import canonical, scaffold
 from molecules.featurisers import ECFP4, Descriptors
@@ -95,3 +96,11 @@ def test_bundled_blood_brain_barrier():
     assert task.info.classes == ("logBB",) and len(task.train) == 16 and len(task.test) > 180
     with pytest.raises(ConfigError, match="classification or regression"):
         b3db(problem="multilabel")
+
+
+@pytest.mark.parametrize("name", ["", "M 7"])
+def test_records_of_an_sdf_file_are_read_with_and_without_a_name(tmp_path, name):
+    block = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO")).split("\n", 1)[1]  # RDKit writes an empty first line by default
+    (tmp_path / "m.sdf").write_text(f"{name}\n{block}> <y>\n1.5\n\n$$$$\n" * 2)
+    found = list(molecules_csv.inputs(str(tmp_path / "m.sdf"), "structure"))
+    assert [(i.content, i.problem, i.columns["name"], i.columns["y"]) for i in found] == 2 * [("CCO", "", name, "1.5")]
