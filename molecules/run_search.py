@@ -116,8 +116,6 @@ def notes_before(objective: Objective, starts: list[str], budget: int) -> list[s
         few = ", ".join(f"{s} ({_why(objective, s)})" for s in outside[:3]) + (", …" if len(outside) > 3 else "")
         verb = "does" if len(outside) == 1 else "do"
         notes.append(f"{len(outside)} of {len(starts)} start molecules {verb} not satisfy the constraints: {few}.")
-    if 0 < budget < len(starts):
-        notes.append(f"budget={budget} evaluates the first {budget} of {len(starts)} start molecules and nothing else.")
     if budget == 0:
         notes.append(f"budget=0: {counted(len(starts), 'start molecule')} and the constraints were read, nothing was scored.")
     return notes
@@ -153,6 +151,9 @@ def notes_after(evaluator: Evaluator, starts: list[str]) -> list[str]:
             )
         elif not reached:
             notes.append(f"No feasible molecule reached stop_at={target:g}.")
+    spent = len(calls)
+    if 0 < spent == evaluator.budget < len(starts) and [s.smiles for s in calls] == starts[:spent]:
+        notes.append(f"budget={spent} evaluates the first {spent} of {len(starts)} start molecules and nothing else.")
     if evaluator.left > 0 and (target is None or not any(s.feasible for s in calls)):
         notes.append(f"The search ended with {counted(evaluator.left, 'call')} of the budget unused: it found nothing new.")
     failed = [s for s in calls if s.reason]

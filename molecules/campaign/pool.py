@@ -70,8 +70,10 @@ def read_candidates(table: CandidateTable, folder: Path) -> Candidates:
 
 
 def _digest(table: CandidateTable) -> str:
-    found = table.path.stat()
+    """Changes with the file, and with what is read of it."""
+    found, options = table.path.stat(), table.options
     told = [str(table.path.resolve()), found.st_size, found.st_mtime_ns, table.column, VERSION, PART]
+    told += [options.delimiter, options.encoding, options.sheet]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

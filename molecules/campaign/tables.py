@@ -157,8 +157,8 @@ class CandidateTable:
 
     def __init__(self, path: str, column: str | None, settings: dict[str, Any]) -> None:
         with keys_of_the_table():
-            options = table_options(settings | {"id_column": None})
-            self.rows: TableRows = rows(path, options, key="candidates")
+            self.options = table_options(settings | {"id_column": None})
+            self.rows: TableRows = rows(path, self.options, key="candidates")
         wanted = column if column is not None else settings["smiles"] if settings["smiles"] in self.rows.header else None
         self.column = smiles_column(self.rows.header, wanted, path, "candidates_column", "candidates")
         self.reader: StringReader = molecule_reader("strip")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rdkit import Chem
 
+from molecules.objective import Scored
 from molecules.oracles.descriptor import Descriptor
-from molecules.run_search import explore
+from molecules.run_search import explore, notes_after
 from molecules.search.genetic import Genetic
 from molecules.tasks import per_start
 from molecules.tasks.design import run as design
@@ -262,3 +264,12 @@ def test_calls_of_a_start_that_failed_are_counted(tmp_path, monkeypatch):
     }  # fmt: skip
     row = per_start.run_one(config, "CCO", tmp_path, 1)
     assert "ZeroDivisionError" in row["error"] and row["calls"] == 1
+
+
+def test_a_budget_below_the_start_list_is_noted_only_where_it_was_spent_on_that():
+    def told(calls, starts):
+        evaluator = SimpleNamespace(calls=[Scored(s, 1.0) for s in calls], budget=2, target=None, left=0)
+        return notes_after(evaluator, starts)
+
+    assert "the first 2 of 3 start molecules and nothing else" in told(["C", "CC"], ["C", "CC", "CCC"])[0]
+    assert told(["C", "CO"], ["C", "CC", "CCC"]) == []  # search=surrogate keeps some start molecules waiting

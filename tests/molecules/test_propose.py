@@ -8,6 +8,7 @@ import pytest
 
 from molecules import chemistry
 from molecules.campaign import pool
+from molecules.campaign.tables import CandidateTable
 from molecules.oracles.descriptor import descriptor
 from molecules.starts import zinc_file
 
@@ -131,6 +132,8 @@ def test_parts_of_the_candidates_are_kept_and_damage_is_mended(tables, typed, mo
     assert read(tables / "one" / "proposal.csv") == read(tables / "two" / "proposal.csv")
     after = [p.stat().st_mtime_ns for p in sorted(home.glob("*.npz"))]
     assert after[0] == before[0] and after[1] != before[1] and len(after) == 3
+    same, other = (CandidateTable("pool.csv", None, {"smiles": None, "encoding": code}) for code in (None, "latin-1"))
+    assert home.name == f"candidates_{pool._digest(same)}" != f"candidates_{pool._digest(other)}"  # read in another way
 
 
 def test_a_folder_that_is_no_campaign_is_refused(tables, typed):
