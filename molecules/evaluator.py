@@ -193,7 +193,7 @@ class Evaluator:
     def _replayed(self, smiles: str, answer: dict[str, Any]) -> dict[str, Any]:
         """An answer of the journal. Raises DataError where it cannot be this objective's."""
         if not self.objective.explains(answer):
-            has = ", ".join(answer.get("raw", {}))
+            has = ", ".join(answer.get("raw") or ["no values"]) if isinstance(answer, dict) else answer
             raise DataError(
                 f"{self.ledger.book.name} holds answers of another objective ({smiles} there has {has}); give another journal."
             )

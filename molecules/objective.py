@@ -121,13 +121,12 @@ class Objective:
             raise ConfigError("objective has no terms; give at least one oracle.")
         if self.aggregate not in AGGREGATES:
             raise ConfigError(f"objective.aggregate is '{self.aggregate}'; allowed: {', '.join(AGGREGATES)}.")
+        for term in self.terms:
+            _check_term(term)
         names = [t.name for t in self.terms]
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise ConfigError(f"two terms of the objective are named '{twice}'; give one oracle another name.")
-        for oracle in (t.oracle for t in self.terms):
-            if oracle.direction not in (MAXIMISE, MINIMISE):  # any other word would be maximised, "minimize" too
-                raise ConfigError(f"oracle.direction={oracle.direction} of {oracle.name} is not known; allowed: max, min.")
         if any(t.weight <= 0 for t in self.terms):
             raise ConfigError("weights of objective terms must be positive.")
         if self.aggregate != "hinge" and any(t.at_least is not None for t in self.terms):
@@ -158,7 +157,7 @@ class Objective:
 
     def score(self, smiles: Sequence[str]) -> list[Scored]:
         """Score canonical SMILES; every term's oracle is asked once for the whole list."""
-        answers = [term.oracle.answers(smiles) for term in self.terms]
+        answers = [_answers(term.oracle, smiles) for term in self.terms]
         return [self._scored(text, [column[i] for column in answers]) for i, text in enumerate(smiles)]
 
     def _scored(self, smiles: str, answers: list[Answer]) -> Scored:
@@ -172,12 +171,13 @@ class Objective:
             reason = "score is not a number"
         return Scored(smiles, score if math.isfinite(score) else math.nan, raw, parts, violations, reason)
 
-    def explains(self, answer: Mapping[str, Any]) -> bool:
+    def explains(self, answer: Any) -> bool:
         """Can an answer of a journal be this objective's: the same terms, transforms and weights?"""
-        raw, parts = answer.get("raw") or {}, answer.get("parts") or {}
+        told = answer if isinstance(answer, Mapping) else {}
+        raw, parts = ({} if told.get(key) is None else dict(told[key]) for key in ("raw", "parts"))
         if not {t.name for t in self.terms} == set(raw) == set(parts):
             return False
-        if None in (*raw.values(), *parts.values(), answer.get("score")):
+        if not all(isinstance(value, int | float) for value in (*raw.values(), *parts.values(), told.get("score"))):
             return False
         pairs = [(t.transform(raw[t.name]), parts[t.name]) for t in self.terms if not t.confidence_bound]
         return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in [*pairs, (self.combine(parts), answer["score"])])
@@ -195,6 +195,27 @@ class Objective:
         if (values <= 0).any():
             return 0.0
         return float(np.exp(weights @ np.log(values) / weights.sum()))
+
+
+def _check_term(term: Term) -> None:
+    oracle = term.oracle
+    if not isinstance(oracle, Oracle):
+        raise ConfigError(f"the oracle of a term is {oracle!r:.80}; it must be an oracle, as load_oracle('qed') gives one.")
+    if oracle.direction not in (MAXIMISE, MINIMISE):  # any other word would be maximised, "minimize" too
+        raise ConfigError(f"oracle.direction={oracle.direction} of {oracle.name} is not known; allowed: max, min.")
+    if oracle.direction == MINIMISE and type(term.transform) is Identity:  # it would be maximised
+        raise ConfigError(
+            f"the term {term.name} should be small (direction=min) and has no transform; give it one that falls, such as "
+            "ReverseSigmoid."
+        )
+
+
+def _answers(oracle: Oracle, smiles: Sequence[str]) -> list[Answer]:
+    """One for each molecule; with more or fewer of them nobody could tell whose they are."""
+    answers = list(oracle.answers(smiles))
+    if len(answers) != len(smiles) or not all(isinstance(answer, Answer) for answer in answers):
+        raise ValueError(f"{oracle.name}.answers() must give one Answer for each of {len(smiles)} molecules")
+    return answers
 
 
 @dataclass

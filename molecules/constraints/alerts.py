@@ -35,6 +35,7 @@ class Alerts(Constraint):
     cost: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
+        self.catalogs = (self.catalogs,) if isinstance(self.catalogs, str) else self.catalogs
         _catalog(tuple(self.catalogs))
 
     def hits(self, mol: Mol) -> list[str]:

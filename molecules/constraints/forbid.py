@@ -18,6 +18,7 @@ class Forbid(Constraint):
     name: str = "forbid"
 
     def __post_init__(self) -> None:
+        self.patterns = [self.patterns] if isinstance(self.patterns, str) else self.patterns
         self.queries = [chemistry.smarts(p, "constraints forbid") for p in self.patterns]
 
     def conflict(self, required: Required) -> str:

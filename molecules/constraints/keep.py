@@ -18,6 +18,7 @@ class Keep(Constraint):
     name: str = "keep"
 
     def __post_init__(self) -> None:
+        self.patterns = [self.patterns] if isinstance(self.patterns, str) else self.patterns
         self.queries = [chemistry.smarts(p, "constraints keep") for p in self.patterns]
 
     def required(self) -> list[Required]:

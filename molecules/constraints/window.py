@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from rdkit.Chem import rdMolDescriptors
 
@@ -28,6 +29,9 @@ class Window(Constraint):
     def __post_init__(self) -> None:
         self.name = self.name or self.descriptor
         self._function = descriptor(self.descriptor)
+        wrong = [end for end in (self.low, self.high) if end is not None and not isinstance(end, Real)]
+        if wrong:
+            raise ConfigError(f"constraint {self.name} has the limit {wrong[0]!r}; it must be a number, or None.")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ConfigError(
                 f"constraint {self.name} asks for at least {self.low} and at most {self.high}: no molecule."

@@ -70,9 +70,9 @@ def test_failed_molecule_costs_itself_alone_with_its_reason():
 
 def test_a_confidence_bound_counts_an_uncertain_oracle_pessimistically():
     up = Term(Table("a", {"C": 0.5}, std=0.1), confidence_bound=2)
-    down = Term(Table("b", {"C": 0.5}, direction="min", std=0.1), confidence_bound=2)
+    down = Term(Table("b", {"C": 0.5}, direction="min", std=0.1), Clipped(0.0, 1.0), confidence_bound=2)
     scored = Objective([up, down], aggregate="arithmetic").score(["C"])[0]
-    assert scored.parts["a"] == pytest.approx(0.3) and scored.parts["b"] == pytest.approx(0.7)
+    assert scored.parts["a"] == pytest.approx(0.3) and scored.parts["b"] == pytest.approx(1 - 0.7)
     assert scored.raw == {"a": 0.5, "b": 0.5}
 
 
@@ -184,3 +184,28 @@ def test_a_direction_that_is_none_is_refused_instead_of_maximised(word):
 def test_molecules_without_a_score_are_listed_after_all_that_have_one():
     given = [Scored("C", math.nan, reason="failed"), Scored("CC", 0.2, constraints={"mw": 0.5}), Scored("CCC", 0.1)]
     assert [s.smiles for s in best_of(given, 3)] == ["CCC", "CC", "C"]
+
+
+def test_a_term_that_should_be_small_is_not_maximised_for_want_of_a_transform():
+    small = Descriptor("sa", direction="min")
+    with pytest.raises(ConfigError, match="the term sa should be small .*such as ReverseSigmoid"):
+        Objective([Term(small), Term(Descriptor("qed"))], aggregate="arithmetic")
+    assert Objective.of(small).score(["CCO"])[0].score < 0 < Objective([Term(small, ReverseSigmoid(2, 5))]).score(["CCO"])[0].score
+    with pytest.raises(ConfigError, match="the oracle of a term is 'qed'"):
+        Objective([Term("qed")])
+
+
+def test_answers_that_cannot_be_told_apart_are_nobodys():
+    class Header(Table):
+        def answers(self, smiles):
+            return [Answer(0.0), *super().answers(smiles)]
+
+    with pytest.raises(ValueError, match="must give one Answer for each of 2 molecules"):
+        Objective.of(Header("a", {"C": 0.1, "CC": 0.2})).score(["C", "CC"])
+
+
+def test_one_pattern_need_not_be_a_list():
+    assert Keep("c1ccccc1").violation(chemistry.parse(ASPIRIN)) == 0 and Forbid("Cl").patterns == ["Cl"]
+    assert Alerts("PAINS").catalogs == ("PAINS",)
+    with pytest.raises(ConfigError, match="the limit 'low'; it must be a number"):
+        Window("mw", "low")
