@@ -86,13 +86,13 @@ class Evaluator:
         self.workers, self.judged_again = workers or Workers("serial"), judged_again
         self.ledger = Ledger(
             self._ask,
-            budget=Budget(queries=budget),
+            budget=Budget(),  # counted here: answers in the journal that this run does not ask for are not its own
             journal=journal,
             rows=NamedRows("smiles", "score"),
             timeout=self.workers.timeout if self.workers.backend == "serial" else None,
             failed=None,
         )
-        self.replayed = self.ledger.replayed
+        self.replayed = 0  # answers that came from the journal
         self.calls: list[Scored] = []
         self._seen: dict[str, Scored] = {}  # what the search sees of each evaluated molecule
         self.failures = 0
@@ -112,7 +112,7 @@ class Evaluator:
             "seconds": seconds,
             "oracle_seconds": self.seconds,
             "calls_per_second": len(self.calls) / max(seconds, 1e-9),
-            "calls_from_journal": min(self.replayed, len(self.calls)),
+            "calls_from_journal": self.replayed,
         }
 
     def known(self, smiles: str) -> bool:
@@ -184,9 +184,11 @@ class Evaluator:
         return [_row(answer) for answer in answers]
 
     def _scored(self, smiles: str, answer: dict[str, Any] | None) -> Scored:
+        earlier = self.ledger.earlier(smiles)
+        self.replayed += earlier
         if answer is None:
             return Scored(smiles, math.nan, reason=self.ledger.reasons[smiles])
-        if self.ledger.earlier(smiles):
+        if earlier:
             answer = self._replayed(smiles, answer)
         return Scored.from_json({"smiles": smiles, **answer})
 

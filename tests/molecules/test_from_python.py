@@ -122,3 +122,11 @@ def test_a_journal_of_another_objective_is_refused_and_other_constraints_are_ask
     for other in (Descriptor("tpsa"), Descriptor("mw", direction="min")):
         with pytest.raises(DataError, match=r"calls.jsonl holds answers of another objective .*give another journal"):
             molecules.design(other, START, constraints=Constraints(), **options)
+
+
+def test_the_journal_of_another_run_gives_its_answers_and_takes_no_budget(tmp_path):
+    options = {"journal": tmp_path / "calls.jsonl", "search": Genetic(), "constraints": Constraints(), "budget": 12}
+    molecules.design(Descriptor("qed"), START, **options)
+    found = molecules.design(Descriptor("qed"), START, seed=1, **options)
+    lines = (tmp_path / "calls.jsonl").read_text().splitlines()
+    assert len(found.calls) == 12 and found.cost["calls_from_journal"] == 24 - len(lines) >= 2
