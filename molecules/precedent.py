@@ -153,7 +153,8 @@ def _environment(mol: Mol, centre: int, radius: int) -> str:
     if radius:
         atoms |= {n.GetIdx() for n in mol.GetAtomWithIdx(centre).GetNeighbors()}
     symbols = [_with_hydrogens(mol.GetAtomWithIdx(i)) if i in atoms else "" for i in range(mol.GetNumAtoms())]
-    return Chem.MolFragmentToSmiles(mol, sorted(atoms), atomSymbols=symbols, rootedAtAtom=centre, isomericSmiles=False)
+    root = centre if len(Chem.GetMolFrags(mol)) == 1 else -1  # RDKit roots no salt
+    return Chem.MolFragmentToSmiles(mol, sorted(atoms), atomSymbols=symbols, rootedAtAtom=root, isomericSmiles=False)
 
 
 def _with_hydrogens(atom: Chem.Atom) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from reprogram.hooks import Run
 
 SHOWN, PICTURED, IN_SDF, IN_JSON = 12, 20, 1000, 100
+TAKEN = ("row", "input", "smiles", "score", "feasible", "why not", "unusual", "changed", "call", "parent", "reason")
 PROPERTIES = ("qed", "mw", "logp", "sa", "tpsa", "rotatable_bonds")
 
 
@@ -142,7 +143,7 @@ def write_csv(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
     terms, constraints = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
+    header = [*map(part_column, terms), *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints)]
     added = added_columns(scored, objective)
     writer.writerow(["smiles", "score", "feasible", *header, *added, "unusual", "call", "parent", "reason"])
     for s in scored:
@@ -169,11 +170,17 @@ def write_sdf(path: Path, scored: Sequence[Scored], objective: Objective) -> Non
             mol.SetProp("_Name", f"call {s.call}")
             values = {"smiles": s.smiles, "score": s.score, "unusual": rare_parts(s.smiles)}
             values |= {"call": s.call, "parent": s.parent}
-            values |= added_values(s, objective) | s.parts | {f"{name} (raw)": value for name, value in s.raw.items()}
+            values |= added_values(s, objective) | {part_column(name): value for name, value in s.parts.items()}
+            values |= {f"{name} (raw)": value for name, value in s.raw.items()}
             for name, value in values.items():
                 mol.SetProp(name, str(value))
             writer.write(mol)
     write_atomically(path, text.getvalue())
+
+
+def part_column(term: str) -> str:
+    """The column of a term after its transform. A user's function is often called ``score``, and so is the aggregate."""
+    return f"{term} (part)" if term in TAKEN else term
 
 
 def added_columns(scored: Sequence[Scored], objective: Objective) -> list[str]:

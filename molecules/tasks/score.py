@@ -101,7 +101,7 @@ def table(rows: Sequence[ScoredRow], scored: dict[str, Scored], objective: Objec
     """One line a row: its own words, the molecule, score, parts, what is violated and why, what is unusual."""
     terms, constraints = [t.name for t in objective.terms], [c.name for c in objective.constraints.items]
     added = report.added_columns([], objective)
-    header = [*terms, *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints), *added]
+    header = [*map(report.part_column, terms), *(f"{t} (raw)" for t in terms), *(f"violates {c}" for c in constraints), *added]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["row", "input", "smiles", "score", "feasible", *header, "why not", "unusual", "changed", "reason"])

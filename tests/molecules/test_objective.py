@@ -1,11 +1,13 @@
 """Scores: aggregates, constraints, Pareto sets, against hand calculation."""
 
+import csv
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rdkit import Chem
 
 from molecules import chemistry
 from molecules.constraints import (
@@ -21,6 +23,7 @@ from molecules.constraints import (
 from molecules.objective import Objective, Scored, Term, best_of, hypervolume, pareto
 from molecules.oracles.base import Answer, Oracle
 from molecules.oracles.descriptor import Descriptor, descriptor
+from molecules.report import write_csv, write_sdf
 from molecules.transforms import (
     Clipped,
     DoubleSigmoid,
@@ -188,9 +191,10 @@ def test_molecules_without_a_score_are_listed_after_all_that_have_one():
 
 def test_a_term_that_should_be_small_is_not_maximised_for_want_of_a_transform():
     small = Descriptor("sa", direction="min")
-    with pytest.raises(ConfigError, match="the term sa should be small .*such as ReverseSigmoid"):
+    with pytest.raises(ConfigError, match=r"the term sa should be small .*such as ReverseSigmoid"):
         Objective([Term(small), Term(Descriptor("qed"))], aggregate="arithmetic")
-    assert Objective.of(small).score(["CCO"])[0].score < 0 < Objective([Term(small, ReverseSigmoid(2, 5))]).score(["CCO"])[0].score
+    falling = Objective([Term(small, ReverseSigmoid(2, 5))])
+    assert Objective.of(small).score(["CCO"])[0].score < 0 < falling.score(["CCO"])[0].score
     with pytest.raises(ConfigError, match="the oracle of a term is 'qed'"):
         Objective([Term("qed")])
 
@@ -209,3 +213,14 @@ def test_one_pattern_need_not_be_a_list():
     assert Alerts("PAINS").catalogs == ("PAINS",)
     with pytest.raises(ConfigError, match="the limit 'low'; it must be a number"):
         Window("mw", "low")
+
+
+def test_a_term_called_score_has_a_column_of_its_own(tmp_path):
+    objective = Objective([Term(Table("score", {"C": 0.25})), Term(Table("b", {"C": 1.0}))])
+    scored = objective.score(["C"])
+    write_csv(tmp_path / "m.csv", scored, objective)
+    write_sdf(tmp_path / "m.sdf", scored, objective)
+    header, row = csv.reader((tmp_path / "m.csv").open())
+    assert header[:5] == ["smiles", "score", "feasible", "score (part)", "b"] and row[:5] == ["C", "0.5", "1", "0.25", "1.0"]
+    properties = next(iter(Chem.SDMolSupplier(str(tmp_path / "m.sdf")))).GetPropsAsDict()
+    assert properties["score"] == 0.5 and properties["score (part)"] == 0.25

@@ -146,3 +146,8 @@ def test_the_table_is_what_its_script_counts(tmp_path):
 def test_each_part_of_the_default_can_be_switched_off():
     names = [c.name for c in ConstraintConfig(ring_precedent=3).constraints([]).items]
     assert names == ["precedent"] and not ConstraintConfig(ring_precedent=0).constraints([]).items
+
+
+def test_rare_parts_of_a_salt_have_names():
+    names = [str(item) for item in unusual(parse("C[As](C)C.Cl"))]
+    assert any("As" in name for name in names)
