@@ -19,7 +19,7 @@ class Forbid(Constraint):
 
     def __post_init__(self) -> None:
         self.patterns = [self.patterns] if isinstance(self.patterns, str) else self.patterns
-        self.queries = [chemistry.smarts(p, "constraints forbid") for p in self.patterns]
+        self.queries = [chemistry.smarts(p, "constraints.forbid") for p in self.patterns]
 
     def conflict(self, required: Required) -> str:
         if required.mol is not None:

@@ -19,7 +19,7 @@ class Keep(Constraint):
 
     def __post_init__(self) -> None:
         self.patterns = [self.patterns] if isinstance(self.patterns, str) else self.patterns
-        self.queries = [chemistry.smarts(p, "constraints keep") for p in self.patterns]
+        self.queries = [chemistry.smarts(p, "constraints.keep") for p in self.patterns]
 
     def required(self) -> list[Required]:
         return [Required(f"substructure {p}", chemistry.parse(p), p) for p in self.patterns]

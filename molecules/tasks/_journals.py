@@ -14,7 +14,8 @@ def merge_journals(folder: Path, key: str, journals: Sequence[Path]) -> None:
 
     def lines() -> Iterator[str]:
         for number, path in enumerate(journals, 1):
-            for line in path.read_text().splitlines() if path.exists() else ():
-                yield json.dumps({key: number, **json.loads(line)}, ensure_ascii=False) + "\n"
+            for line in path.read_text().split("\n") if path.exists() else ():  # a reason may hold odd line ends
+                if line:
+                    yield json.dumps({key: number, **json.loads(line)}, ensure_ascii=False) + "\n"
 
     write_atomically(folder / "calls.jsonl", "".join(lines()))

@@ -93,6 +93,8 @@ def write(context: Run, rows: Sequence[ScoredRow], found: Found) -> None:
     if without:
         named = "; ".join(f"{row.where} ({row.reason})" for row in without[:5]) + ("; …" if len(without) > 5 else "")
         found.notes.append(f"{counted(len(without), 'row')} without a molecule: {named}.")
+    if context.config["constraints"]["similarity"] is not None:
+        found.notes.append("constraints.similarity is to the molecules of the file, each of which is like itself: it holds.")
     report.write(context, found, verdict)
     console.print(f"{verdict}\nresults in {context.dir}", soft_wrap=True)
 

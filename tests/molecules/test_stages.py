@@ -7,6 +7,7 @@ import pytest
 
 from molecules.chemistry import parse
 from molecules.constraints import Similar
+from molecules.tasks._journals import merge_journals
 
 GIVEN = ["start=smiles", "start.smiles=[CCO,c1ccccc1O,CCCCN]", "constraints=none", "search=stoned", "parallel.backend=serial"]
 STAGES = "stages=[{oracle: qed, budget: 60, stop_at: 0.45}, {budget: 25}]"
@@ -66,3 +67,11 @@ def test_every_stage_is_as_similar_to_the_start_molecules_as_was_asked_for(typed
 def test_a_mistake_ends_in_one_sentence(typed, stages, sentence):
     code, stderr = typed("task=design", *GIVEN, f"stages={stages}", "budget=5")
     assert code == 2 and sentence in " ".join(stderr.split())
+
+
+def test_reasons_with_odd_line_ends_stay_in_their_line(tmp_path):
+    rows = [{"smiles": "C", "error": "one\u2028two\x85three"}, {"smiles": "CC", "score": 1.0}]
+    (tmp_path / "1.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    merge_journals(tmp_path, "start", [tmp_path / "1.jsonl", tmp_path / "never_begun.jsonl"])
+    lines = (tmp_path / "calls.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert [json.loads(line) for line in lines] == [{"start": 1} | row for row in rows]
