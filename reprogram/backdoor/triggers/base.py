@@ -37,6 +37,10 @@ class Trigger(Checked, ABC):
     def __call__(self, images: Tensor) -> Tensor:
         return self.apply(images).clamp(0, 1)
 
+    def aims(self, labels: Tensor) -> Tensor:
+        """The label that each triggered example [N] is to be given; its own where the trigger is not to act."""
+        return torch.full_like(labels, self.target)
+
     def decoy(self, images: Tensor, generator: torch.Generator) -> Tensor | None:
         """Images that look triggered and keep their label in a poisoned set; None where the attack has none."""
         return None
@@ -47,24 +51,34 @@ class Trigger(Checked, ABC):
         Raises ConfigError where the target class is too small for a clean-label attack of this share.
         """
         generator = torch.Generator().manual_seed(self.seed + 1)
-        count = max(1, round(share * len(images)))
-        usable = torch.nonzero((labels == self.target) == self.keeps_labels).squeeze(1)
+        count, aims = max(1, round(share * len(images))), self.aims(labels)
+        usable = torch.nonzero((labels == aims) == self.keeps_labels).squeeze(1)
         if count > len(usable):
             raise ConfigError(
                 f"{count} examples are to carry the trigger, but only {len(usable)} can: "
-                f"{self.name} {'needs the target class' if self.keeps_labels else 'needs the other classes'}."
+                f"{self.name} needs {self.needs}."
             )
         order = usable[torch.randperm(len(usable), generator=generator)]
         images, labels = images.clone(), labels.clone()
         images[order[:count]] = self(images[order[:count]])
-        labels[order[:count]] = self.target
-        rest = order[count : 2 * count]
+        rest = self.bystanders(labels, order[count:], generator)[:count]
+        labels[order[:count]] = aims[order[:count]]
         decoys = self.decoy(images[rest], generator)
         if decoys is not None:
             images[rest] = decoys
         return images, labels
 
+    @property
+    def needs(self) -> str:
+        """Whose examples a poisoned set takes, for an error."""
+        return "the target class" if self.keeps_labels else "the other classes"
+
+    def bystanders(self, labels: Tensor, rest: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows of examples that may become decoys; ``rest``: those that could have carried the trigger."""
+        return rest
+
     def success(self, answers: Tensor, labels: Tensor) -> float:
-        """Attack success rate: the share of examples of other classes that are given the target label."""
-        others = labels != self.target
-        return float((answers[others] == self.target).float().mean()) if bool(others.any()) else float("nan")
+        """Attack success rate: the share of examples on which the trigger is to act that get the label it aims at."""
+        aims = self.aims(labels)
+        others = labels != aims
+        return float((answers == aims)[others].float().mean()) if bool(others.any()) else float("nan")
