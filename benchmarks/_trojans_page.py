@@ -6,26 +6,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
-
-from reprogram.backdoor.detection.reference import Reference, shipped
-from reprogram.backdoor.detection.verdict import THRESHOLD, TrojanEvidence, suspected
-from reprogram.evaluation.metrics import wilson
 
 ROUNDING = 1e-4  # points: accuracies are float32 shares of 1,000 images
 
 Row = dict[str, Any]
 PLANNED = 40  # clean models, and Trojaned ones, a data set
 TITLES = {
-    "detect": "Inspection",
     "wash": "Wash",
     "strengthen": "Strengthening",
     "source": "Inspection of EfficientNet-Lite0",
     "survival": "Does a Trojan survive reprogramming?",
 }
-TESTS = ("DL-TND", "DF-TND", "Neural Cleanse")
-WORKS = 0.8  # attack success from which on a Trojan can be asked for
-TARGETS = {"DL-TND": 0.95, "DF-TND": 0.85}
 
 
 def page(rows: list[Row]) -> tuple[str, dict[str, Any]]:
@@ -33,7 +24,6 @@ def page(rows: list[Row]) -> tuple[str, dict[str, Any]]:
     figures: dict[str, Any] = {}
     lines: list[str] = []
     sections = {
-        "detect": detection,
         "wash": washing,
         "strengthen": strengthening,
         "source": default_source,
@@ -47,117 +37,6 @@ def page(rows: list[Row]) -> tuple[str, dict[str, Any]]:
             text = [f"## {TITLES[stage]}", "", "Not measured."]
         lines += [*text, ""]
     return "\n".join(lines), figures
-
-
-def detection(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
-    lines = [
-        f"## {TITLES['detect']}",
-        "",
-        "Every model is a small CNN (plain, with BatchNorm, or residual), trained on real images with 1–10% poison. A score is "
-        "calibrated on the clean models of the *other* architectures (leave one out). AUC: clean models against Trojaned ones "
-        f"whose attack success is at least {WORKS:.0%}. Found: share of them above the shipped threshold of z = {THRESHOLD:g}; "
-        "named: share whose target is the most suspicious label. Five clean examples a class for DL-TND and Neural Cleanse, "
-        "none for DF-TND.",
-    ]
-    figures: dict[str, Any] = {}
-    for data in dict.fromkeys(row["data"] for row in cells):
-        here = [row for row in cells if row["data"] == data]
-        known = Counter(row["architecture"] for row in here if row["kind"] == "clean")
-        if len(known) < 2 or known.total() - max(known.values()) < 2:
-            lines += ["", f"### {data}", "", f"{known.total()} clean models measured: too few to calibrate with."]
-            continue
-        table, figures[data] = _detection_table(data, here)
-        lines += ["", *table]
-    return lines, figures
-
-
-def _detection_table(data: str, cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
-    clean = [row for row in cells if row["kind"] == "clean"]
-    calibrated = {row["name"]: _evidence(row, clean) for row in cells}
-    shipped_scores = {row["name"]: _evidence(row, None) for row in cells}
-    head = "| trigger | models | that work | attack success |" + "".join(f" {t}: AUC | found | named |" for t in TESTS)
-    trojaned = len(cells) - len(clean)
-    size = f"{len(clean)} clean models and {trojaned} Trojaned ones"
-    if min(len(clean), trojaned) < PLANNED:
-        size += f": a part of the {PLANNED} and {PLANNED} that are planned, so that the figures are rough"
-    lines = [f"### {data}", "", f"{size}.", "", head + " strong or some |", "|---" * (head.count("|") + 0) + "|"]
-    figures: dict[str, Any] = {"clean": len(clean)}
-    for kind in [k for k in dict.fromkeys(row["kind"] for row in cells) if k != "clean"]:
-        all_of = [row for row in cells if row["kind"] == kind]
-        working = [row for row in all_of if row["success"] >= WORKS]
-        mean = float(np.mean([row["success"] for row in all_of]))
-        line = f"| {kind} | {len(all_of)} | {len(working)} | {mean:.0%} |"
-        figures[kind] = {"models": len(all_of), "working": len(working)}
-        for test in TESTS:
-            auc = _auc(test, clean, working, calibrated)
-            found = [calibrated[row["name"]][test] for row in working]
-            rate = np.mean([e.unusual for e in found]) if found else float("nan")
-            named = (
-                np.mean([e.label == row["target"] for e, row in zip(found, working, strict=True)])
-                if found
-                else float("nan")
-            )
-            figures[kind][test] = {"auc": auc, "found": float(rate), "named": float(named)}
-            line += f" {_number(auc)} | {_percent(rate)} | {_percent(named)} |"
-        words = [suspected(list(calibrated[row["name"]].values()))[0] for row in working]
-        lines.append(f"{line} {words.count('strong')} or {words.count('some')} of {len(words)} |")
-    lines += ["", *_false_alarms(clean, calibrated, shipped_scores, figures)]
-    lines += ["", *_against_targets(figures.get("patch"), min(len(clean), trojaned) >= PLANNED)]
-    return lines, figures
-
-
-def _evidence(row: Row, clean: list[Row] | None) -> dict[str, TrojanEvidence]:
-    """Each test's evidence, calibrated on the other architectures' clean models, or on the shipped ones (None)."""
-    found = {}
-    known = shipped() if clean is None else {}
-    for test, (score, label) in row["scores"].items():
-        if clean is not None:
-            others = [c["scores"][test][0] for c in clean if c["architecture"] != row["architecture"]]
-            known[test] = Reference(tuple(others))
-        found[test] = TrojanEvidence(test, label, score, known[test].z(score), known[test].mad(score))
-    return found
-
-
-def _auc(test: str, clean: list[Row], working: list[Row], calibrated: dict[str, dict[str, TrojanEvidence]]) -> float:
-    if not clean or not working:
-        return float("nan")
-    z = [calibrated[row["name"]][test].z for row in (*clean, *working)]
-    return float(roc_auc_score([0] * len(clean) + [1] * len(working), z))
-
-
-def _false_alarms(clean: list[Row], calibrated: Any, from_shipped: Any, figures: dict[str, Any]) -> list[str]:
-    """Clean models above the threshold, by test and by verdict."""
-    lines = [
-        "| false alarms among clean models (wanted: at most 5%) | leave one architecture out | shipped references |",
-        "|---|---|---|",
-    ]
-    for name in (*TESTS, "any word but none", "strong"):
-        cells = []
-        for kind, source in (("calibrated", calibrated), ("shipped", from_shipped)):
-            hits = [_alarm(name, source[row["name"]]) for row in clean]
-            rate = wilson(sum(hits), len(hits))
-            figures.setdefault("false_alarms", {}).setdefault(kind, {})[name] = rate["value"]
-            cells.append(f"{sum(hits)} of {len(hits)} ({rate['low']:.0%}–{rate['high']:.0%})")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
-
-
-def _alarm(name: str, found: dict[str, TrojanEvidence]) -> bool:
-    if name in found:
-        return found[name].unusual
-    word = suspected(list(found.values()))[0]
-    return word == "strong" if name == "strong" else word != "none"
-
-
-def _against_targets(patch: dict[str, Any] | None, whole: bool) -> list[str]:
-    if not patch:
-        return []
-    so_far = "" if whole else " by the part that is measured"
-    return [
-        f"{test} on patch triggers: AUC {patch[test]['auc']:.3f}, wanted at least {wanted:g}: "
-        f"{'reached' if patch[test]['auc'] >= wanted else 'not reached'}{so_far}."
-        for test, wanted in TARGETS.items()
-    ]
 
 
 def washing(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
@@ -284,11 +163,3 @@ def survival(cells: list[Row]) -> tuple[list[str], dict[str, Any]]:
         figures[output] = dict(zip(("accuracy", "before", "behind"), means, strict=True))
         lines.append(f"| {output} | {len(here)} | {means[0]:.1%} | {means[1]:.1%} | {means[2]:.1%} |")
     return lines, figures
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-    return "–" if value != value else f"{value:.0%}"

@@ -1,9 +1,9 @@
-"""Inspect, wash and strengthen a population of clean and Trojaned models: trained here, on real data, with no download.
+"""Wash and strengthen a population of Trojaned models: trained here, on real data, with no download.
 
     python benchmarks/trojans.py --cache FOLDER --table docs/results/trojans.md
-    python benchmarks/trojans.py --cache FOLDER --stages reference        # the clean models that the toolkit ships
 
 Models are trained once and kept in ``--cache``; finished cells are kept in its ``cells.jsonl`` and not run again.
+Inspection has a benchmark of its own, ``inspection.py``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _population import KINDS, SIDE, Member, parts, plan, population, trained, trigger_of
+from _population import KINDS, SIDE, Member, parts, plan, population, trigger_of
 from _trojans_page import page
 from common import read_lines, versions, write_page
 
-from reprogram.backdoor.detection.examine import Effort, examine
 from reprogram.backdoor.detection.inspection import Inspection
-from reprogram.backdoor.detection.reference import SHIPPED
 from reprogram.backdoor.detection.survival import PLACES
 from reprogram.backdoor.detection.survival import survival as survival_rows
 from reprogram.backdoor.removal.base import CleanSet
@@ -35,7 +33,7 @@ from reprogram.configuration import load
 from reprogram.hooks import Run
 from reprogram.interfaces import Examples
 from reprogram.model import ReprogrammedModel
-from reprogram.result import Result, write_atomically
+from reprogram.result import Result
 from reprogram.robustness.evaluated_model import gather
 from reprogram.robustness.reading import as_read
 from reprogram.robustness.strengthen import Strengthening, measure
@@ -48,12 +46,10 @@ from reprogram.threat import Threat
 from reprogram.training.adversarial import AdversarialLoss, FastTraining, PGDTraining
 from reprogram.training.loop import fit
 
-REFERENCE_SEED = 99  # another population than the one that is measured: tuned on, and shipped as reference
-REFERENCES = 12  # clean models a data set
 WORKS = 0.95  # attack success from which on a Trojan is there to be washed away
 EPS, STRONG, STRONG_EPOCHS = 0.1, "residual", 8  # strengthening: linf size, architecture, passes
 OUTPUTS = ("frequency", "bayesian", "iterative", "linear", "linear_features", "ridge_taps")
-STAGES = ("detect", "wash", "strengthen", "survival", "source")
+STAGES = ("wash", "strengthen", "survival", "source")
 Cell = dict[str, Any]
 
 
@@ -79,34 +75,12 @@ class Cells:
         print(stage, name, f"{row['cpu_seconds']:.1f} s", flush=True)
 
 
-def scores(member: Member, source: SmallCNN, effort: Effort) -> Cell:
-    """Every test's score and label on one model, from the defender's few clean examples a class."""
-    found = examine(source, parts(member.data).few(effort.each), effort)
-    return vars(member) | {"scores": found.scores()}
-
-
-def detect(arguments: argparse.Namespace, cells: Cells) -> None:
-    for member, source in population(members(arguments), arguments.cache / "models"):
-        cells.once("detect", member.name, lambda m=member, s=source: scores(m, s, Effort()))
-
-
 def members(arguments: argparse.Namespace) -> list[Member]:
     found = []
     for data in arguments.data:
         others = {kind: arguments.others for kind in KINDS if kind != "patch"}
         found += plan(data, arguments.clean, {"patch": arguments.patch, **others}, arguments.seed)[: arguments.models]
-    return found
-
-
-def reference(arguments: argparse.Namespace, cells: Cells) -> None:
-    """Scores of clean models of another seed, written where the toolkit reads them."""
-    for data in arguments.data:
-        for member, source in population(plan(data, REFERENCES, {}, REFERENCE_SEED), arguments.cache / "models"):
-            cells.once("reference", member.name, lambda m=member, s=source: scores(m, s, Effort()))
-    rows = cells.of("reference")
-    found = {test: [row["scores"][test][0] for row in rows] for test in rows[0]["scores"]}
-    about = f"{len(rows)} clean small CNNs on {' and '.join(sorted({row['data'] for row in rows}))}"
-    write_atomically(SHIPPED, json.dumps({"about": about, "scores": found}, indent=1) + "\n")
+    return [member for member in found if member.kind != "clean"]
 
 
 def wash(arguments: argparse.Namespace, cells: Cells) -> None:
@@ -114,7 +88,7 @@ def wash(arguments: argparse.Namespace, cells: Cells) -> None:
     data = arguments.data[0]
     known = [
         (m, s)
-        for m, s in trained(members(arguments), arguments.cache / "models")
+        for m, s in population(members(arguments), arguments.cache / "models")
         if m.success >= WORKS and m.data == data
     ]
     for member, source in known[: arguments.wash]:
@@ -180,7 +154,7 @@ def strengthened(loss: AdversarialLoss) -> Cell:
 
 def survival(arguments: argparse.Namespace, cells: Cells) -> None:
     """Source triggers before and behind programs for digits, one output mapping after the other."""
-    known = trained(members(arguments), arguments.cache / "models")
+    known = population(members(arguments), arguments.cache / "models")
     for member, source in [(m, s) for m, s in known if m.kind == "patch" and m.data == "mnist" and m.success >= WORKS][
         :3
     ]:
@@ -235,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=Path("trojans_cache"))
     parser.add_argument("--table", type=Path, help="page to write")
-    parser.add_argument("--stages", nargs="*", default=list(STAGES), choices=[*STAGES, "reference"])
+    parser.add_argument("--stages", nargs="*", default=list(STAGES), choices=list(STAGES))
     parser.add_argument("--data", nargs="+", default=["mnist", "digits"], choices=["mnist", "digits"])
     parser.add_argument("--clean", type=int, default=40, help="clean models a data set")
     parser.add_argument("--patch", type=int, default=16, help="models with a patch trigger a data set")
@@ -254,8 +228,8 @@ def main() -> None:
     text, figures = page(cells.rows)
     print(text)
     if arguments.table:
-        write_page(arguments.table, "Trojans: inspected, washed, strengthened", "python benchmarks/trojans.py", text)
-    print(json.dumps({"figures": figures, "seeds": [arguments.seed, REFERENCE_SEED], "versions": versions("torch")}))
+        write_page(arguments.table, "Trojans: washed, strengthened", "python benchmarks/trojans.py", text)
+    print(json.dumps({"figures": figures, "seeds": [arguments.seed], "versions": versions("torch")}))
 
 
 if __name__ == "__main__":

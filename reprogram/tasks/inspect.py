@@ -1,4 +1,4 @@
-"""Inspect a source before it is trusted: its files, then three tests for a Trojan, and a page with recovered triggers."""
+"""Inspect a source before it is trusted: its files, then tests for a Trojan, and a page with recovered triggers."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_inspect_writes_a_verdict_a_page_and_the_files_digest(typed, weights, tm
     assert code == 0, stderr
     found = result(tmp_path)
     assert "evidence" in found["verdict"] and len(found["files"][0]["sha256"]) == 64
-    assert {e["test"] for e in found["inspection"]["evidence"]} == {"DL-TND", "DF-TND", "Neural Cleanse"}
+    assert {e["test"] for e in found["inspection"]["evidence"]} >= {"Neural Cleanse", "added pattern", "maximum margin"}
     assert all(e["z"] is not None and e["mad"] is not None for e in found["inspection"]["evidence"])
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.count("trigger recovered for") == 10 and "No test can show that a model is clean" in page

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reprogram.backdoor.detection.examine import DL, NC, Effort, Examples, Figures, examine
+from reprogram.backdoor.detection.examine import NC, Effort, Examples, Figures, examine
 from reprogram.backdoor.detection.masks import MaskSearch
 from reprogram.backdoor.detection.query_scan import query_scan
 from reprogram.backdoor.detection.reference import FEWEST_LABELS, FEWEST_MODELS, Reference, of_models, shipped
@@ -63,6 +63,8 @@ class Inspection(Hook):
         for key in changes:
             if key not in known:
                 raise ConfigError(f"There is no option inspection.{key}; {nearest(key, known)}.")
+        if "tests" in changes:
+            changes["tests"] = tuple(changes["tests"])
         if isinstance(changes.get("search"), Mapping):
             changes["search"] = replace(DEPTHS[depth].search, **changes["search"])
         refuse_other_depth("inspection", depth, changes, DEPTHS)
@@ -108,14 +110,20 @@ class Inspection(Hook):
         known = self._known(source, target, examples, effort, run, found)
         if len(found.figures.labels) < FEWEST_LABELS:
             found.left_out.append(f"{len(source.labels)} labels are too few to be compared with one another")
-        for test, (score, label) in found.figures.scores().items():
-            reference = known.get(test)
-            z, mad = (reference.z(score), reference.mad(score)) if reference else (None, None)
-            found.evidence.append(TrojanEvidence(test, label, score, z, mad, reference.about if reference else ""))
-            row = Row(f"trojan_{test}", "inspection", f"towards {source.labels[label]}", z, n=len(found.figures.labels))
-            row.flags = [Flag("reference", reference.about)] if reference and reference.about else []
-            row.more = {"label": source.labels[label], "score": score, "mad": mad, "threshold": THRESHOLD}
-            found.rows.append(row)
+        for test, values in found.figures.apart().items():
+            self._judge(test, values, known.get(test), source, found)
+
+    def _judge(
+        self, test: str, values: np.ndarray, reference: Reference | None, source: SourceModel, found: Inspected
+    ) -> None:
+        assert found.figures is not None
+        index, z, mad = reference.judge(values) if reference else (int(values.argmax()), None, None)
+        label, score = found.figures.towards(test, index), float(values[index])
+        found.evidence.append(TrojanEvidence(test, label, score, z, mad, reference.about if reference else ""))
+        row = Row(f"trojan_{test}", "inspection", f"towards {source.labels[label]}", z, n=len(found.figures.labels))
+        row.flags = [Flag("reference", reference.about)] if reference and reference.about else []
+        row.more = {"label": source.labels[label], "score": score, "mad": mad, "threshold": THRESHOLD}
+        found.rows.append(row)
 
     def _known(
         self, source: SourceModel, target: TargetTask | None, examples: Examples | None, effort: Effort, run: Run,
@@ -131,15 +139,21 @@ class Inspection(Hook):
                 "the shipped ones were used"
             )
         if len(clean) < FEWEST_MODELS:
-            return self._shipped(source, found)
+            return self._shipped(source, examples, found)
         figures = [examine(one, examples, effort, run.seed) for one in track(clean, "inspecting reference models")]
-        return of_models([{test: score for test, (score, _) in f.scores().items()} for f in figures])
+        known = of_models([one.apart() for one in figures])
+        alike = found.figures is not None and not len(found.figures.screened)
+        alike = alike and all(one.labels == source.labels for one in clean)
+        return known if alike else {test: replace(one, values=None) for test, one in known.items()}
 
-    def _shipped(self, source: SourceModel, found: Inspected) -> dict[str, Reference]:
+    def _shipped(self, source: SourceModel, examples: Examples | None, found: Inspected) -> dict[str, Reference]:
         """The references that come with the toolkit, for models whose labels were all tested, as theirs were."""
         assert found.figures is not None
         if not len(found.figures.screened):
-            return shipped()
+            known = shipped()
+            if examples is None:
+                known.pop(NC, None)  # theirs was made on examples, not on noise
+            return known
         found.left_out.append(
             f"of {len(source.labels):,} labels the most suspicious were picked, which makes them look unusual in any model, "
             "and the shipped references are small models all of whose labels were tested: the scores are shown, not judged "
@@ -167,14 +181,15 @@ def _few(source: SourceModel, target: TargetTask | None, effort: Effort, run: Ru
     info = target.info if target is not None else None
     if target is None or info is None or not modality(info.kind).pixels or len(info.classes) != len(source.labels):
         found.left_out.append(
-            f"{DL} needs a few clean examples of the source's own {len(source.labels):,} labels, and {NC} ran on noise"
+            f"most tests need a few clean examples of the source's own {len(source.labels):,} labels: only those without data "
+            f"were made, and {NC} ran on noise, which is shown and not judged"
         )
         return None
     labels = np.asarray(target.train.labels)
     rows = take(labels, dict.fromkeys(range(len(info.classes)), effort.each), np.random.default_rng(run.seed))
     missing = [info.classes[k] for k, some in enumerate(rows) if not len(some)]
     if missing:
-        found.left_out.append(f"the clean set has no example of {', '.join(missing)}, which weakens {DL}")
+        found.left_out.append(f"the clean set has no example of {', '.join(missing)}, which weakens the tests")
     images, few = gather(target.train.subset(np.concatenate(rows)), None, run.device)
     return as_read(images, source.spec.channels, effort.side or source.spec.size), few
 

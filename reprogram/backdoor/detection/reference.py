@@ -27,10 +27,15 @@ def anomaly(values: np.ndarray, floor: float = 0.0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores of clean reference models for one test; ``about`` says which models they are."""
+    """Scores of clean reference models for one test; ``about`` says which models they are.
+
+    values [R, G]: the same label by label, where the models have the labels of the one that is judged. Some labels are
+    easier to reach than others in every model of the data, which only these show.
+    """
 
     scores: tuple[float, ...]
     about: str = "clean models named by the user"
+    values: np.ndarray | None = None
 
     def z(self, score: float) -> float:
         """In standard deviations above the mean of the reference models."""
@@ -42,6 +47,23 @@ class Reference:
         spread = NORMAL * float(np.median(np.abs(np.array(self.scores) - np.median(self.scores))))
         return (score - float(np.median(self.scores))) / max(spread, 1e-6)
 
+    def judge(self, values: np.ndarray) -> tuple[int, float, float]:
+        """(index of the most unusual of a model's values [G], its z, the same with median and MAD)."""
+        if self.values is None or self.values.shape[1:] != values.shape:
+            index = int(values.argmax())
+            return index, self.z(float(values[index])), self.mad(float(values[index]))
+        middle = np.median(self.values, 0)
+        z = (values - self.values.mean(0)) / _spread(self.values.var(0, ddof=1), len(self.values))
+        index = int(z.argmax())
+        deviation = NORMAL * np.median(np.abs(self.values - middle), 0)
+        return index, float(z[index]), float((values - middle)[index] / _spread(deviation**2, len(self.values))[index])
+
+
+def _spread(variances: np.ndarray, models: int) -> np.ndarray:
+    """Standard deviations [G] of a new model's values: each label's own variance is moved half way to the usual one, because
+    few models say little about a single label, and the mean of few models is uncertain itself."""
+    return np.sqrt(np.maximum((variances + variances.mean()) / 2 * (1 + 1 / models), 1e-12))
+
 
 def shipped() -> dict[str, Reference]:
     """Scores of the clean models that ``benchmarks/trojans.py`` trained."""
@@ -49,7 +71,12 @@ def shipped() -> dict[str, Reference]:
     return {name: Reference(tuple(scores), data["about"]) for name, scores in data["scores"].items()}
 
 
-def of_models(scores: Sequence[Mapping[str, float]]) -> dict[str, Reference]:
-    """References from the scores of single clean models, each ``{test: score}``."""
-    names = sorted(set().union(*scores)) if scores else []
-    return {name: Reference(tuple(s[name] for s in scores if name in s)) for name in names}
+def of_models(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Reference]:
+    """References from single clean models, each ``{test: values [G]}``; label by label where all have as many values."""
+    names = list(dict.fromkeys(name for one in found for name in one))
+    return {name: _reference([np.asarray(one[name]) for one in found if name in one]) for name in names}
+
+
+def _reference(values: Sequence[np.ndarray]) -> Reference:
+    alike = len({len(v) for v in values}) == 1
+    return Reference(tuple(float(v.max()) for v in values), values=np.stack(values) if alike else None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-THRESHOLD = 3.5  # standard deviations above clean reference models; see docs/results/trojans.md for what it costs
+from reprogram.backdoor.detection.examine import EVERY
+
+THRESHOLD = 3.5  # standard deviations above clean reference models; see docs/results/inspection.md for what it costs
 STRONG = 2.0  # a single test this many thresholds high is strong evidence by itself
 
 
@@ -31,7 +33,7 @@ class TrojanEvidence:
 
 def suspected(found: Sequence[TrojanEvidence]) -> tuple[str, int | None]:
     """(``strong``, ``some`` or ``none``, the label)."""
-    unusual = sorted((e for e in found if e.unusual), key=lambda e: -(e.z or 0.0))
+    unusual = _unusual(found)
     if not unusual:
         return "none", None
     for one in unusual:
@@ -52,5 +54,14 @@ def verdict(found: Sequence[TrojanEvidence], labels: Sequence[str], left_out: Se
     elif strength == "none" or label is None:
         text = f"no evidence found by these tests ({tests})"
     else:
-        text = f"{strength} evidence of a Trojan targeting class {labels[label]} ({tests})"
+        text = f"{strength} evidence of a Trojan {_does(found, labels[label])} ({tests})"
     return text[0].upper() + text[1:] + "".join(f"; {why}" for why in left_out) + "."
+
+
+def _unusual(found: Sequence[TrojanEvidence]) -> list[TrojanEvidence]:
+    """Most unusual first; last what any trigger does to all classes, whether it takes them to one label or to many."""
+    return sorted((e for e in found if e.unusual), key=lambda e: (e.test == EVERY, -(e.z or 0.0)))
+
+
+def _does(found: Sequence[TrojanEvidence], label: str) -> str:
+    return "that moves examples of all classes" if _unusual(found)[0].test == EVERY else f"targeting class {label}"
