@@ -167,11 +167,6 @@ def inspected(data: str, seed: int, each: int) -> list[Member]:
     return found
 
 
-def trained(members: list[Member], cache: Path) -> list[tuple[Member, SmallCNN]]:
-    """Those that are in the cache already."""
-    return list(population([m for m in members if (cache / f"{m.name}.json").exists()], cache))
-
-
 def train(member: Member) -> SmallCNN:
     """The stranger's training; fills in the member's clean accuracy and attack success."""
     ours = parts(member.data)

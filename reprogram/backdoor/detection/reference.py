@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -48,15 +49,23 @@ class Reference:
         return (score - float(np.median(self.scores))) / max(spread, 1e-6)
 
     def judge(self, values: np.ndarray) -> tuple[int, float, float]:
-        """(index of the most unusual of a model's values [G], its z, the same with median and MAD)."""
+        """(index of the most unusual of a model's values [G], its z, the same with median and MAD).
+
+        Label by label, z is told from the largest that chance alone gives among so many labels.
+        """
         if self.values is None or self.values.shape[1:] != values.shape:
             index = int(values.argmax())
             return index, self.z(float(values[index])), self.mad(float(values[index]))
         middle = np.median(self.values, 0)
         z = (values - self.values.mean(0)) / _spread(self.values.var(0, ddof=1), len(self.values))
-        index = int(z.argmax())
-        deviation = NORMAL * np.median(np.abs(self.values - middle), 0)
-        return index, float(z[index]), float((values - middle)[index] / _spread(deviation**2, len(self.values))[index])
+        deviation = _spread((NORMAL * np.median(np.abs(self.values - middle), 0)) ** 2, len(self.values))
+        index, usual = int(z.argmax()), _largest_by_chance(len(values))
+        return index, float(z[index]) - usual, float(((values - middle) / deviation)[index]) - usual
+
+
+def _largest_by_chance(count: int) -> float:
+    """How far the largest of so many standard normal values lies above 0 on average (Blom 1958)."""
+    return NormalDist().inv_cdf((count - 0.375) / (count + 0.25))
 
 
 def _spread(variances: np.ndarray, models: int) -> np.ndarray:
