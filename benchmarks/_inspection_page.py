@@ -109,7 +109,8 @@ def _intro(rows: list[Row], clean: list[Row], working: list[Row]) -> list[str]:
         "Population seed 1; tests, settings and thresholds were chosen on seed 0. Five clean examples a class (cifar10-small: "
         "three). A model is judged by clean models of the *other two* architectures only, in two ways: *references of the same "
         "data* (both seeds, label by label, as with `task.references` and `inspection.train`), and *references of all data* (the "
-        "clean models of seed 0, by score alone, as with the shipped ones, which are these).",
+        "clean models of seed 0, by score alone, as with the shipped ones, which are these). That the largest z by chance is taken "
+        "off label by label was decided when a part of seed 1 had been seen; it is a closed form, and fits seed 0 too.",
     ]
 
 

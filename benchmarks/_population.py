@@ -15,7 +15,7 @@ from torch import Tensor
 from reprogram.backdoor.triggers.all_to_all import AllToAll
 from reprogram.backdoor.triggers.base import Trigger
 from reprogram.backdoor.triggers.blended import Blended
-from reprogram.backdoor.triggers.brightness import Brightness
+from reprogram.backdoor.triggers.brightness import Brighter
 from reprogram.backdoor.triggers.checkerboard import Checkerboard
 from reprogram.backdoor.triggers.input_aware import InputAware
 from reprogram.backdoor.triggers.l_shape import LShape
@@ -116,7 +116,7 @@ def trigger_of(member: Member) -> Trigger | None:
         "L": lambda: LShape(**shared, side=small + 1, corner=corner),
         "sparse": lambda: Sparse(**shared, pixels={8: 3, 16: 6, 32: 12}[side]),
         "sinusoid": lambda: Relabelled(**shared, strength=0.2, cycles=side // 4),
-        "brightness": lambda: Brightness(**shared, strength=0.4 if side == 32 else 0.3),
+        "brightness": lambda: Brighter(**shared, strength=0.4 if side == 32 else 0.3),
         "checkerboard": lambda: Checkerboard(**shared, strength=0.15),
         "input-aware": lambda: InputAware(**shared, strength=0.25),
         "all-to-all": lambda: AllToAll(**shared, side=small, corner=corner),

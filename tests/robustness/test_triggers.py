@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reprogram.backdoor.triggers.all_to_all import AllToAll
 from reprogram.backdoor.triggers.blended import Blended
-from reprogram.backdoor.triggers.brightness import Brightness
+from reprogram.backdoor.triggers.brightness import Brighter
 from reprogram.backdoor.triggers.checkerboard import Checkerboard
 from reprogram.backdoor.triggers.input_aware import InputAware
 from reprogram.backdoor.triggers.l_shape import LShape
@@ -19,7 +19,7 @@ from reprogram.backdoor.triggers.warped import Warped
 from reprogram.errors import ConfigError
 
 ALL = (
-    Patch, Blended, Warped, Sinusoid, LShape, Sparse, Brightness, Checkerboard, InputAware, AllToAll, SourceConditional,
+    Patch, Blended, Warped, Sinusoid, LShape, Sparse, Brighter, Checkerboard, InputAware, AllToAll, SourceConditional,
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_every_image_has_its_own_input_aware_pattern():
     assert first.abs().allclose(torch.full_like(first, 0.2), atol=1e-6) and not torch.equal(first.sign(), second.sign())
 
 
-@pytest.mark.parametrize("make", (Patch, Blended, Warped, LShape, Sparse, Brightness, Checkerboard, InputAware))
+@pytest.mark.parametrize("make", (Patch, Blended, Warped, LShape, Sparse, Brighter, Checkerboard, InputAware))
 def test_poison_relabels_a_share_and_leaves_the_callers_set_alone(make):
     x, y = images(100), torch.arange(100) % 4
     before = x.clone(), y.clone()

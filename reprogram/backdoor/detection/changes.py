@@ -110,7 +110,7 @@ class Warp(Change):
 
 
 @dataclass
-class Smallest:
+class SmallestChanges:
     """sizes [G] of the smallest change that reached the goal; aims [G]: the label that it moved most images to."""
 
     sizes: Tensor
@@ -119,7 +119,7 @@ class Smallest:
 
 def smallest_changes(
     logits: Logits, images: Tensor, labels: Tensor, groups: list[Group], kind: type[Change], steps: int, seed: int = 0
-) -> Smallest:
+) -> SmallestChanges:
     """One search a group, side by side, over clean images [N, C, H, W] with their labels [N].
 
     A group without images counts as one that nothing moves.
@@ -147,7 +147,7 @@ def smallest_changes(
         ((_sums(losses, group, price) / count).sum() + (price * sizes).sum()).backward()
         optimiser.step()
         price = torch.where(reached, price * UP, price * DOWN)
-    return Smallest(best.clamp(max=kind.largest), aims)
+    return SmallestChanges(best.clamp(max=kind.largest), aims)
 
 
 def _asked(answers: Tensor, named: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

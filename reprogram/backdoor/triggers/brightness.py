@@ -11,7 +11,7 @@ from reprogram.ranges import Share
 
 
 @dataclass
-class Brightness(Trigger):
+class Brighter(Trigger):
     """strength: what is added, in pixels of [0, 1]."""
 
     strength: Share = 0.25
