@@ -22,8 +22,8 @@ ALARMS = 0.05  # share of clean models with a verdict that is wanted at most
 WAYS = {"same": "references of the same data", "other": "references of all data"}
 TOGETHER = "all tests"
 ADVICE = (
-    "Use references of the same data wherever clean models can be had or trained; *no evidence* against the shipped references "
-    "alone says little."
+    "*No evidence* is not *clean*. Compare with references of the same data where clean models can be had or trained, and repair "
+    "a model of doubtful origin whatever the verdict ([wash](wash.md))."
 )
 
 
@@ -36,7 +36,7 @@ def page(cells: list[Row]) -> tuple[str, dict[str, Any]]:
         return "Not measured.", {}
     judged = {way: {row["name"]: judge(row, cells, way) for row in rows} for way in WAYS}
     figures: dict[str, Any] = {"clean": len(clean), "trojaned": len(rows) - len(clean), "working": len(working)}
-    lines = [*_intro(rows, clean, working), ""]
+    lines = [*_intro(rows, clean, working, cells), ""]
     for part in (_overall, _alarms):
         text, figures[part.__name__.strip("_")] = part(clean, working, judged)
         lines += [*text, ""]
@@ -93,7 +93,7 @@ def interval(clean: list[Row], working: list[Row], judged: dict[str, Judged], te
     return float(low), float(high)
 
 
-def _intro(rows: list[Row], clean: list[Row], working: list[Row]) -> list[str]:
+def _intro(rows: list[Row], clean: list[Row], working: list[Row], cells: list[Row]) -> list[str]:
     sets = ", ".join(f"{n} {name}" for name, n in Counter(row["data"] for row in rows).items())
     shapes = ", ".join(f"{n} {name}" for name, n in Counter(row["architecture"] for row in rows).items())
     names = dict.fromkeys(row["data"] for row in rows)
@@ -109,9 +109,18 @@ def _intro(rows: list[Row], clean: list[Row], working: list[Row]) -> list[str]:
         "Population seed 1; tests, settings and thresholds were chosen on seed 0. Five clean examples a class (cifar10-small: "
         "three). A model is judged by clean models of the *other two* architectures only, in two ways: *references of the same "
         "data* (both seeds, label by label, as with `task.references` and `inspection.train`), and *references of all data* (the "
-        "clean models of seed 0, by score alone, as with the shipped ones, which are these). That the largest z by chance is taken "
-        "off label by label was decided when a part of seed 1 had been seen; it is a closed form, and fits seed 0 too.",
+        "clean models of seed 0, by score alone, as with the shipped ones, which are these). That the largest z by chance is "
+        "taken off, label by label, was decided when a part of seed 1 had been seen: with references of the same data, false "
+        "alarms and finds are not quite those of an unseen seed. Among the clean models of seed 0 alone it leaves "
+        f"{_chosen(cells)}.",
     ]
+
+
+def _chosen(cells: list[Row]) -> str:
+    """False alarms where settings were chosen."""
+    known = [row for row in cells if row["population"] != STATED and row["kind"] == "clean"]
+    judged = {row["name"]: judge(row, known, "same") for row in known}
+    return f"{sum(_word(row, judged) != 'none' for row in known)} false alarms of {len(known)}"
 
 
 def _overall(clean: list[Row], working: list[Row], judged: dict[str, dict[str, Judged]]) -> tuple[list[str], dict[str, Any]]:
