@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from _peer_black_box import stepper
 from _peer_code import Checkout
-from _peer_methods import AutoVp, Blm, BlmPlus, IlmVp, LorVp, Place, Published, Smm, Through
+from _peer_heads import AutoVp, LorVp
+from _peer_methods import Blm, BlmPlus, IlmVp, Place, Published, Smm, Through
+from _peer_pairs import PAIRS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -122,7 +124,7 @@ def low_rank(parts: Parts) -> float:
 def scaled(parts: Parts) -> float:
     """Mean difference of pixels: a smooth image at scale 1.5 in AutoVP's frame against input=resize."""
     theirs = parts.theirs(AutoVp)
-    ours = parts.ours(Resize(size=SIDE, scale=AutoVp.factor * INNER / SIDE))
+    ours = parts.ours(Resize(size=SIDE, scale=AutoVp.factor(theirs.place) * INNER / SIDE))
     smooth = F.interpolate(parts.images[..., ::8, ::8], size=(INNER, INNER), mode="bicubic").clamp(0, 1)
     theirs.prompt.normalization = None
     theirs.prompt.delta.normal_()
@@ -168,6 +170,25 @@ def search(parts: Parts, steps: int = 20) -> float:
     return float((vector.detach() - theirs).abs().max())
 
 
+def rates(parts: Parts, images: int = 160) -> float:
+    """Largest difference of a step's learning rate in the authors' whole run, as a share of it."""
+    worst = 0.0
+    for pair in PAIRS.values():
+        theirs = parts.theirs(pair.published)
+        theirs.place.epochs, theirs.place.batches = pair.epochs, -(-images // pair.published.batch)
+        optimisers, ours = theirs.optimisers(), pair.optimiser()
+        schedulers, ours.total_steps = theirs.schedulers(optimisers), pair.epochs * theirs.place.batches
+        for step in range(ours.total_steps):
+            for one in optimisers:
+                one.step()
+                worst = max(worst, abs(one.param_groups[0]["lr"] / ours.rate(step) - 1))
+            theirs.after_step()
+            if (step + 1) % theirs.place.batches == 0:
+                for schedule in schedulers:
+                    schedule.step()
+    return worst
+
+
 def agreement(code: Checkout, seeds: list[int]) -> list[dict[str, Any]]:
     """Every comparison: what it is, and its worst value over ``seeds``."""
     checks: list[tuple[str, str, Callable[[Parts], float], bool]] = [
@@ -179,6 +200,7 @@ def agreement(code: Checkout, seeds: list[int]) -> list[dict[str, Any]]:
         ("SMM: pattern x mask, largest difference", "input=sample_mask", sample_mask, True),
         ("LoR-VP: pattern, largest difference", "input=low_rank", low_rank, True),
         ("AutoVP: prompted image at scale 1.5, mean difference", "input=resize", scaled, True),
+        ("the six above: learning rate of a step, largest difference as a share", "training.optimiser", rates, True),
         ("BlackVIP: parameter after 20 steps, largest difference", "training=spsa_gc", search, True),
     ]
     parts = [Parts(code, seed) for seed in seeds]

@@ -7,7 +7,6 @@ A method here is what its repository's training script does: prompt, mapping, op
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +32,10 @@ SWITCHES = {  # what each replaces, in the order of the ladder
     "pixels": "the prompt is added to pixels and the sum kept in [0, 1], instead of to normalised values without bounds",
     "augment": "images are shifted with their edges repeated and kept in size, instead of enlarged and cropped",
     "head": "the linear layer reads standardised values and starts at zero",
+}
+LEFT_OUT = {  # on both sides, where trajectories are compared: what cannot be the same number by number
+    "still": "images are not changed at random",
+    "fixed": "the scale of the image is 1 and is not trained",
 }
 
 SHIFTS = Affine(rotate=0.0, scale=0.0, shift=0.07, shear=0.0, flip=0.5)  # as far as SMM's crops move an image
@@ -94,6 +97,18 @@ class Published(nn.Module, ABC):
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """As the authors' script makes them."""
 
+    def readable(self, pixels: Tensor) -> Tensor:
+        """What the network reads, of pixels in [0, 1]: ours normalises by itself."""
+        return pixels if "folded" in self.place.switches else normalize(pixels)
+
+    def shared(self) -> list[Tensor]:
+        """What is trained, in the order and the shapes of our program's parameters."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def visible(self, values: list[Tensor]) -> list[Tensor]:
+        """Of values as :meth:`shared` has them, those that change what the network reads."""
+        return values
+
     def prompted(self, x: Tensor) -> Tensor:
         """Network logits [B, S]."""
         return self.network(self.prompt(x))
@@ -145,7 +160,7 @@ class Published(nn.Module, ABC):
 
 
 def network(place: Place) -> nn.Module:
-    """The frozen network on normalised pixels: as its package has it, or ours with the folded BatchNorm."""
+    """The frozen network: as its package has it, on normalised pixels, or ours with the folded BatchNorm, on pixels."""
     if "folded" in place.switches:
         return Folded().to(place.device)
     from efficientnet_lite_pytorch import EfficientNet
@@ -158,7 +173,7 @@ def network(place: Place) -> nn.Module:
 
 
 class Folded(nn.Module):
-    """Our source, on normalised pixels."""
+    """Our source, on pixels in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,10 +181,10 @@ class Folded(nn.Module):
         self._fc = self.source.classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.source.answer((x * 128.0 + 127.0) / 255.0).logits
+        return self.source.answer(x).logits
 
     def features(self, x: Tensor) -> Tensor:
-        features = self.source.answer((x * 128.0 + 127.0) / 255.0).features
+        features = self.source.answer(x).features
         assert features is not None
         return features
 
@@ -190,7 +205,7 @@ class IlmVp(Published):
     def build(self) -> None:
         mask = np.zeros((self.place.inner, self.place.inner))
         prompts = self.place.code.load("ILM-VP", "models/visual_prompt.py")
-        self.prompt = prompts.ExpansiveVisualPrompt(self.place.side, mask=mask, normalize=normalize)
+        self.prompt = prompts.ExpansiveVisualPrompt(self.place.side, mask=mask, normalize=self.readable)
         self.count = self.place.code.load("ILM-VP", "algorithms/flm_calculation.py").generate_label_mapping_by_frequency
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
@@ -203,6 +218,9 @@ class IlmVp(Published):
     def mapped(self, logits: Tensor) -> Tensor:
         return logits[:, self.sequence.to(logits.device)]
 
+    def shared(self) -> list[Tensor]:
+        return in_frame(self)
+
 
 class Blm(Published):
     """BLM: the same frame, and weights from smoothed counts."""
@@ -212,7 +230,8 @@ class Blm(Published):
 
     def build(self) -> None:
         mask = np.zeros((self.place.inner, self.place.inner))
-        self.prompt = self.place.code.load("BayesianLM", "reprogramming.py").PaddingVR(self.place.side, mask, normalize=normalize)
+        prompts = self.place.code.load("BayesianLM", "reprogramming.py")
+        self.prompt = prompts.PaddingVR(self.place.side, mask, normalize=self.readable)
         self.their = self.place.code.load("BayesianLM", "mapping.py")
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
@@ -223,6 +242,9 @@ class Blm(Published):
 
     def mapped(self, logits: Tensor) -> Tensor:
         return self.their.label_mapping_calculation(logits, mapping_matrix=self.matrix)
+
+    def shared(self) -> list[Tensor]:
+        return in_frame(self)
 
 
 class BlmPlus(Blm):
@@ -252,7 +274,7 @@ class Smm(Published):
         side = self.place.side
         if training and "augment" in self.place.switches:
             pixels = SHIFTS(pixels, self.generator)
-        elif training:
+        elif training and "still" not in self.place.switches:
             return self.normalised(crops(with_channels(resize(pixels, side + 32), 3), side, self.generator))
         return self.normalised(with_channels(resize(pixels, side), 3))
 
@@ -273,7 +295,14 @@ class Smm(Published):
 
 def in_network(method: Published, prompted: Tensor) -> Tensor:
     """The network behind a prompt on normalised values, or behind one on pixels that stay in [0, 1]."""
-    return method.network(normalize(prompted.clamp(0, 1)) if "pixels" in method.place.switches else prompted)
+    if "pixels" in method.place.switches:
+        return method.network(method.readable(prompted.clamp(0, 1)))
+    return method.network((prompted * 128.0 + 127.0) / 255.0 if "folded" in method.place.switches else prompted)
+
+
+def in_frame(method: Published) -> list[Tensor]:
+    """Values of a frame around the image; those under it are never read."""
+    return [method.prompt.program[:, method.prompt.mask[0] > 0]]
 
 
 def crops(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -283,104 +312,3 @@ def crops(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     mirrored = (torch.rand(len(images), generator=generator) < 0.5).tolist()
     cut = [image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, places, strict=True)]
     return torch.stack([image.flip(2) if flip else image for image, flip in zip(cut, mirrored, strict=True)])
-
-
-class LorVp(Published):
-    """LoR-VP: a pattern of rank 4 on pixels, and a new last layer of the network; SGD, cosine."""
-
-    batch, scaler = 64, True
-    causes = ("float32", "folded", "order", "pixels", "head")
-
-    def build(self) -> None:
-        args = Namespace(bar_width=4, bar_height=self.place.side, output_size=self.place.side, network="", patch_size=0)
-        args.init_method, args.input_size = "zero,normal", self.place.side
-        theirs = self.place.code.load("LoR-VP", "trainer/visual_prompt.py").LoR_VP
-        unset = {"patch_num": 0, "mask_l_pad": 0, "mask_r_pad": 0}  # its log line names what nothing sets
-        self.prompt = type("LoR_VP", (theirs,), unset)(args, normalize=None)
-        self.head = Head(1280, self.classes, "head" in self.place.switches)
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        parameters = [*self.prompt.parameters(), *self.head.parameters()]
-        return [torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=0.0001)]
-
-    def schedulers(self, optimisers: list[torch.optim.Optimizer]) -> list[Any]:
-        schedule = self.place.code.load("LoR-VP", "utils/scheduler.py").WarmupCosineSchedule
-        self.each_step = [schedule(one, 0, self.place.epochs * self.place.batches) for one in optimisers]
-        return []
-
-    def after_step(self) -> None:
-        for schedule in self.each_step:
-            schedule.step()
-
-    def loader_image(self, pixels: Tensor, training: bool) -> Tensor:
-        return with_channels(resize(pixels, self.place.side), 3)
-
-    def start_epoch(self, epoch: int, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
-        if epoch == 0:
-            self.head.look(lambda x: features(self.network, normalize(self.prompt(x))), loader)
-
-    def prompted(self, x: Tensor) -> Tensor:
-        x = self.prompt(x)
-        x = x.clamp(0, 1) if "pixels" in self.place.switches else x
-        return F.log_softmax(self.head(features(self.network, normalize(x))), dim=-1)
-
-
-class Head(nn.Module):
-    """torch's linear layer, or one from zero on standardised values as ours has it."""
-
-    def __init__(self, width: int, classes: int, standardised: bool) -> None:
-        super().__init__()
-        self.linear, self.standardised = nn.Linear(width, classes), standardised
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("spread", torch.ones(width))
-        if standardised:
-            for parameter in self.linear.parameters():
-                nn.init.zeros_(parameter)
-
-    @torch.no_grad()
-    def look(self, read: Callable[[Tensor], Tensor], loader: Iterable[tuple[Tensor, Tensor]]) -> None:
-        if self.standardised:
-            values = torch.cat([read(x) for x, _ in loader]).float()
-            self.centre, spread = values.mean(0), values.std(0, correction=0)
-            self.spread = spread.clamp_min(float(1e-2 * spread.mean()) + 1e-6)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.linear((values - self.centre) / self.spread if self.standardised else values)
-
-
-class AutoVp(Published):
-    """AutoVP: trainable scale, frame, a linear layer on source logits (FullyMap)."""
-
-    scaler = False  # half precision without a loss scale
-    causes = ("float32", "folded", "order", "head")
-    factor = 1.5  # of the image at the start
-
-    def build(self) -> None:
-        theirs, place = self.place.code.load("AutoVP", "auto_vp/programs.py"), self.place
-        sizes = {"img_size": (3, place.inner, place.inner), "output_size": (3, place.side, place.side)}
-        self.scale = theirs.Trainable_Resize(output_size=sizes["output_size"])
-        self.scale.scale = nn.Parameter(torch.tensor(self.factor))
-        names = {"model_name": "efficientnet_lite0", "dataset_name": "", "device": place.device}
-        self.prompt = theirs.InputPadding(**sizes, normalization=normalize, **names)
-        method = {"mapping_method": "fully_connected_layer_mapping", "device": place.device}
-        self.full = theirs.Output_Mapping(source_class_num=1000, target_class_num=self.classes, **method)
-        if "head" in place.switches:
-            self.full.layers = Head(1000, self.classes, True)
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        return [torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=0.001, weight_decay=0.0)]
-
-    def start_epoch(self, epoch: int, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
-        if epoch == 0 and isinstance(self.full.layers, Head):
-            self.full.layers.look(self.prompted, loader)
-
-    def after_step(self) -> None:
-        with torch.no_grad():
-            self.scale.scale.clamp_(0.1, 5.0)
-
-    def prompted(self, x: Tensor) -> Tensor:
-        x, height, width = self.scale(x)
-        return self.network(self.prompt(x, height, width))
-
-    def mapped(self, logits: Tensor) -> Tensor:
-        return self.full(logits)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from _peer_methods import SHIFTS, AutoVp, Blm, BlmPlus, IlmVp, LorVp, Place, Published, Smm
+from _peer_heads import AutoVp, LorVp
+from _peer_methods import SHIFTS, Blm, BlmPlus, IlmVp, Place, Published, Smm
 
 from reprogram.inputs.low_rank import LowRank
 from reprogram.inputs.pad import Pad
@@ -33,6 +34,7 @@ class Pair:
     optimiser: Callable[[], Backpropagation] = field(default=lambda: Backpropagation(schedule="steps"))
     epochs: int = 200
     augment: Affine | None = None
+    left_out: tuple[str, ...] = ()  # on both sides, where trajectories are compared
 
     def training(self, epochs: int, precision: str, batch: int | None = None) -> Training:
         batch = batch or self.published.batch
@@ -53,6 +55,7 @@ PAIRS = {
         "input=sample_mask output=iterative",
         lambda p: (SampleMask(size=p.side, seed=p.seed), IterativeMapping()),
         augment=SHIFTS,
+        left_out=("still",),
     ),
     "LoR-VP": Pair(
         LorVp,
@@ -66,7 +69,11 @@ PAIRS = {
         AutoVp,
         "AutoVP",
         "input=resize output=linear",
-        lambda p: (Resize(size=p.side, scale=AutoVp.factor * p.inner / p.side), Linear()),
+        lambda p: (
+            Resize(size=p.side, scale=AutoVp.factor(p) * p.inner / p.side, learn_scale="fixed" not in p.switches),
+            Linear(),
+        ),
         lambda: Backpropagation("adam", 0.001, schedule="steps"),
+        left_out=("fixed",),
     ),
 }

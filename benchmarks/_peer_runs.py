@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from reprogram.sources.efficientnet import EfficientNetLite
 from reprogram.targets.digits import digits
 from reprogram.targets.image_folder import image_folder
 from reprogram.targets.mnist import mnist
+from reprogram.training.base import trainable
 from reprogram.training.loop import peak_memory_mb
 
 SHOTS = 16  # labels a class
@@ -69,14 +70,32 @@ class Loader:
         return self.batches(rng.permutation(np.arange(len(self.labels))))
 
 
-def published(pair: Pair, task: TargetTask, place: Place) -> dict[str, Any]:
-    """The published loop: accuracy of its last epoch, seconds of training, memory."""
-    method, ends = trained(pair, task, place)
+def published(pair: Pair, task: TargetTask, place: Place, moved: int = 0) -> dict[str, Any]:
+    """The published loop: accuracy of its last epoch, seconds of training, memory. ``moved``: see :func:`moves`."""
+    method, ends = trained(pair, task, place, moves(moved) if moved else None)
     return found(predictions(method, task), task, ends)
 
 
-def trained(pair: Pair, task: TargetTask, place: Place) -> tuple[Published, list[float]]:
-    """The published method after its loop, and the clock before the first epoch and after each."""
+def moves(draw: int) -> Callable[[Published, int, float], None]:
+    """Moves the start by a millionth, in a direction of its own for each ``draw`` above 0: rounding, as it were."""
+
+    def watch(method: Published, epoch: int, loss: float) -> None:
+        if epoch < 0:
+            generator = torch.Generator().manual_seed(draw)
+            with torch.no_grad():
+                for parameter in method.prompt.parameters():
+                    parameter += 1e-6 * torch.randn(parameter.shape, generator=generator)
+
+    return watch
+
+
+def trained(
+    pair: Pair, task: TargetTask, place: Place, watch: Callable[[Published, int, float], None] | None = None
+) -> tuple[Published, list[float]]:
+    """The published method after its loop, and the clock before the first epoch and after each.
+
+    ``watch`` is called with method, epoch and mean loss before the first epoch (as -1) and after each.
+    """
     batch = 64 if "batch" in place.switches else pair.published.batch
     place.batches = -(-len(task.train.labels) // batch)
     method = pair.published(place)
@@ -86,12 +105,15 @@ def trained(pair: Pair, task: TargetTask, place: Place) -> tuple[Published, list
     half = place.device.type == "cuda" and not exact
     scaler = torch.amp.GradScaler("cuda", enabled=half and method.scaler)
     loader = Loader(method, task, batch)
+    if watch:
+        watch(method, -1, float("nan"))
     ends = [clock(place.device)]
     with full_precision(place.device) if exact else nullcontext():
         for epoch in range(place.epochs):
             method.start_epoch(epoch, loader)
             method.train()
             method.network.eval()
+            total = 0.0
             for images, labels in loader.epoch(epoch):
                 for one in optimisers:
                     one.zero_grad()
@@ -103,9 +125,12 @@ def trained(pair: Pair, task: TargetTask, place: Place) -> tuple[Published, list
                     scaler.step(one)
                 scaler.update()
                 method.after_step()
+                total += float(loss.detach()) * len(labels)
             for schedule in schedulers:
                 schedule.step()
             ends.append(clock(place.device))
+            if watch:
+                watch(method, epoch, total / len(task.train.labels))
     return method, ends
 
 
@@ -135,14 +160,17 @@ def ours(pair: Pair, task: TargetTask, place: Place, precision: str = "auto") ->
 
 
 def ours_trained(
-    pair: Pair, task: TargetTask, place: Place, precision: str = "auto"
+    pair: Pair, task: TargetTask, place: Place, precision: str = "auto", start: Sequence[Tensor] = (), also: Sequence[Hook] = ()
 ) -> tuple[ReprogrammedModel, list[float]]:
-    """Our program after training, and the clock as for :func:`trained`."""
+    """Our program after training, from ``start`` if it is given, and the clock as for :func:`trained`."""
     model = ReprogrammedModel(EfficientNetLite(), *pair.program(place), task.info).to(place.device)
+    with torch.no_grad():
+        for parameter, value in zip(trainable(model), start, strict=False):
+            parameter.copy_(value)
     training = pair.training(place.epochs, precision, 64 if "batch" in place.switches else None)
     watch = Ends(place.device)
     with tempfile.TemporaryDirectory() as folder:
-        training.fit(model, task.train, Run(Path(folder), place.seed, Result("benchmark", place.seed)), [watch])
+        training.fit(model, task.train, Run(Path(folder), place.seed, Result("benchmark", place.seed)), [watch, *also])
     return model, watch.ends
 
 

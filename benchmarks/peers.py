@@ -31,13 +31,14 @@ from _peer_methods import Place
 from _peer_page import page
 from _peer_pairs import PAIRS
 from _peer_runs import load, ours, paired_seconds, published
+from _peer_steps import side_by_side
 from common import append_line, processor, read_lines, write_page
 
 from reprogram.errors import ReprogramError
 from reprogram.malloc_tuning import keep_freed_memory
 
 KEY = ("part", "method", "data", "seed", "who")
-PARTS = ("agreement", "accuracy", "ladder", "black_box", "speed")
+PARTS = ("agreement", "steps", "accuracy", "ladder", "repeats", "black_box", "speed")
 FRAMED = 128 / 224  # side of the image inside a frame; CIFAR's 32 pixels stay 32 in the published scripts
 
 
@@ -46,10 +47,14 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     seeds, methods = arguments.seeds, [m for m in PAIRS if m in arguments.methods]
     if "agreement" in arguments.parts:
         yield {"part": "agreement", "method": "all", "data": "made up", "seed": 0, "who": "both"}
+    if "steps" in arguments.parts:
+        rows = [*((m, "alike") for m in methods), *(("AutoVP", "but fixed") for m in methods if m == "AutoVP")]
+        data = f"{arguments.data[0]}, {arguments.ladder_side} px"
+        yield from ({"part": "steps", "method": m, "data": data, "seed": s, "who": w} for s in seeds[:1] for m, w in rows)
     for data in arguments.data[:1] if "ladder" in arguments.parts else []:
         for method in methods:
             for seed in range(arguments.ladder_seeds):
-                rungs = ["published", *rungs_of(method, arguments.device), "ours"]
+                rungs = [*rungs_of(method, arguments.device), "ours"]
                 yield from ({"part": "ladder", "method": method, "data": data, "seed": seed, "who": who} for who in rungs)
     for data in arguments.data:
         for part, wanted, who in (
@@ -57,36 +62,47 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             ("black_box", ["BlackVIP"], ("published", "ours", "ours, published settings")),
         ):
             if part in arguments.parts:
-                triples = [(m, s, w) for m in wanted for s in seeds for w in who]
-                yield from ({"part": part, "method": m, "data": data, "seed": s, "who": w} for m, s, w in triples)
+                triples = [(m, s, w) for s in seeds for m in wanted for w in who]
+                sized = f"{data}, {arguments.side} px"
+                yield from ({"part": part, "method": m, "data": sized, "seed": s, "who": w} for m, s, w in triples)
+    if "repeats" in arguments.parts:
+        sized = f"{arguments.data[0]}, {arguments.ladder_side} px"
+        draws = [(m, d) for d in range(arguments.repeated) for m in methods if m in ("ILM-VP", "BLM")]
+        yield from ({"part": "repeats", "method": m, "data": sized, "seed": d, "who": "published"} for m, d in draws)
     rows = [(f"{arguments.data[0]}, {side} px", m) for side in arguments.speed_sides for m in methods]
     for part, who in (("speed", "both"), ("memory", "published"), ("memory", "ours")) if "speed" in arguments.parts else ():
         yield from ({"part": part, "method": m, "data": data, "seed": 0, "who": who} for data, m in rows)
 
 
 def rungs_of(method: str, device: str) -> list[str]:
-    """The ladder's rungs: each turns one more choice of ours on. Float32 comes first, so that the rest is exact."""
+    """The ladder's rungs: each turns one more choice of ours on. Float32 comes first, so that the rest is exact.
+
+    On a CPU every step is in float32 already, and the ladder starts from our network and our order of images: rounding
+    and lot, which the steps and the repeats are about.
+    """
     causes = PAIRS[method].published.causes
-    causes = (*causes[:3], "batch", *causes[3:]) if method == "ILM-VP" else causes
-    causes = causes[1:] if device == "cpu" else causes  # where every step is in float32 already
-    return ["+".join(causes[: i + 1]) for i in range(len(causes))]
+    if device == "cpu":
+        return ["+".join(causes[1 : i + 1]) for i in range(2, len(causes))]
+    return ["published", *("+".join(causes[: i + 1]) for i in range(len(causes)))]
 
 
 def place(cell: dict[str, Any], arguments: argparse.Namespace) -> Place:
     """Where a cell's method is built."""
     pair, device = PAIRS[cell["method"]], torch.device(arguments.device)
-    side, epochs, inner = arguments.side, arguments.epochs or pair.epochs, None
-    if cell["part"] == "ladder":
+    side, epochs, inner = arguments.side, min(arguments.epochs or pair.epochs, pair.epochs), None
+    if cell["part"] in ("ladder", "repeats"):
         side, epochs = arguments.ladder_side, min(arguments.ladder_epochs, epochs)
     elif cell["part"] in ("speed", "memory"):
         side, epochs, device = int(cell["data"].split(", ")[1].split()[0]), arguments.speed_epochs, torch.device("cpu")
-    elif cell["data"] == "cifar10-small" and cell["method"] in ("ILM-VP", "BLM", "BLM+"):
+    elif cell["data"].startswith("cifar10-small") and cell["method"] in ("ILM-VP", "BLM", "BLM+"):
         inner = round(side * 32 / 224)
-    switches = set() if cell["who"] in ("published", "ours", "both") else set(cell["who"].split("+"))
-    if cell["part"] == "ladder" and cell["who"] == "ours" and cell["method"] == "ILM-VP":
-        switches = {"batch"}
+    elif cell["part"] == "steps":
+        side, epochs = arguments.ladder_side, pair.epochs  # of the schedule; fewer are run
+    seed, switches = cell["seed"], set(cell["who"].split("+")) if cell["part"] == "ladder" else set()
+    if cell["part"] == "repeats":
+        seed, switches = 0, {"folded"}
     inner = inner or 2 * round(side * FRAMED / 2)
-    return Place(Checkout(Path(arguments.checkout)), side, inner, epochs, device, cell["seed"], frozenset(switches))
+    return Place(Checkout(Path(arguments.checkout)), side, inner, epochs, device, seed, frozenset(switches))
 
 
 def compute(cell: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -97,7 +113,8 @@ def compute(cell: dict[str, Any], arguments: argparse.Namespace) -> dict[str, An
     where = {"device": machine(device), "torch": torch.__version__}
     if part == "agreement":
         return cell | where | {"rows": agreement(Checkout(Path(arguments.checkout)), arguments.seeds)}
-    task = load(cell["data"].split(", ")[0], cell["seed"], arguments.cifar, arguments.test)
+    draw = 0 if part == "repeats" else cell["seed"]
+    task = load(cell["data"].split(", ")[0], draw, arguments.cifar, arguments.test)
     if part == "black_box":
         common = (task, arguments.side, device, cell["seed"], arguments.queries)
         code = Checkout(Path(arguments.checkout))
@@ -109,7 +126,11 @@ def compute(cell: dict[str, Any], arguments: argparse.Namespace) -> dict[str, An
         rows = [np.flatnonzero(task.train.labels == c)[: arguments.speed_shots] for c in np.unique(task.train.labels)]
         task.train = task.train.subset(np.concatenate(rows))
         where["images"] = len(task.train.labels)
-    if part == "speed":
+    if part == "steps":
+        found = side_by_side(pair, task, built, arguments.steps_epochs, who.removeprefix("but ") if who != "alike" else "")
+    elif part == "repeats":
+        found = published(pair, task, built, moved=cell["seed"])
+    elif part == "speed":
         found = paired_seconds(pair, task, built, arguments.repeats)
     elif who == "ours":
         found = ours(pair, task, built, "float32" if part in ("ladder", "memory") else "auto")
@@ -143,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{k}={v}" for k, v in shown.items()), flush=True)
 
 
-LADDER = ("ladder_seeds", "ladder_side", "ladder_epochs")
+LADDER = ("steps_epochs", "ladder_seeds", "ladder_side", "ladder_epochs", "repeated")
 SIZES = ("data", "seeds", *LADDER, "speed_sides", "speed_shots", "repeats", "side", "epochs")
 
 
@@ -168,8 +189,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ladder-seeds", type=int, default=5)
     parser.add_argument("--ladder-side", type=int, default=96, help="source resolution of the ladder, px")
     parser.add_argument("--ladder-epochs", type=int, default=50, help="at most; at 50 both schedules drop at the same steps")
+    parser.add_argument("--steps-epochs", type=int, default=8, help="in which both loops are compared number by number")
+    parser.add_argument("--repeated", type=int, default=6, help="runs of one published loop (ILM-VP, BLM) from starts 1e-6 apart")
     parser.add_argument("--side", type=int, default=224, help="source resolution, px")
-    parser.add_argument("--epochs", type=int, help="of every method; without it as published")
+    parser.add_argument("--epochs", type=int, help="of every method, at most; without it as published")
     parser.add_argument("--queries", type=int, default=100_000, help="of a black-box search")
     parser.add_argument("--speed-sides", type=int, nargs="+", default=[224, 96])
     parser.add_argument("--speed-epochs", type=int, default=2)
