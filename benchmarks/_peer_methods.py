@@ -27,16 +27,15 @@ SWITCHES = {  # what each replaces, in the order of the ladder
     "folded": "BatchNorm folded into the convolutions, channels last, instead of the package's network",
     "order": "the order of the training images",
     "batch": "64 images a step instead of theirs",
-    "observe": "the mapping comes from the training pass of the epoch before, instead of a pass of its own",
+    "observe": "the mapping comes from training: the epoch before, or an epoch's only step; not from a pass of its own",
     "ties": "equal counts are decided by summed probability, not by the number of the source class",
     "pixels": "the prompt is added to pixels and the sum kept in [0, 1], instead of to normalised values without bounds",
     "augment": "images are shifted with their edges repeated and kept in size, instead of enlarged and cropped",
     "head": "the linear layer reads standardised values and starts at zero",
 }
-LEFT_OUT = {  # on both sides, where trajectories are compared: what cannot be the same number by number
-    "still": "images are not changed at random",
-    "fixed": "the scale of the image is 1 and is not trained",
-}
+LATE = "late"  # another switch: the mapping is made from the epoch before even where an epoch is one step
+# Where trajectories are compared, both sides leave out what cannot be the same number by number: "still", no random changes
+# of images; "fixed", a scale of the image that is 1 and not trained.
 
 SHIFTS = Affine(rotate=0.0, scale=0.0, shift=0.07, shear=0.0, flip=0.5)  # as far as SMM's crops move an image
 
@@ -120,6 +119,8 @@ class Published(nn.Module, ABC):
         logits = self.prompted(x)
         if self.training and self.statistics:
             self.seen.append((logits.detach().float(), self.labels))
+            if "observe" in self.place.switches and self.place.batches == 1:
+                self.remap_from_seen()
         return self.mapped(logits)
 
     def loader_image(self, pixels: Tensor, training: bool) -> Tensor:
@@ -130,12 +131,16 @@ class Published(nn.Module, ABC):
         """The mapping of this epoch: their pass over the data, or ours from the training pass that has been made."""
         if not self.statistics:
             return
-        if epoch and "observe" in self.place.switches:
-            logits, labels = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
-            self.remap(Through(), lambda x: x, [(logits, labels)])
-        else:
+        if epoch and (LATE in self.place.switches or ("observe" in self.place.switches and self.place.batches > 1)):
+            self.remap_from_seen()
+        elif not epoch or "observe" not in self.place.switches:
             self.remap(self.prompt, self.network, loader)
         self.seen = []
+
+    def remap_from_seen(self) -> None:
+        """The mapping, from the logits of training steps."""
+        logits, labels = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        self.remap(Through(), lambda x: x, [(logits, labels)])
 
     def remap(self, prompt: nn.Module, net: Callable[[Tensor], Tensor], loader: Any) -> None:
         """Make the mapping with the authors' function, which asks ``net(prompt(x))`` for every batch of ``loader``."""

@@ -34,7 +34,7 @@ class Pair:
     optimiser: Callable[[], Backpropagation] = field(default=lambda: Backpropagation(schedule="steps"))
     epochs: int = 200
     augment: Affine | None = None
-    left_out: tuple[str, ...] = ()  # on both sides, where trajectories are compared
+    left_out: tuple[str, ...] = ()  # switches of both sides where trajectories are compared
 
     def training(self, epochs: int, precision: str, batch: int | None = None) -> Training:
         batch = batch or self.published.batch

@@ -128,6 +128,7 @@ def trained(
                 total += float(loss.detach()) * len(labels)
             for schedule in schedulers:
                 schedule.step()
+            method.eval()  # as the scripts do for their test, and count the next mapping in that state
             ends.append(clock(place.device))
             if watch:
                 watch(method, epoch, total / len(task.train.labels))

@@ -27,7 +27,7 @@ from _peer_agreement import agreement
 from _peer_black_box import blackvip
 from _peer_black_box import ours as ours_black_box
 from _peer_code import REPOSITORIES, Checkout
-from _peer_methods import Place
+from _peer_methods import LATE, Place
 from _peer_page import page
 from _peer_pairs import PAIRS
 from _peer_runs import load, ours, paired_seconds, published
@@ -38,7 +38,7 @@ from reprogram.errors import ReprogramError
 from reprogram.malloc_tuning import keep_freed_memory
 
 KEY = ("part", "method", "data", "seed", "who")
-PARTS = ("agreement", "steps", "accuracy", "ladder", "repeats", "black_box", "speed")
+PARTS = ("agreement", "steps", "accuracy", "ladder", "late", "repeats", "black_box", "speed")
 FRAMED = 128 / 224  # side of the image inside a frame; CIFAR's 32 pixels stay 32 in the published scripts
 
 
@@ -65,6 +65,9 @@ def cells(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 triples = [(m, s, w) for s in seeds for m in wanted for w in who]
                 sized = f"{data}, {arguments.side} px"
                 yield from ({"part": part, "method": m, "data": sized, "seed": s, "who": w} for m, s, w in triples)
+    for side in arguments.late_sides if "late" in arguments.parts and "BLM" in methods else []:
+        late = {"part": "late", "method": "BLM", "data": f"{arguments.data[0]}, {side} px"}
+        yield from (late | {"seed": s, "who": w} for s in seeds for w in ("at once", "late"))
     if "repeats" in arguments.parts:
         sized = f"{arguments.data[0]}, {arguments.ladder_side} px"
         draws = [(m, d) for d in range(arguments.repeated) for m in methods if m in ("ILM-VP", "BLM")]
@@ -92,6 +95,8 @@ def place(cell: dict[str, Any], arguments: argparse.Namespace) -> Place:
     side, epochs, inner = arguments.side, min(arguments.epochs or pair.epochs, pair.epochs), None
     if cell["part"] in ("ladder", "repeats"):
         side, epochs = arguments.ladder_side, min(arguments.ladder_epochs, epochs)
+    elif cell["part"] == "late":
+        side, epochs = int(cell["data"].split(", ")[1].split()[0]), min(arguments.ladder_epochs, epochs)
     elif cell["part"] in ("speed", "memory"):
         side, epochs, device = int(cell["data"].split(", ")[1].split()[0]), arguments.speed_epochs, torch.device("cpu")
     elif cell["data"].startswith("cifar10-small") and cell["method"] in ("ILM-VP", "BLM", "BLM+"):
@@ -101,6 +106,8 @@ def place(cell: dict[str, Any], arguments: argparse.Namespace) -> Place:
     seed, switches = cell["seed"], set(cell["who"].split("+")) if cell["part"] == "ladder" else set()
     if cell["part"] == "repeats":
         seed, switches = 0, {"folded"}
+    if cell["part"] == "late":
+        switches = {"folded", LATE} if cell["who"] == "late" else {"folded"}
     inner = inner or 2 * round(side * FRAMED / 2)
     return Place(Checkout(Path(arguments.checkout)), side, inner, epochs, device, seed, frozenset(switches))
 
@@ -164,7 +171,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(" ".join(f"{k}={v}" for k, v in shown.items()), flush=True)
 
 
-LADDER = ("steps_epochs", "ladder_seeds", "ladder_side", "ladder_epochs", "repeated")
+LADDER = ("steps_epochs", "late_sides", "ladder_seeds", "ladder_side", "ladder_epochs", "repeated")
 SIZES = ("data", "seeds", *LADDER, "speed_sides", "speed_shots", "repeats", "side", "epochs")
 
 
@@ -190,6 +197,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ladder-side", type=int, default=96, help="source resolution of the ladder, px")
     parser.add_argument("--ladder-epochs", type=int, default=50, help="at most; at 50 both schedules drop at the same steps")
     parser.add_argument("--steps-epochs", type=int, default=8, help="in which both loops are compared number by number")
+    parser.add_argument("--late-sides", type=int, nargs="+", default=[96, 64, 48], help="px, of BLM with a late mapping")
     parser.add_argument("--repeated", type=int, default=6, help="runs of one published loop (ILM-VP, BLM) from starts 1e-6 apart")
     parser.add_argument("--side", type=int, default=224, help="source resolution, px")
     parser.add_argument("--epochs", type=int, help="of every method, at most; without it as published")

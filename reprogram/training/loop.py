@@ -7,7 +7,7 @@ on from the last complete epoch; random numbers depend on (seed, epoch) alone, s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,10 +242,9 @@ class _Fit:
         mine = rows[self.group.rank :: self.group.world]
         share = len(mine) / len(rows)
         labels = self.labels[torch.as_tensor(mine, device=self.labels.device)]
-        observes = self.model.output.statistics or self.model.output.closed_form
         problem = BatchLoss(self.model, labels, self.loss_function, share=share, group=self.group)
         problem.adversarial = self.settings.adversarial
-        problem.observe = (lambda outputs, labels: seen.append((outputs, labels))) if observes else None
+        problem.observe = self.observer(len(rows), seen)
         if self.cached is not None:
             problem.cached = pick(self.cached, torch.as_tensor(mine, device=self.labels.device))
             return problem
@@ -255,6 +254,20 @@ class _Fit:
         batch = batch[self.group.rank :: self.group.world]
         problem.inputs = to_device(batch, self.model.device)
         return problem
+
+    def observer(self, rows: int, seen: list[Any]) -> Callable[[list[SourceOutput], Tensor], None] | None:
+        """What looks at the outputs of a training pass, for mappings that are made from them.
+
+        A step that sees every example counts before its own loss: the published rule, which spends a pass on it. Of a
+        longer epoch the outputs are kept for the next one. One step late is not the same where a step is an epoch
+        (``docs/results/peers.md``).
+        """
+        output = self.model.output
+        if not (output.statistics or output.closed_form):
+            return None
+        if rows == len(self.rows) and self.group.world == 1 and self.cached is None and not output.closed_form:
+            return lambda outputs, labels: fit_mapping(output, outputs, labels)
+        return lambda outputs, labels: seen.append((outputs, labels))
 
     def next_mapping(self, seen: list[tuple[list[SourceOutput], Tensor]], last: bool) -> None:
         """The mapping of the next epoch, from this epoch's training pass. The last epoch keeps the one it trained with."""

@@ -127,6 +127,17 @@ def test_from_one_start_both_loops_give_the_same_numbers_until_one_choice_differ
     assert other["same network, program"][0] > 10 * max(found["same network, program"])
 
 
+def test_where_a_step_sees_every_image_the_mapping_is_the_published_one_of_its_own_pass(code, monkeypatch):
+    pair, task = PAIRS["ILM-VP"], few()
+    place = Place(code, 48, 28, 200, torch.device("cpu"), 0)
+    for batch, same in ((32, True), (10, False)):
+        monkeypatch.setattr(pair.published, "batch", batch)
+        found = _peer_steps.side_by_side(pair, task, place, 3, but="observe")
+        gaps = np.abs(np.array(found["same network"]) / found["ours"] - 1)
+        assert gaps[0] < 1e-5
+        assert (gaps[2] < 1e-4) == same
+
+
 def test_a_repeat_moves_the_start_by_a_millionth(code):
     method = PAIRS["ILM-VP"].published(Place(code, 48, 28, 1, torch.device("cpu"), 0))
     _peer_runs.moves(3)(method, 0, 0.0)
