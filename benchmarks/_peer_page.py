@@ -57,6 +57,7 @@ def missing(parts: dict[str, Cells]) -> Iterator[str]:
         "steps": "both loops step by step",
         "accuracy": "accuracy at the authors' resolution and epochs",
         "ladder": "causes",
+        "repeats": "runs of one loop from starts a millionth apart",
         "black_box": "searches without gradients",
         "speed": "seconds of an epoch",
         "memory": "memory",
@@ -238,7 +239,8 @@ def accuracies(cells: Cells, ladder: dict[str, Any], figures: dict[str, Any]) ->
     smaller = sorted({c["side"] for c in cells if c["side"] < AUTHORS_SIDE})
     if smaller or any(n < PAIRS[m].epochs for (m, _), n in epochs.items()):
         yield f"The authors' own: {AUTHORS_SIDE} px, 200 epochs (LoR-VP 20). What is smaller here is a smaller experiment;"
-        yield "rows of another resolution come from the same command with their `--side` and `--epochs`."
+        yield "rows of another resolution come from the same command with their `--side` and `--epochs`. A published method near"
+        yield "0.1, which is chance, has not begun to learn in so few steps: such a row is no victory of ours."
     yield from ("", "| method | epochs | ours is | data | published | ours | difference | at least theirs | cause |")
     yield "|---|---|---|---|---|---|---|---|---|"
     found = grouped(cells, "method", "data", "who")
@@ -264,10 +266,10 @@ def ladders(cells: Cells, figures: dict[str, Any]) -> Iterator[str]:
     if not cells:
         return
     yield from ("", "## Which choice makes which difference", "")
-    yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last row"
-    yield "but one is the authors' classes with every choice of ours. On a CPU the first row has our network and our order of"
-    yield "images already: rounding and lot. A step is named as a cause where it exceeds two standard errors of its paired"
-    yield "differences; one seed names nothing."
+    yield "From the published loop to ours by replacing one choice after the other, all above it staying replaced; the last"
+    yield "of these choices leaves the authors' classes with every choice of ours. On a CPU the first row has our network and our"
+    yield "order of images already: rounding and lot. A step is named as a cause where it exceeds two standard errors of its"
+    yield "paired differences; one seed names nothing."
     yield where(cells)
     about = {c["method"]: (c["data"], c["side"], c["epochs"], c["test"]) for c in cells}
     for method, ladder in steps(cells).items():
