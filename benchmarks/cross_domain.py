@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _cross_domain_page import page
+from _cross_domain_page import READINGS, page
 from _cross_domain_sets import METRICS, TARGETS, load
 from common import append_line, read_lines, side_by_side, versions, write_page
 
@@ -57,6 +57,7 @@ ROWS = (
 )
 WORDS = ("what this text says", "CCO")  # that a soft prompt starts from: the first that the source has tokens for
 Cell = dict[str, Any]
+Given = argparse.Namespace  # what was typed
 Asked = tuple[str, str, int, int, str]  # source, target, labels, seed, row
 
 
@@ -94,12 +95,12 @@ def score(predicted: np.ndarray, task: TargetTask) -> float:
     return float(metric(np.ones((1, len(task.test))))[0])
 
 
-def measured(source: TextSource, row: str, target: str, task: TargetTask, seed: int, device: str) -> dict[str, float]:
+def measured(source: TextSource, row: str, target: str, task: TargetTask, seed: int, given: Given) -> dict[str, float]:
     """The score of every reading that source and target have. A label mapping is what its row was trained under."""
     info, trained = task.info, "untrained" not in row and row != "text"
     layers = RidgeTaps(balanced=info.problem != "regression")
     outputs: dict[str, OutputMapping] = {"linear": LinearFeatures(), "several layers": layers}
-    if source.spec.labels and info.problem == "classification":
+    if source.spec.labels and info.problem == "classification" and "label mapping" in given.readings:
         outputs["label mapping"] = BayesianMapping()
     found: dict[str, float] = {}
     before: InputTransformation | None = None
@@ -107,7 +108,7 @@ def measured(source: TextSource, row: str, target: str, task: TargetTask, seed: 
         if before is None or (trained and reading == "label mapping"):
             before = made(row, source, target)
             under = BayesianMapping() if reading == "label mapping" else LinearFeatures()
-            model = ReprogrammedModel(source, before, under, info).to(device)
+            model = ReprogrammedModel(source, before, under, info).to(given.device)
             if trained:
                 fit(model, task.train, Training(WHOLE, BATCH, Backpropagation(learning_rate=RATE)), seed)
             layers.build(source.spec, info)
@@ -136,7 +137,7 @@ def cell(asked: Asked, arguments: argparse.Namespace) -> Cell:
     device = "cpu" if row == "auto" else arguments.device
     source = source_of(name, folder, row.startswith("random"), device)
     try:
-        found = chosen(source, task, seed) if row == "auto" else measured(source, row, target, task, seed, device)
+        found = chosen(source, task, seed) if row == "auto" else measured(source, row, target, task, seed, arguments)
     except SourceError as error:  # it has no token for the strings, and training in front of them is refused
         found = {"why": str(error)}
     spent = {"wall_seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - processor}
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=["minilm"], help="bundled sources to run")
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--rows", nargs="+", default=[*ROWS, "auto"], choices=(*ROWS, "auto"))
+    parser.add_argument("--readings", nargs="+", default=list(READINGS), choices=READINGS, help="a label mapping is trained anew")
     parser.add_argument("--data", type=Path, help="folder with the tables of the targets")
     parser.add_argument("--labels", type=int, nargs="+", default=[64, 16, 256], help="the first for every row, others for AMP")
     parser.add_argument("--draws", type=int, default=10)

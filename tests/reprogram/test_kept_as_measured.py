@@ -55,7 +55,10 @@ OPTIONS = {  # of methods whose defaults are not enough here
     "token_map": {"tokens": "characters", "atoms": 32},
     "dense_token_map": {"tokens": "characters"},
 }
-UNREAD = {("label_names", "image"): "the image source here reads no text"}
+UNREAD = {
+    ("label_names", "image"): "the image source here reads no text",
+    ("verbaliser", "image"): "an image source has no tokens to fill in",
+}
 ELSEWHERE = {  # methods of the domain package, and where its own tests keep and find them again
     "smiles": "tests/molecules/test_smiles_input.py",
     "decoder_prompt": "tests/molecules/test_space_searches.py",

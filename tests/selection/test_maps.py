@@ -92,6 +92,27 @@ def test_the_race_ends_with_the_epoch_in_which_its_time_is_over(chemist, monkeyp
     assert len(found.cut) == (3 if trials == 1 else 1)
 
 
+def test_where_not_all_trainings_fit_the_map_counts_on_the_labels_that_it_was_judged_on(chemist, quick, monkeypatch):
+    """A clock on which an epoch takes a second, and time for the trials and one whole training, not for two."""
+    clock = [0.0]
+    end = maps.Deadline.on_epoch_end
+
+    def second(self, *arguments):
+        clock[0] += 1.0
+        end(self, *arguments)
+
+    monkeypatch.setattr(maps.Deadline, "on_epoch_end", second)
+    monkeypatch.setattr(maps, "SLACK", 0.0)
+    task = peptides()
+    folds = make_folds(task.train.labels, INFO.classes, 4, 1, 0)
+    race = maps.Maps(chemist, 0, task, folds, 0, lambda: 5.5 - clock[0])
+    found = race.run(lambda candidate: candidate.name)
+    ((name, logits),) = found.scored.items()
+    judged = logits.isfinite().all(2).any(0).numpy()
+    np.testing.assert_array_equal(judged, race.groups()[0])
+    assert found.cut == {name} and "1 of 3 groups" in found.rows[name]["why"] and len(found.candidates) == 1
+
+
 def test_a_map_that_was_chosen_is_trained_on_all_labels(chemist, monkeypatch):
     task = peptides()
     monkeypatch.setattr(maps, "WHOLE", 1)
