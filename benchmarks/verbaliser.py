@@ -121,8 +121,8 @@ def page(scores: Scores, words: list[str], draws: int) -> str:
     lines = [
         f"Accuracy ± its standard deviation over {draws} draws (seeds from {FIRST_SEED} on) and ROC-AUC. Settings were chosen on",
         "seeds 0-3 of the first two sets. All rows read the same pass: token logits and the last state, at the mask or at the",
-        f"end. `movie snippets`: SmolLM2-135M-Instruct, 4 bits, after `{SETS['movie snippets'][1]}`; `topics`, twenty of them, after",
-        f"`{SETS['topics'][1]}`; `bbbp`: a masked chemistry model at `{SETS['bbbp'][1]}`.",
+        f"end. `movie snippets`: SmolLM2-135M-Instruct, 4 bits, after `{SETS['movie snippets'][1]}`; `topics`, twenty of them,",
+        f"after `{SETS['topics'][1]}`; `bbbp`: a masked chemistry model at `{SETS['bbbp'][1]}`.",
         "",
         "| set | labels a class | " + " | ".join(ROWS) + " |",
         "|" + "---|" * (2 + len(ROWS)),
