@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -25,29 +25,30 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
         f"The map is `token_map` of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a",
         "ridge on six layers fitted behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands",
         "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
-        "`program=auto` races maps (5 %). The weights of the chemistry model were kept in half precision. Measured on",
-        f"{', '.join(sorted({c['device'] for c in cells}))}.",
+        f"`program=auto` races maps (5 %). Measured on {', '.join(sorted({c['device'] for c in cells}))}.",
         "",
         "| source | target | labels | unknown | draws | reading | " + " | ".join(COLUMNS) + " | trained minus untrained |",
         "|" + "---|" * (7 + len(COLUMNS)),
     ]
     for key in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells):
         lines += _rows(key, found)
-    told = "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run, or does not exist."
+    told = "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run, or does"
+    told += " not exist; (n): of fewer draws."
     return "\n".join([*lines, "", told, "", *_auto(cells, found)])
 
 
 def _rows(key: tuple[str, str, int], found: Found) -> list[str]:
     of = {row: found[(*key, row)] for row in COLUMNS}
     unknown = next(iter(c for row in of.values() for c in row.values()), {}).get("unread", 0.0)
-    draws, lines = max(map(len, of.values())), []
+    lines = []
     for reading in READINGS:
         values = {row: {s: c[reading] for s, c in of[row].items() if reading in c} for row in COLUMNS}
         if not any(values.values()):
             continue
         gain = difference(values["trained map"], values["untrained map"])
-        shown = [_mean(list(values[row].values())) for row in COLUMNS]
+        shown = [_mean(list(values[row].values()), max(map(len, values.values()))) for row in COLUMNS]
         source, target, labels = key
+        draws = max(map(len, values.values()))
         row = [source, target, str(labels), f"{unknown:.0%}", str(draws), reading, *shown, gain]
         lines.append("| " + " | ".join(row) + " |")
     return lines
@@ -65,10 +66,12 @@ def difference(first: dict[int, float], second: dict[int, float]) -> str:
     return gain
 
 
-def _mean(values: list[float]) -> str:
+def _mean(values: list[float], draws: int = 0) -> str:
+    """Mean ± deviation; how many draws where there are fewer than in the rest of the row."""
     if not values:
         return ""
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    fewer = f" ({len(values)})" if len(values) < draws else ""
+    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "") + fewer
 
 
 def _auto(cells: list[Cell], found: Found) -> list[str]:
@@ -77,9 +80,10 @@ def _auto(cells: list[Cell], found: Found) -> list[str]:
         "## `program=auto`, three minutes",
         "",
         "The best row is picked by the test labels of each draw; the best baseline (text, untrained map) on average over draws.",
+        "Differences are in points.",
         "",
-        "| source | target | labels | draws | `auto` | best row | within 1 point | best baseline | difference in points |",
-        "|" + "---|" * 9,
+        "| source | target | labels | draws | `auto` | best row | within 1 point | best baseline | difference | chosen |",
+        "|" + "---|" * 10,
     ]
     near: list[bool] = []
     gaps: list[float] = []
@@ -90,7 +94,9 @@ def _auto(cells: list[Cell], found: Found) -> list[str]:
         close = [a >= b - 0.01 for a, b in zip(autos, best, strict=True)]
         near, gaps = near + close, [*gaps, 100 * (float(np.mean(autos)) - baseline)]
         row = [*map(str, key), str(len(autos)), _mean(autos), _mean(best), f"{sum(close)} of {len(close)}", f"{baseline:.3f}"]
-        lines.append("| " + " | ".join([*row, f"{gaps[-1]:+.1f}"]) + " |")
+        names = Counter(c["chosen"] for c in found[(*key, "auto")].values() if "chosen" in c)
+        chosen = "; ".join(f"{name} ({count})" for name, count in names.most_common())
+        lines.append("| " + " | ".join([*row, f"{gaps[-1]:+.1f}", chosen]) + " |")
     if not near:
         return []
     told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is "

@@ -193,7 +193,7 @@ def main() -> None:
     text = page(cells, FIRST_SEED, WHOLE)
     print(text)
     if arguments.out:
-        command = "python benchmarks/cross_domain.py --source chemistry=FOLDER --data FOLDER"
+        command = "python benchmarks/cross_domain.py --source chemistry=FOLDER --data FOLDER --labels 64"
         write_page(arguments.out, "Training in front of a source of another domain", command, text)
     seeds = sorted({c["seed"] for c in cells})
     print(json.dumps({"cells": len(cells), "seeds": seeds, "versions": versions("torch", "transformers")}))
