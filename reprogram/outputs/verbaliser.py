@@ -11,6 +11,7 @@ words too. All in closed form, from one pass. Measured: ``docs/results/verbalise
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -88,16 +89,19 @@ class Verbaliser(LabelMapping):
     def fit(self, outputs: list[SourceOutput], labels: Tensor) -> None:
         values = _log_probabilities(outputs)
         one_hot = torch.nn.functional.one_hot(labels.long(), self.target_labels).to(values)
-        learned = _Evidence(values, one_hot, self.smoothing)
-        (words, share), times = self._choose(learned)
-        parts = []
-        if share < 1:
-            parts.append((learned.best(self.likely, words), times * (1 - share), learned.centre, learned.deviation))
-        if share > 0:
-            parts.append((self._padded().to(values.device), times * share, learned.centre, learned.deviation))
-        self._keep(parts)
+        likely = values.logsumexp(0).topk(min(self.likely, self.source_labels)).indices  # by inputs alone, not by labels
+        named = self._padded().to(likely) if self._named else likely.new_zeros(self.target_labels, 0)
+        looked_at = torch.cat([likely, named.clamp_min(0).flatten()])  # columns: likely tokens, then those of names
+        learned = _Evidence(values[:, looked_at], one_hot, len(likely), self.smoothing)
+        at = torch.arange(named.numel(), device=named.device).reshape(named.shape) + len(likely)
+        names = at.masked_fill(named < 0, -1)
+        (words, share), times = self._choose(learned, names)
+        parts = [(learned.best(words), times * (1 - share))] if share < 1 else []
+        parts += [(names, times * share)] if share > 0 else []
+        self._keep([(columns, amount, learned.centre, learned.deviation) for columns, amount in parts])
+        self.index = looked_at[self.index]
 
-    def _choose(self, learned: _Evidence) -> tuple[Option, float]:
+    def _choose(self, learned: _Evidence, names: Tensor) -> tuple[Option, float]:
         """The option of highest likelihood of the left-out examples, and the inverse temperature that suits it."""
         options, one_hot = self._options(), learned.one_hot
         asked = torch.nonzero(one_hot @ one_hot.sum(0) > 1).flatten()  # a class without another example knows nothing
@@ -105,8 +109,7 @@ class Verbaliser(LabelMapping):
             share = USUAL_SHARE if self._named else 0.0
             return (self.words or USUAL_WORDS, share), 1.0
         rows = asked[torch.linspace(0, len(asked) - 1, min(len(asked), LEFT_OUT)).round().long()]
-        names = self._padded().to(one_hot.device) if self._named else None
-        left_out = torch.stack([_left_out(learned, int(row), self.likely, options, names) for row in rows], 1)
+        left_out = torch.stack([_left_out(learned, int(row), options, names) for row in rows], 1)
         best = int(highest_likelihood(left_out, one_hot[rows]).argmax())
         times = float(inverse_temperature(left_out[best], one_hot[rows], exclusive=True)[0])
         if len(rows) == len(one_hot):
@@ -152,12 +155,12 @@ def shown(token: str) -> str:
     return token.replace("Ġ", "").replace("▁", "").removeprefix("##") or token
 
 
-def _left_out(learned: _Evidence, row: int, likely: int, options: list[Option], names: Tensor | None) -> Tensor:
+def _left_out(learned: _Evidence, row: int, options: list[Option], names: Tensor) -> Tensor:
     """[options, T] logits of one example by what was learned without it."""
     without = learned.without(row)
     read = (learned.values[row] - without.centre) / without.deviation
-    named = torch.zeros(len(learned.count)).to(read) if names is None else _mean(read, names)
-    ranked = without.best(likely, max(words for words, _ in options))
+    named = _mean(read, names) if names.numel() else torch.zeros(len(names)).to(read)
+    ranked = without.best(max(words for words, _ in options))
     return torch.stack([(1 - share) * _mean(read, ranked[:, :words]) + share * named for words, share in options])
 
 
@@ -185,24 +188,27 @@ def _words_of_names(vocabulary: Vocabulary, target: TargetInfo, known: int) -> l
 
 
 class _Evidence:
-    """What labelled log-probabilities [N, S] say of every token: sums a class, from which one example is taken out again."""
+    """What labelled log-probabilities [N, V] say of every token: sums a class, from which one example is taken out again.
 
-    def __init__(self, values: Tensor, one_hot: Tensor, smoothing: float) -> None:
-        self.values, self.one_hot, self.smoothing = values, one_hot, smoothing
+    likely: the first so many tokens are those to choose from; what follows them belongs to the names.
+    """
+
+    def __init__(self, values: Tensor, one_hot: Tensor, likely: int, smoothing: float) -> None:
+        self.values, self.one_hot, self.likely, self.smoothing = values, one_hot, likely, smoothing
         self.count, self.sums, self.squares = one_hot.sum(0), one_hot.T @ values, values.square().sum(0)
         self._conclude()
 
     def without(self, row: int) -> _Evidence:
         """The same of all examples but one."""
-        other = object.__new__(_Evidence)
+        other = copy.copy(self)
         value, label = self.values[row], self.one_hot[row]
-        other.smoothing, other.count = self.smoothing, self.count - label
+        other.count = self.count - label
         other.sums, other.squares = self.sums - label[:, None] * value, self.squares - value.square()
         other._conclude()
         return other
 
     def _conclude(self) -> None:
-        """mean [T, S] of each class, centre [S] over classes, deviation [S] within them, and smoothed by a constant."""
+        """mean [T, V] of each class, centre [V] over classes, deviation [V] within them, and smoothed by a constant."""
         self.seen = self.count > 0
         self.mean = self.sums / self.count.clamp_min(1)[:, None]
         self.centre = self.mean[self.seen].mean(0)
@@ -210,10 +216,9 @@ class _Evidence:
         freedom = (self.count.sum() - self.seen.sum()).clamp_min(1)
         self.deviation = (within.clamp_min(0) / freedom).sqrt() + self.smoothing
 
-    def best(self, likely: int, words: int) -> Tensor:
-        """[T, words] tokens of the highest log-likelihood ratio of a class to the others, in smoothed deviations, among the
-        ``likely`` tokens that some class makes likeliest. A class without an example gets those in the middle."""
-        top = self.mean[self.seen].max(0).values.topk(min(likely, len(self.centre))).indices
-        ratio = (self.mean[:, top] - self.centre[top]) / self.deviation[top]
-        ratio[~self.seen] = -ratio[~self.seen].abs()
-        return top[ratio.topk(min(words, len(top)), 1).indices]
+    def best(self, words: int) -> Tensor:
+        """[T, words] tokens of the highest log-likelihood ratio of a class to the others, in smoothed deviations. A class
+        without an example gets those that say least."""
+        ratio = ((self.mean - self.centre) / self.deviation)[:, : self.likely]
+        ratio[~self.seen] = -ratio[self.seen].abs().amax(0)
+        return ratio.topk(min(words, self.likely), 1).indices
