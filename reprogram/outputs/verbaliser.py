@@ -103,6 +103,7 @@ class Verbaliser(LabelMapping):
 
     def _choose(self, learned: _Evidence, names: Tensor) -> tuple[Option, float]:
         """The option of highest likelihood of the left-out examples, and the inverse temperature that suits it."""
+        self.left_out = None
         options, one_hot = self._options(), learned.one_hot
         asked = torch.nonzero(one_hot @ one_hot.sum(0) > 1).flatten()  # a class without another example knows nothing
         if not len(asked):
