@@ -4,9 +4,9 @@ A chemistry model reads a peptide as a row of unknown tokens. A map gives each t
 knows, and pays only there: a source that reads the strings loses nothing worth the training. So the race is run for
 sources that have no token for a share ``FOREIGN`` of the characters. Successive halving: every map is trained for a few
 epochs on part of the labels; the one with the least error on the rest is trained fully, once for each of few folds, so that
-what is scored was never trained on. Where the time left is short of all folds, the map is judged, and everything else beside
-it, on the labels of those that fit. A training that is still under way when the time of the search is over ends with its
-epoch and does not count. Measured: docs/results/cross_domain.md.
+what is scored was never trained on. Where time is short, no trial is made that leaves none for a training, and the map is
+judged, and everything else beside it, on the labels of those folds that fit. A training that is still under way when the
+time of the search is over ends with its epoch and does not count. Measured: docs/results/cross_domain.md.
 """
 
 from __future__ import annotations
@@ -144,9 +144,9 @@ class Maps:
                 f"layers, trained {name}", method, _behind(self.target), (method,), source=self.index, tags=("trained", "map")
             )
             row = self.found.rows[label(candidate)] = {"kind": "program", "status": "skipped", "why": ""}
-            if self.left() <= (0.0 if best is None else SLACK * best[2]):
+            if self.left() <= (0.0 if best is None else SLACK * best[2] * (1 + WHOLE / TRIAL)):  # a training comes after it
                 self.found.cut.add(label(candidate))
-                row["why"] = "a trial did not fit into the time left"
+                row["why"] = "a trial and a training did not fit into the time left"
                 continue
             started = time.monotonic()
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,23 @@ def test_where_not_all_trainings_fit_the_map_counts_on_the_labels_that_it_was_ju
     judged = logits.isfinite().all(2).any(0).numpy()
     np.testing.assert_array_equal(judged, race.groups()[0])
     assert found.cut == {name} and "1 of 3 groups" in found.rows[name]["why"] and len(found.candidates) == 1
+
+
+def test_no_trial_takes_the_time_of_the_only_training(chemist, quick, monkeypatch):
+    """An epoch takes a second: a second trial would leave too little for the two epochs of a training."""
+    clock, end = [0.0], maps.Deadline.on_epoch_end
+
+    def second(self, *arguments):
+        clock[0] += 1.0
+        end(self, *arguments)
+
+    monkeypatch.setattr(maps.Deadline, "on_epoch_end", second)
+    monkeypatch.setattr(maps, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    task = peptides()
+    folds = make_folds(task.train.labels, INFO.classes, 4, 1, 0)
+    found = maps.Maps(chemist, 0, task, folds, 0, lambda: 4.5 - clock[0]).run(lambda candidate: candidate.name)
+    assert list(found.scored) == ["layers, trained token_map"] and clock[0] == 3.0
+    assert "a trial and a training did not fit" in found.rows["layers, trained dense_token_map"]["why"]
 
 
 def test_a_map_that_was_chosen_is_trained_on_all_labels(chemist, monkeypatch):
