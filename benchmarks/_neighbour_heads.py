@@ -58,6 +58,7 @@ def tip_adapter(train: Tensor, labels: Tensor, test: Tensor, names: Tensor) -> T
     known, asked = F.normalize(train, dim=1), F.normalize(test, dim=1)
     one_hot = F.one_hot(labels, len(names)).float()
     options = [(share, sharp) for share in SHARES for sharp in SHARPNESS]
+    most = one_hot.sum(0).max()
 
     def logits(rows: Tensor, alone: bool) -> Tensor:
         cosine = rows @ known.T
@@ -65,7 +66,8 @@ def tip_adapter(train: Tensor, labels: Tensor, test: Tensor, names: Tensor) -> T
         for share, sharp in options:
             near = torch.exp(-sharp * (1 - cosine))
             near = near.fill_diagonal_(0) if alone else near
-            found.append(rows @ names.T + share * near @ one_hot)
+            left = one_hot.sum(0) - one_hot if alone else one_hot.sum(0)  # a left-out example must not make its class quieter
+            found.append(rows @ names.T + share * most * near @ one_hot / left.clamp_min(1))
         return torch.stack(found)
 
     best = highest_likelihood(logits(known, True).double(), one_hot.double()).argmax()

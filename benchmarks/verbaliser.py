@@ -40,7 +40,7 @@ LARGEST = 64  # labels for which top_k is fitted
 SETS = {  # name -> (source, sentence around the input, labels a class)
     "movie snippets": ("smollm2", "{} All in all, it was", (0, 1, 4, 8, 16)),
     "topics": ("smollm2", "{} This text is about", (0, 1, 4, 8)),
-    "bbbp": ("chemistry", "{}[MASK]", (0, 1, 4, 8, 16)),
+    "bbbp": ("chemistry", "{}[MASK]", (1, 4, 8, 16)),
 }
 ROWS = ("verbaliser", "verbaliser without names", "top_k", "ridge on the last layer")
 Pairs = list[tuple[str, str]]
