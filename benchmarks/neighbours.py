@@ -197,7 +197,7 @@ def measure(name: str, source: Any, arguments: argparse.Namespace, done: set[tup
 
 
 def gain(cells: list[Cell], row: str, base: str) -> str:
-    """Mean gain in points over ``base`` on the same draws, averaged over sets, with Student's 95 % interval over draws."""
+    """Mean gain in points over ``base`` on the same draws, with Student's 95 % interval over sets, label counts and draws."""
     of: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
     for c in cells:
         of[c["row"]][c["set"], c["shots"], c["seed"]] = 100 * c["accuracy"]
@@ -221,7 +221,7 @@ def page(cells: list[Cell], draws: int) -> str:
         "`layers (today)` reads. Tip-Adapter and CLAP start at the class names, as `output=label_names` does, with which",
         "they are compared; MiniLM reads names and inputs into one space, as CLIP does, whose weights no package carries.",
         "",
-        "| row | " + " | ".join(f"{name}, {shots}" for name, shots in columns) + " | gain on text | gain on images |",
+        "| row | gain on text | gain on images | " + " | ".join(f"{name}, {shots}" for name, shots in columns) + " |",
         "|" + "---|" * (len(columns) + 3),
     ]
     for row in shown:
@@ -230,7 +230,7 @@ def page(cells: list[Cell], draws: int) -> str:
         ]
         base = HEADS[0] if row in HEADS else PLACES["layer"]
         gains = [gain([c for c in cells if c["set"] in sets], row, base) for sets in kinds.values()]
-        lines.append(f"| {row} | " + " | ".join(f"{np.mean(m):.3f}" if m else "" for m in means) + f" | {' | '.join(gains)} |")
+        lines.append("| " + " | ".join([row, *gains, *(f"{np.mean(m):.3f}" if m else "" for m in means)]) + " |")
     return "\n".join([*lines, "", *TOLD])
 
 
