@@ -75,8 +75,35 @@ TURNED = f"{METRICS}::test_the_calibration_interval_is_read_from_the_other_side"
 END_POINT = f"{CLEVER}::test_the_score_uses_the_end_point_and_not_the_largest_norm"
 UNIFORM = f"{CLEVER}::test_points_are_uniform_in_the_ball"
 LINEAR = f"{ROBUST}/certification/linear_bounds"
+DETECTION, WORDS = "reprogram/backdoor/detection", "tests/outputs/test_verbaliser.py"
+CHANGE = f"{INSPECT}::test_a_change_is_as_small_as_it_can_be_and_its_aim_is_told"
+MARGIN = f"{INSPECT}::test_the_largest_margin_of_a_linear_model_is_that_of_its_best_image"
+BY_LABEL = f"{INSPECT}::test_references_of_the_same_labels_are_compared_label_by_label"
+PLANTED = f"{WORDS}::test_planted_words_are_found_and_told"
+REST = f"{WORDS}::test_leaving_one_out_equals_counting_the_rest"
+AT_ONCE = "tests/benchmarks/test_peers.py::test_where_a_step_sees_every_image_the_mapping_is_the_published_one_of_its_own_pass"
+REPLIES = "tests/ledger/test_ledger.py::test_answers_that_come_while_others_are_counted_are_kept"
 
 MUTANTS = (
+    Mutant("inspection: a change grows where the goal is reached", f"{DETECTION}/changes.py",
+           "price = torch.where(reached, price * UP, price * DOWN)", "price = torch.where(reached, price * DOWN, price * UP)",
+           CHANGE),
+    Mutant("inspection: a group leaves its labels where it should reach one", f"{DETECTION}/changes.py",
+           "torch.where(there, everything - own, everything - others)",
+           "torch.where(there, everything - others, everything - own)", CHANGE),
+    Mutant("inspection: the smallest margin", f"{DETECTION}/maximum_margin.py",
+           "return _margin(logits(x), aim[rows]),", "return -_margin(logits(x), aim[rows]),", MARGIN),
+    Mutant("inspection: chance among many labels is not taken off", f"{DETECTION}/reference.py",
+           "return index, float(z[index]) - usual,", "return index, float(z[index]),", BY_LABEL),
+    Mutant("label words: those of the other classes", f"{OUT}/verbaliser.py",
+           "ratio = ((self.mean - self.centre)", "ratio = ((self.centre - self.mean)", PLANTED),
+    Mutant("label words: the left-out example still counts", f"{OUT}/verbaliser.py",
+           "other.count = self.count - label", "other.count = self.count", REST),
+    Mutant("training: a mapping is one step old", f"{TRAIN}/loop.py",
+           "return lambda outputs, labels: fit_mapping(output, outputs, labels)",
+           "return lambda outputs, labels: seen.append((outputs, labels))", AT_ONCE),
+    Mutant("ledger: replies that come while others are counted are lost", "reprogram/ledger/ledger.py",
+           "running -= ended", "running = {future for future in running if not future.done()}", REPLIES),
     # survived once
     Mutant("smoothing: the gradient's bound is not paid for", f"{ROBUST}/certification/randomized_smoothing.py",
            "split = lower_bound(hits, self.samples, self.alpha / 2)",

@@ -121,7 +121,7 @@ def measured(name: str, source: TextSource, arguments: argparse.Namespace, score
                 area = float(statistic("roc_auc", p, labels[tested], "classification")(whole)[0])
                 scores[name, shots, row].append((float((p.argmax(1) == labels[tested]).mean()), area))
                 if row == ROWS[0] and shots == max(SETS[name][2]) and seed == FIRST_SEED:
-                    words += [f"- {name}, *{k}*: {told}" for k, told in output.explain()[0].rows[:3]]
+                    words += [f"- {name}, *{k}*: `{told}`" for k, told in output.explain()[0].rows[:3]]
 
 
 def page(scores: Scores, words: list[str], draws: int) -> str:

@@ -1,5 +1,7 @@
 """The tests on a model that hides a patch, and on one that does not; thresholds, words, and odd sources."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,8 @@ def test_a_change_is_as_small_as_it_can_be_and_its_aim_is_told():
     assert found.sizes[0] == pytest.approx(0.2, abs=0.03) and found.sizes[1] == pytest.approx(0.35, abs=0.05)
     assert found.sizes[2] == pytest.approx(0.2, abs=0.03) and int(found.aims[2]) == 1
     assert float(found.sizes[3]) == Pattern.largest
+    flat = smallest_changes(lambda x: logits(x) / 20, images, labels, groups[:1], Pattern, 120)  # the price must fall first
+    assert float(flat.sizes) == pytest.approx(0.2, abs=0.05)
     assert float(smallest_changes(logits, images, labels, groups[:1], Mask, 60).sizes) < 0.45
     assert float(smallest_changes(logits, images, labels, groups[:1], Warp, 10).sizes) == Warp.largest  # grey stays grey
 
@@ -221,6 +225,8 @@ def test_references_of_the_same_labels_are_compared_label_by_label():
     known = of_models([{"a": v} for v in values])["a"]
     index, z, _ = known.judge(np.array([3.0, 1.0, 9.0]))
     assert index == 0 and z > 10 and known.scores == tuple(float(v.max()) for v in values)
+    usual = known.judge(np.array([0.0, 1.0, 9.0]))[1]
+    assert usual == pytest.approx(-1.5 / math.pi**0.5, abs=0.03)  # the largest of three normal values, on average
     assert Reference(known.scores).judge(np.array([3.0, 1.0, 9.0]))[1] == pytest.approx(0)
     other = of_models([{"a": np.array([1.0])}, {"a": np.array([1.0, 2.0])}])["a"]
     assert other.values is None and other.scores == (1.0, 2.0)
