@@ -25,6 +25,7 @@ from molecules.benchmark import run_pmo
 from molecules.oracles.pmo import oracles
 from molecules.search.genetic import Genetic
 from molecules.search.surrogate import Surrogate
+from reprogram.plain import counted
 
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "pmo_1k.md"
 TASKS = list(oracles())
@@ -100,7 +101,7 @@ def page(found: dict[str, dict[str, dict[int, dict[str, Any]]]], calls: int) -> 
             columns.append(f"{_mean(rows)} | {', '.join(map(str, sorted(rows))) or '–'}")
         text.append(f"| {task} | " + " | ".join(columns) + " |")
     means = {m: {t: float(np.mean([r["auc_top10_spent"] for r in s.values()])) for t, s in found[m].items()} for m in methods}
-    shown = " | ".join(f"**{np.mean(list(v.values())):.3f}** ({len(v)} oracles) | " for v in means.values())
+    shown = " | ".join(f"**{np.mean(list(v.values())):.3f}** ({counted(len(v), 'oracle')}) | " for v in means.values())
     text += [f"| **mean** | {shown} |", ""]
     figures = {m: {"mean": float(np.mean(list(v.values()))), "oracles": len(v)} for m, v in means.items()}
     for method in methods:
