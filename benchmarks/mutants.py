@@ -92,7 +92,7 @@ MUTANTS = (
            "torch.where(there, everything - own, everything - others)",
            "torch.where(there, everything - others, everything - own)", CHANGE),
     Mutant("inspection: the smallest margin", f"{DETECTION}/maximum_margin.py",
-           "return _margin(logits(x), aim[rows]),", "return -_margin(logits(x), aim[rows]),", MARGIN),
+           "return -margin(logits(x), aim[rows]),", "return margin(logits(x), aim[rows]),", MARGIN),
     Mutant("inspection: chance among many labels is not taken off", f"{DETECTION}/reference.py",
            "return index, float(z[index]) - usual,", "return index, float(z[index]),", BY_LABEL),
     Mutant("label words: those of the other classes", f"{OUT}/verbaliser.py",

@@ -19,6 +19,7 @@ from reprogram.registry import load
 from reprogram.targets.base import check_classes
 from reprogram.targets.leaks import not_tested
 from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
+from reprogram.targets.tables import spelling_key
 
 RAW_POINTS = 256  # of each channel, for simple models on the raw signal
 MOST_VALUES = 500_000_000  # of a whole target, 2 GB
@@ -228,7 +229,7 @@ def _spelled_alike(classes: Sequence[str]) -> list[str]:
     """A note on classes that differ by case alone."""
     names: dict[str, list[str]] = {}
     for name in classes:
-        names.setdefault(" ".join(name.split()).casefold(), []).append(name)
+        names.setdefault(spelling_key(name), []).append(name)
     alike = [" and ".join(f"'{name}'" for name in same) for same in names.values() if len(same) > 1]
     told = f"Classes that differ by their spelling alone: {'; '.join(alike[:10])}; write them alike to make them one."
     return [told] if alike else []

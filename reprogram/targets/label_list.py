@@ -15,7 +15,7 @@ import numpy as np
 
 from reprogram.errors import DataError
 from reprogram.plain import counted
-from reprogram.targets.tables import Table, TableOptions, is_missing, read_labels, read_table
+from reprogram.targets.tables import Table, TableOptions, is_missing, read_labels, read_table, spelling_key
 
 INPUT, LABEL = "input", "label"  # columns of a list of labels
 ALIKE = 0.65  # likeness of spellings (difflib) from which one may be a slip of the other
@@ -62,8 +62,10 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
             strangers += [] if is_missing(label) else [row]
         elif label.strip() == UNCLEAR:
             unclear.append(place)
-        elif not is_missing(label) and not _alike(given.setdefault(place, (label.strip(), row))[0], label):
-            doubled[place] = row
+        elif not is_missing(label):
+            first, _ = given.setdefault(place, (label.strip(), row))
+            if spelling_key(first) != spelling_key(label):
+                doubled[place] = row
     notes = []
     if strangers:
         labels = counted(len(strangers), "label is of an input that is", "labels are of inputs that are")
@@ -84,11 +86,6 @@ def labels_of(table: Table, place_of: Callable[[str], int | None]) -> Labelled:
         texts = [found.classes[int(value)] for value in found.values]
         notes += _slips(texts, rows)
     return Labelled(places, found.values, found.classes, found.problem, doubt, texts, [*notes, *found.notes])
-
-
-def _alike(first: str, second: str) -> bool:
-    """Are two labels one but for case and spaces?"""
-    return first.casefold().split() == second.casefold().split()
 
 
 def _slips(texts: Sequence[str], rows: Sequence[int]) -> list[str]:

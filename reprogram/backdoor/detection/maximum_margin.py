@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reprogram.backdoor.detection.masks import Logits
+from reprogram.robustness.losses import margin
 from reprogram.threat import Threat, ascend
 
 SIZE = 0.5  # of the ball: root mean square over the pixels
@@ -31,14 +32,9 @@ def largest_margin(logits: Logits, seeds: Tensor, wanted: Tensor, steps: int, si
     start = seeds.repeat(len(wanted), *[1] * (seeds.ndim - 1))
 
     def raised(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return _margin(logits(x), aim[rows]), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return -margin(logits(x), aim[rows]), torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
     threat = Threat("linf", 1.0) if size is None else Threat("l2", size * seeds[0].numel() ** 0.5)
     found = ascend(raised, start, threat, steps, threat.eps / (STEPS_ACROSS if size is not None else STEPS_ANYWHERE))
     with torch.no_grad():
-        return _margin(logits(found), aim).view(len(wanted), len(seeds)).mean(1)
-
-
-def _margin(answers: Tensor, labels: Tensor) -> Tensor:
-    others = answers.scatter(1, labels[:, None], float("-inf")).amax(1)
-    return answers.gather(1, labels[:, None]).squeeze(1) - others
+        return -margin(logits(found), aim).view(len(wanted), len(seeds)).mean(1)

@@ -3,7 +3,7 @@
 ``rows(path, options)`` is the one reader of table files: labelled targets and predictions without labels stand on it.
 """
 
-from reprogram.targets.tables.labels import Labels, read_labels
+from reprogram.targets.tables.labels import Labels, read_labels, spelling_key
 from reprogram.targets.tables.options import TableOptions
 from reprogram.targets.tables.rows import TableRow, TableRows, rows
 from reprogram.targets.tables.table import Table, is_missing, named, read_table
@@ -19,4 +19,5 @@ __all__ = [
     "read_labels",
     "read_table",
     "rows",
+    "spelling_key",
 ]

@@ -176,8 +176,13 @@ def _one_spelling(counts: Counter[str], ignore_case: bool) -> tuple[dict[str, st
     return merged, note
 
 
+def spelling_key(text: str) -> str:
+    """What spellings have in common that differ by case and spaces alone."""
+    return " ".join(text.split()).casefold()
+
+
 def _folded(text: str, ignore_case: bool) -> str:
-    return " ".join(text.split()).casefold() if ignore_case else text
+    return spelling_key(text) if ignore_case else text
 
 
 def _one_a_row(classes: int, rows: int) -> bool:
