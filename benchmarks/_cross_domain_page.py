@@ -11,6 +11,8 @@ from scipy.stats import t
 READINGS = ("linear", "several layers", "label mapping")
 COLUMNS = ("text", "untrained map", "trained map", "soft prompt", "random weights, untrained map", "random weights, trained map")
 BASELINES = ("text", "untrained map")
+ONCE_MORE = 110  # from this seed on: run once, after everything was chosen and stated on the seeds before
+UNKNOWN = 0.05  # share of characters without a token from which on the search trains maps
 Cell = dict[str, Any]
 Found = dict[tuple[str, str, int, str], dict[int, Cell]]
 
@@ -20,8 +22,10 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
     for c in cells:
         found[c["source"], c["target"], c["labels"], c["row"]][c["seed"]] = c
     lines = [
+        *_answer(cells, found),
         "ROC-AUC (several classes: each against the rest, averaged; esol: Spearman's rank correlation), seeds from",
-        f"{first_seed} on (epochs and learning rates were chosen on seeds 0 and 1). Mean over draws ± standard deviation.",
+        f"{first_seed} on. Mean over draws ± standard deviation. Epochs and learning rates were chosen on seeds 0 and 1, the candidates",
+        f"of `program=auto` on seeds 0 to 9 of training examples that no draw had labelled; seeds from {ONCE_MORE} on were run once, after that.",
         f"The map is `token_map` of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a",
         "ridge on six layers fitted behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands",
         "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
@@ -74,6 +78,28 @@ def _mean(values: list[float], draws: int = 0) -> str:
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "") + fewer
 
 
+def _answer(cells: list[Cell], found: Found) -> list[str]:
+    """What a user should do, in a sentence, with what it gains."""
+    gains: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+    for key in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells):
+        trained, untrained = found[(*key, "trained map")], found[(*key, "untrained map")]
+        for seed in sorted(trained.keys() & untrained.keys()):
+            for reading in READINGS[:2]:
+                if reading in trained[seed] and reading in untrained[seed]:
+                    gain = 100 * (trained[seed][reading] - untrained[seed][reading])
+                    gains[trained[seed]["unread"] > UNKNOWN][reading].append(gain)
+    told = {
+        where: " and ".join(f"{np.mean(v):+.1f} with {name}" for name, v in gains[where].items()) or "not run"
+        for where in gains
+    }
+    return [
+        "**Leave it to `program=auto`: it trains a map of tokens in front of a source that has no tokens for your strings (points",
+        f"over the untrained map, mean of all draws: {told[True]}), and puts an untrained map before a source that can spell",
+        f"peptides or DNA, where training gains little ({told[False]}).**",
+        "",
+    ]
+
+
 def _auto(cells: list[Cell], found: Found) -> list[str]:
     """How far the search is from what the test labels would have picked, and from the best baseline."""
     lines = [
@@ -82,39 +108,66 @@ def _auto(cells: list[Cell], found: Found) -> list[str]:
         "The best row is picked by the test labels of each draw; the best baseline (text, untrained map) on average over draws.",
         "Differences are in points.",
         "",
-        "| source | target | labels | draws | `auto` | best row | within 1 point | best baseline | difference | chosen |",
+        "| source | target | labels | seeds | `auto` | best row | within 1 point | best baseline | difference | chosen |",
         "|" + "---|" * 10,
     ]
     near: list[bool] = []
+    oracle: list[bool] = []
     gaps: list[float] = []
     for key in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells if c["row"] == "auto"):
-        autos, best, baseline = _compared(key, found)
-        if not autos:
-            continue
-        close = [a >= b - 0.01 for a, b in zip(autos, best, strict=True)]
-        near, gaps = near + close, [*gaps, 100 * (float(np.mean(autos)) - baseline)]
-        row = [*map(str, key), str(len(autos)), _mean(autos), _mean(best), f"{sum(close)} of {len(close)}", f"{baseline:.3f}"]
-        names = Counter(c["chosen"] for c in found[(*key, "auto")].values() if "chosen" in c)
-        chosen = "; ".join(f"{name} ({count})" for name, count in names.most_common())
-        lines.append("| " + " | ".join([*row, f"{gaps[-1]:+.1f}", chosen]) + " |")
+        for seeds in (range(ONCE_MORE), range(ONCE_MORE, 10**6)):
+            draws = _compared(key, found, seeds)
+            if not draws:
+                continue
+            close = [draw["auto"] >= best(draw) - 0.01 for draw in draws.values()]
+            baseline = max(float(np.mean(v)) for v in _by_pair(draws, BASELINES).values())
+            autos = [draw["auto"] for draw in draws.values()]
+            near, gaps = near + close, [*gaps, 100 * (float(np.mean(autos)) - baseline)]
+            oracle += best_on_average(draws)
+            names = Counter(found[(*key, "auto")][seed].get("chosen", "") for seed in draws)
+            row = [*map(str, key), f"{min(draws)} to {max(draws)}", _mean(autos), _mean([best(draw) for draw in draws.values()])]
+            row += [f"{sum(close)} of {len(close)}", f"{baseline:.3f}", f"{gaps[-1]:+.1f}"]
+            lines.append("| " + " | ".join([*row, "; ".join(f"{name} ({n})" for name, n in names.most_common())]) + " |")
     if not near:
         return []
-    told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is "
-    return [*lines, "", told + f"{np.mean(gaps):+.1f} points from the best baseline on average, at least {min(gaps):+.1f}."]
+    told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is {np.mean(gaps):+.1f} points"
+    told += f" from the best baseline on average, at least {min(gaps):+.1f}."
+    if oracle:
+        told += " Always taking the row that is best on average over the *other* draws, by test labels, is within 1 point"
+        told += f" in {np.mean(oracle):.0%} of {len(oracle)} cells."
+    return [*lines, "", told]
 
 
-def _compared(key: tuple[str, str, int], found: Found) -> tuple[list[float], list[float], float]:
-    """(``auto`` of each draw, the best row of each, the mean of the best baseline) over draws that have every row."""
-    autos, best = [], []
-    baseline: dict[tuple[str, str], list[float]] = defaultdict(list)
+Draw = dict[Any, float]  # "auto" and (row, reading) -> score
+
+
+def _compared(key: tuple[str, str, int], found: Found, seeds: range) -> dict[int, Draw]:
+    """Draws that have every row, by seed."""
+    draws = {}
     for seed, cell in sorted(found[(*key, "auto")].items()):
         rows = {row: found[(*key, row)].get(seed, {}) for row in COLUMNS[:4]}
-        values = {(row, r): c[r] for row, c in rows.items() for r in READINGS if r in c}
-        if not all(rows.values()):
-            continue
-        autos.append(cell["auto"])
-        best.append(max(values.values()))
-        for pair, value in values.items():
-            if pair[0] in BASELINES:
-                baseline[pair].append(value)
-    return autos, best, max((float(np.mean(v)) for v in baseline.values()), default=float("nan"))
+        if seed in seeds and all(rows.values()):
+            draws[seed] = {"auto": cell["auto"]} | {(row, r): c[r] for row, c in rows.items() for r in READINGS if r in c}
+    return draws
+
+
+def best(draw: Draw) -> float:
+    """The best row by the draw's test labels."""
+    return max(value for pair, value in draw.items() if pair != "auto")
+
+
+def _by_pair(draws: dict[int, Draw], rows: tuple[str, ...] = COLUMNS) -> dict[Any, list[float]]:
+    """(row, reading) -> its score in every draw, of pairs that all draws have."""
+    pairs = set.intersection(*(set(draw) for draw in draws.values())) - {"auto"}
+    return {pair: [draw[pair] for draw in draws.values()] for pair in sorted(pairs) if pair[0] in rows}
+
+
+def best_on_average(draws: dict[int, Draw]) -> list[bool]:
+    """Is the pair that is best on average over the other draws within 1 point of the best of this one?"""
+    values = _by_pair(draws)
+    if len(draws) < 2:
+        return []
+    scores = np.array(list(values.values()))  # [pairs, draws]
+    others = scores.sum(1, keepdims=True) - scores
+    picked = scores[others.argmax(0), np.arange(len(draws))]
+    return [bool(p >= best(draw) - 0.01) for p, draw in zip(picked, draws.values(), strict=True)]

@@ -149,7 +149,7 @@ def cell(asked: Asked, arguments: argparse.Namespace) -> Cell:
 def plan(arguments: argparse.Namespace) -> list[Asked]:
     """Cells in the order of their worth: one draw of everything, then the next; other numbers of labels last."""
     sources = [given.split("=", 1)[0] for given in arguments.source] + list(arguments.only)
-    seeds = range(FIRST_SEED, FIRST_SEED + arguments.draws)
+    seeds = range(arguments.first, arguments.first + arguments.draws)
     cells = [
         (source, target, arguments.labels[0], seed, row)
         for seed in seeds
@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the tables of the targets")
     parser.add_argument("--labels", type=int, nargs="+", default=[64, 16, 256], help="the first for every row, others for AMP")
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first draw")
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from reprogram.modalities.base import Candidate, Named, Tokenization
-from reprogram.modalities.text import Text, maps_of, mean_of
+from reprogram.interfaces import SourceSpec, TargetInfo
+from reprogram.modalities.base import Candidate, Config, Named, Tokenization
+from reprogram.modalities.text import Text, as_it_starts, maps_of, mean_of
 
 AMINO_ACIDS = {
     "A": "alanine", "R": "arginine", "N": "asparagine", "D": "aspartate", "C": "cysteine", "Q": "glutamine",
@@ -17,7 +18,8 @@ AMINO_ACIDS = {
 
 
 class Sequence(Text):
-    """A language model reads them as they are or a token a letter; composition and k-mers stand beside."""
+    """A language model reads them as they are, a token a letter, or each letter as what its residue is called; composition and
+    k-mers stand beside."""
 
     changes: ClassVar[str | None] = "residues"
     simplifies: ClassVar[bool] = False
@@ -27,6 +29,16 @@ class Sequence(Text):
 
     def tokenizations(self) -> Mapping[str, Tokenization]:
         return {"amino_acids": Tokenization(list, names=AMINO_ACIDS)}
+
+    def candidates(
+        self, spec: SourceSpec, target: TargetInfo, source: int = 0, hints: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        """Those of text, and the untrained map of letters where the source can be read below its tokenizer."""
+        found = super().candidates(spec, target, source, hints)
+        if spec.vocabulary is None:
+            return found
+        balanced: Config = {"balanced": target.problem != "regression"}
+        return found + as_it_starts(self.maps[0], ("ridge_taps", balanced), source, ("preferred",))
 
     def own(self, layers: Named, source: int) -> list[Candidate]:
         features = list(self.side_features)

@@ -100,6 +100,23 @@ class Text(Modality):
         return Candidate(name, method, output, (method,), kind, source, tags)
 
 
+def as_it_starts(method: Named, layers: Named, source: int, tags: tuple[str, ...] = ()) -> list[Candidate]:
+    """A map of tokens that nobody trained: each target token at a place of its own, as the mean of the source's tokens for its
+    name. Behind it ``layers``, and their mean with a Gaussian process. tags: of the mean."""
+    name, process = method[0], ("gaussian_process", {"average": 1})
+    return [
+        Candidate(f"layers, untrained {name}", method, layers, (method,), source=source),
+        Candidate(
+            f"mean of layers and Gaussian process, untrained {name}",
+            method,
+            mean_of(layers, process),
+            (method,),
+            source=source,
+            tags=tags,
+        ),
+    ]
+
+
 def mean_of(*outputs: Named) -> Named:
     """Several mappings of the same views, their probabilities averaged."""
     return "ensemble", {"members": [{"name": name, "config": config, "views": []} for name, config in outputs]}

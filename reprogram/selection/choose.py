@@ -109,7 +109,9 @@ class _Search:
             for index, source in enumerate(self.sources)
             for candidate in self.modality.candidates(source.spec, self.target.info, index, hints)
         ]
-        listed += [untrained(self.target, index) for index in self.foreign]
+        known = {(c.source, c.name) for c in listed}
+        starts = [candidate for index in self.foreign for candidate in untrained(self.target, index)]
+        listed += [c for c in starts if (c.source, c.name) not in known]
         self.taps = self.union_of_taps(listed)
         folds = self.folds()
         self.restore()

@@ -25,6 +25,7 @@ from reprogram.interfaces import InputTransformation, OutputMapping, SourceModel
 from reprogram.modalities import Candidate, modality
 from reprogram.modalities.base import Named
 from reprogram.modalities.batches import is_strings
+from reprogram.modalities.text import as_it_starts
 from reprogram.model import ReprogrammedModel
 from reprogram.selection.candidates import make_input, make_output
 from reprogram.selection.crossval import Folds, squared_error
@@ -75,11 +76,9 @@ def unread_share(source: SourceModel, target: TargetTask) -> float:
     return min(found)
 
 
-def untrained(target: TargetTask, source: int) -> Candidate:
-    """The first map as it starts, with several layers behind it."""
-    name, options = modality(target.info.kind).maps[0]
-    method: Named = (name, options)
-    return Candidate(f"layers, untrained {name}", method, _behind(target), (method,), source=source)
+def untrained(target: TargetTask, source: int) -> list[Candidate]:
+    """The first map as it starts, with several layers behind it, and with their mean with a Gaussian process."""
+    return as_it_starts(modality(target.info.kind).maps[0], _behind(target), source)
 
 
 def _behind(target: TargetTask) -> Named:

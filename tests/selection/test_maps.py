@@ -7,13 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from reprogram.interfaces import TargetInfo, TargetTask
+from reprogram.interfaces import SourceSpec, TargetInfo, TargetTask
+from reprogram.modalities import modality
+from reprogram.modalities.sequence import Sequence
+from reprogram.selection import choose as choose_module
 from reprogram.selection import maps
 from reprogram.selection.choose import Auto, choose
 from reprogram.selection.crossval import make_folds
 from reprogram.sources.text import TextSource
 from reprogram.targets.base import StringExamples
 
+UNTRAINED = ("layers, untrained token_map", "mean of layers and Gaussian process, untrained token_map")
 INFO = TargetInfo("toy", "sequence", "classification", ("other", "rich in lysine"))
 
 
@@ -56,10 +60,43 @@ def test_a_source_of_another_domain_gets_a_map_that_is_judged_on_labels_it_never
     found = choose([chemist], peptides(), quick, empty_run)
     rows = {row["candidate"]: row for row in found.rows}
     assert rows["layers"]["status"] == "failed" and rows["layers, untrained token_map"]["status"] in ("scored", "chosen")
-    trained = [name for name, row in rows.items() if "trained" in name and "squared_error" in row]
-    assert len(trained) == 2 and found.model.input.name in ("token_map", "dense_token_map", "soft_prompt")
+    trained = [name for name, row in rows.items() if " trained" in name and "squared_error" in row]
+    assert len(trained) == 1 and found.model.input.name in ("token_map", "dense_token_map", "soft_prompt")
     held = [set(range(24)) - part for name, epochs, part in learned if epochs == 2 and len(part) < 24]
     assert len(held) == 3 and set.union(*held) == set(range(24)) and sum(map(len, held)) == 24
+
+
+def test_where_the_source_reads_the_letters_the_untrained_map_costs_one_pass(text_models, empty_run, monkeypatch):
+    """Trap: the map was proposed only where the source has no token for the letters, and lost to it by four points."""
+    read, ask = [], choose_module.source_outputs
+
+    def watched(source, examples, info, reader, taps):
+        read.append(reader.name)
+        return ask(source, examples, info, reader, taps)
+
+    monkeypatch.setattr(choose_module, "source_outputs", watched)
+    monkeypatch.setattr(Sequence, "own", lambda self, layers, source: [])  # slower ones, all read by input=text
+    task = peptides(letters="klvw")
+    found = choose([TextSource(text_models("bert"))], task, Auto(minutes=2.0, folds=2, ensemble=1), empty_run)
+    rows = {row["candidate"]: row for row in found.rows}
+    assert all(rows[name]["status"] in ("scored", "chosen") and "squared_error" in rows[name] for name in UNTRAINED)
+    assert found.candidate.name == UNTRAINED[1] and found.model.input.name == "token_map"
+    assert read.count("token_map") == 1 and not any(" trained" in name for name in rows)
+
+
+def test_the_untrained_map_is_proposed_for_letters_and_not_for_words_or_behind_a_tokenizer(text_models):
+    spec = TextSource(text_models("bert")).spec
+    known = {kind: modality(kind).candidates(spec, INFO) for kind in ("sequence", "text", "molecule")}
+    assert {kind for kind, listed in known.items() if set(UNTRAINED) & {c.name for c in listed}} == {"sequence"}
+    assert [c.tags for c in known["sequence"] if c.name in UNTRAINED] == [(), ("preferred",)]
+    remote = SourceSpec("text", 32, (), feature_size=8, taps=("layer_1",), answers="none")
+    assert not {c.input[0] for c in modality("sequence").candidates(remote, INFO)} & {"token_map"}
+
+
+def test_a_source_that_lacks_the_letters_gets_the_untrained_map_once(chemist):
+    listed = modality("sequence").candidates(chemist.spec, INFO)
+    assert [c.name for c in maps.untrained(peptides(), 0)] == list(UNTRAINED)
+    assert [c.keys() for c in listed if c.name in UNTRAINED] == [c.keys() for c in maps.untrained(peptides(), 0)]
 
 
 def test_no_time_no_map(chemist, monkeypatch):
@@ -135,5 +172,5 @@ def test_no_trial_takes_the_time_of_the_only_training(chemist, quick, monkeypatc
 def test_a_map_that_was_chosen_is_trained_on_all_labels(chemist, monkeypatch):
     task = peptides()
     monkeypatch.setattr(maps, "WHOLE", 1)
-    model = maps.train_map(maps.untrained(task, 0), chemist, task, np.arange(24), 0, epochs=1)
+    model = maps.train_map(maps.untrained(task, 0)[0], chemist, task, np.arange(24), 0, epochs=1)
     assert (model.predict(task.train) == task.train.labels).mean() > 0.7
