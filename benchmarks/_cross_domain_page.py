@@ -24,8 +24,9 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
     lines = [
         *_answer(cells, found),
         "ROC-AUC (several classes: each against the rest, averaged; esol: Spearman's rank correlation), seeds from",
-        f"{first_seed} on. Mean over draws ± standard deviation. Epochs and learning rates were chosen on seeds 0 and 1, the candidates",
-        f"of `program=auto` on seeds 0 to 9 of training examples that no draw had labelled; seeds from {ONCE_MORE} on were run once, after that.",
+        f"{first_seed} on. Mean over draws ± standard deviation. Epochs and learning rates were chosen on seeds 0 and 1, the",
+        "candidates of `program=auto` on seeds 0 to 9 and training examples that those draws left over; seeds from",
+        f"{ONCE_MORE} on were run once, after that.",
         f"The map is `token_map` of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a",
         "ridge on six layers fitted behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands",
         "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
@@ -80,22 +81,22 @@ def _mean(values: list[float], draws: int = 0) -> str:
 
 def _answer(cells: list[Cell], found: Found) -> list[str]:
     """What a user should do, in a sentence, with what it gains."""
-    gains: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+    gains: dict[tuple[bool, str], list[float]] = defaultdict(list)
     for key in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells):
-        trained, untrained = found[(*key, "trained map")], found[(*key, "untrained map")]
-        for seed in sorted(trained.keys() & untrained.keys()):
-            for reading in READINGS[:2]:
-                if reading in trained[seed] and reading in untrained[seed]:
-                    gain = 100 * (trained[seed][reading] - untrained[seed][reading])
-                    gains[trained[seed]["unread"] > UNKNOWN][reading].append(gain)
+        of = {row: found[(*key, row)] for row in (*BASELINES, "trained map")}
+        shared = sorted(set.intersection(*map(set, of.values())))
+        for reading in READINGS[:2] if shared else ():
+            means = {row: float(np.mean([draws[seed][reading] for seed in shared])) for row, draws in of.items()}
+            gain = 100 * (means["trained map"] - max(means[row] for row in BASELINES))
+            gains[of["text"][shared[0]]["unread"] > UNKNOWN, reading].append(gain)
     told = {
-        where: " and ".join(f"{np.mean(v):+.1f} with {name}" for name, v in gains[where].items()) or "not run"
-        for where in gains
+        where: ", ".join(f"{np.mean(v):+.1f} with {name}" for (part, name), v in gains.items() if part == where)
+        for where in (True, False)
     }
     return [
-        "**Leave it to `program=auto`: it trains a map of tokens in front of a source that has no tokens for your strings (points",
-        f"over the untrained map, mean of all draws: {told[True]}), and puts an untrained map before a source that can spell",
-        f"peptides or DNA, where training gains little ({told[False]}).**",
+        "**Leave it to `program=auto`: train a map of tokens only in front of a source that has no tokens for your strings",
+        f"(points over the better of text and untrained map, mean of sources and targets: {told[True]}).",
+        f"Where the source can read them, training gives {told[False]}; peptides and DNA want the untrained map.**",
         "",
     ]
 
@@ -130,8 +131,8 @@ def _auto(cells: list[Cell], found: Found) -> list[str]:
             lines.append("| " + " | ".join([*row, "; ".join(f"{name} ({n})" for name, n in names.most_common())]) + " |")
     if not near:
         return []
-    told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is {np.mean(gaps):+.1f} points"
-    told += f" from the best baseline on average, at least {min(gaps):+.1f}."
+    told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is {np.mean(gaps):+.1f}"
+    told += f" points from the best baseline on average, at least {min(gaps):+.1f}. Random weights are no row that it may take."
     if oracle:
         told += " Always taking the row that is best on average over the *other* draws, by test labels, is within 1 point"
         told += f" in {np.mean(oracle):.0%} of {len(oracle)} cells."
