@@ -133,6 +133,8 @@ def _auto(cells: list[Cell], found: Found) -> list[str]:
         return []
     told = f"`auto` is within 1 point of the best row in {np.mean(near):.0%} of {len(near)} cells; it is {np.mean(gaps):+.1f}"
     told += f" points from the best baseline on average, at least {min(gaps):+.1f}. Random weights are no row that it may take."
+    spent = [c["seconds"] for c in cells if c["row"] == "auto" and "seconds" in c]
+    told += f" A search with its refit took {np.median(spent):.0f} s at the median, {max(spent):.0f} at most, beside other work."
     if oracle:
         told += " Always taking the row that is best on average over the *other* draws, by test labels, is within 1 point"
         told += f" in {np.mean(oracle):.0%} of {len(oracle)} cells."
