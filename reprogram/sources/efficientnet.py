@@ -72,12 +72,12 @@ class EfficientNetLite(SourceModel):
         wanted = taps_by_layer(taps, self.spec.taps)
         read: dict[Tap, Tensor] = {}
         x = ((source_input * 255.0 - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x))
+        x = _relu6(self.stem(x))
         for index, block in enumerate(self.blocks, 1):
             x = block(x)
             for tap in wanted.get(f"block_{index}", ()):
                 read[tap] = pool_grid(x, tap.pooling)
-        x = F.relu6(self.head(x))
+        x = _relu6(self.head(x))
         for tap in wanted.get("head", ()):
             read[tap] = pool_grid(x, tap.pooling)
         features = x.mean((2, 3))
@@ -102,9 +102,43 @@ class _Block(nn.Module):
         self.residual = args.id_skip and stride == 1 and args.input_filters == args.output_filters
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else _relu6(self.expand(x))
+        y = self.project(_relu6(self.depthwise(y)))
         return x + y if self.residual else y
+
+
+def _relu6(x: Tensor) -> Tensor:
+    """In place where nobody asks for gradients; for them, torch would copy what it overwrites."""
+    whole = x.is_contiguous(memory_format=torch.channels_last)
+    return F.relu6(x, inplace=whole and not torch.is_grad_enabled())
+
+
+class _Strided(nn.Sequential):
+    """Padding and a strided depthwise convolution, without a padded copy of the input.
+
+    The convolution pads both sides alike, and further; what its smaller output then has too much is cut off: the same
+    numbers to the last bit. Under autocast on a CPU it stays in float32, since its gradient has no fast kernel in bfloat16.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad: Any
+        conv: Any
+        pad, conv = self
+        left, right, top, bottom = pad.padding
+        (down, rows), (over, columns) = _shifted(conv, x.shape[2], top, bottom), _shifted(conv, x.shape[3], left, right)
+        if rows < 1 or columns < 1:
+            return conv(pad(x))  # type: ignore[no-any-return]  # torch says that the image is too small
+        both = (top + conv.stride[0] * down, left + conv.stride[0] * over)
+        with torch.autocast("cpu", enabled=False):
+            x = x.to(conv.weight) if x.is_cpu else x
+            y = F.conv2d(x, conv.weight, conv.bias, conv.stride, both, groups=conv.groups)
+        return y[:, :, down : down + rows, over : over + columns]
+
+
+def _shifted(conv: nn.Conv2d, size: int, before: int, after: int) -> tuple[int, int]:
+    """Of a square convolution along one side: outputs to skip once both ends are padded alike, and outputs to keep."""
+    stride = conv.stride[0]
+    return -(-max(0, after - before) // stride), (size + before + after - conv.kernel_size[0]) // stride + 1
 
 
 def _folded(conv: Any, norm: Any) -> nn.Sequential | nn.Conv2d:
@@ -124,7 +158,8 @@ def _folded(conv: Any, norm: Any) -> nn.Sequential | nn.Conv2d:
     if left == right == top == bottom:
         fused.padding = (top, left)
         return fused
-    return nn.Sequential(copy.deepcopy(pad), fused)  # stride 2 pads one side more ("same" padding)
+    strided = _Strided if fused.groups > 1 else nn.Sequential
+    return strided(copy.deepcopy(pad), fused)  # stride 2 pads one side more ("same" padding)
 
 
 def _architecture(name: str, seed: int) -> Any:

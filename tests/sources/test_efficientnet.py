@@ -7,7 +7,7 @@ import torch
 
 from reprogram.errors import SourceError
 from reprogram.interfaces import Tap
-from reprogram.sources.efficientnet import EfficientNetLite, packaged_weights
+from reprogram.sources.efficientnet import EfficientNetLite, _Strided, packaged_weights
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,45 @@ def test_folding_changes_no_answer(source):
         answer = source(images)
     assert torch.allclose(answer.logits, expected, atol=1e-3)
     assert answer.features.shape == (2, 1280)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (25, 17), (7, 8), (3, 2)])
+def test_strided_convolutions_need_no_padded_copy(source, size):
+    """The same answers and gradients as of the padded input, to the last bit, whatever its sides."""
+    strided = [layer for layer in source.modules() if isinstance(layer, _Strided)]
+    assert len(strided) == 4
+    for layer in strided:
+        x = torch.randn(2, layer[1].in_channels, *size, generator=torch.Generator().manual_seed(0))
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        answer, expected = layer(x), layer[1](layer[0](x))
+        assert torch.equal(answer, expected)
+        (gradient,), (wanted,) = (torch.autograd.grad(y.square().sum(), x) for y in (answer, expected))
+        assert torch.equal(gradient, wanted)
+
+
+def test_an_image_that_is_too_small_gets_no_answer(source):
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        source(torch.rand(1, 3, 16, 16))
+
+
+def test_under_autocast_on_a_cpu_strided_convolutions_stay_in_float32(source):
+    """Their gradient in bfloat16 took longer than the rest of the network's."""
+    layer = next(layer for layer in source.modules() if isinstance(layer, _Strided))
+    x = torch.randn(2, layer[1].in_channels, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x.bfloat16()), layer(x.bfloat16().float()))
+        assert layer(x.bfloat16()).dtype == torch.float32
+        assert layer[1](layer[0](x)).dtype == torch.bfloat16, "autocast was off: this test shows nothing"
+
+
+def test_answers_without_gradients_are_those_with_them(source):
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    taps = (Tap("block_2", "4"), Tap("block_12", "1"), Tap("head", "1"))
+    with torch.no_grad():
+        quick = source(images, taps)
+    slow = source(images.clone().requires_grad_(), taps)
+    assert torch.equal(quick.logits, slow.logits)
+    assert all(torch.equal(quick.taps[tap], slow.taps[tap]) for tap in taps)
 
 
 def test_taps_are_pooled_grids(source):
