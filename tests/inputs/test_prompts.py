@@ -135,6 +135,21 @@ def test_the_mask_is_unbounded_and_has_no_gradient_at_the_first_step():
     assert method.mask(image).min() < 0
 
 
+@pytest.mark.parametrize("layers", [5, 6])
+def test_the_mask_is_that_of_relu_before_pooling(layers):
+    """The published order of both, to the last bit, in answers and gradients."""
+    method = built(SampleMask(layers=layers))
+    parts = list(method.mask)
+    for place in [i for i, part in enumerate(parts) if isinstance(part, torch.nn.MaxPool2d)]:
+        parts[place], parts[place + 1] = parts[place + 1], parts[place]
+    assert isinstance(parts[2], torch.nn.ReLU) and isinstance(parts[3], torch.nn.MaxPool2d)
+    image = torch.rand(4, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1)  # many ties
+    masks = [network(image) for network in (method.mask, torch.nn.Sequential(*parts))]
+    assert torch.equal(*masks)
+    ours, published = (torch.autograd.grad(mask.square().sum(), list(method.mask.parameters())) for mask in masks)
+    assert all(torch.equal(a, b) for a, b in zip(ours, published, strict=True))
+
+
 def test_batchnorm_of_the_mask_moves_in_training_only():
     method = built(SampleMask())
     before = method.mask[1].running_mean.clone()
