@@ -280,7 +280,8 @@ class Smm(Published):
         if training and "augment" in self.place.switches:
             pixels = SHIFTS(pixels, self.generator)
         elif training and "still" not in self.place.switches:
-            return self.normalised(crops(with_channels(resize(pixels, side + 32), 3), side, self.generator))
+            larger = side + round(side * 32 / 224)  # the script's 32 px at its 224
+            return self.normalised(crops(with_channels(resize(pixels, larger), 3), side, self.generator))
         return self.normalised(with_channels(resize(pixels, side), 3))
 
     def normalised(self, pixels: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ CHOICES = ("auto", "float32", "bfloat16")
 def choose(precision: str, device: torch.device) -> torch.dtype:
     """``auto`` is bfloat16 on a GPU that multiplies it in hardware, and float32 on every CPU.
 
-    On CPUs with bfloat16 it is worth too little for figures that depend on the processor: ``docs/results/training_epoch.md``.
+    On CPUs with bfloat16 figures would depend on the processor; what it is worth there: ``docs/results/number_formats.md``.
     """
     if precision not in CHOICES:
         raise ConfigError(f"training.precision={precision} is unknown; {nearest(str(precision), CHOICES)}")

@@ -168,7 +168,8 @@ def test_the_page_names_causes_and_who_is_ahead():
     cells += [cell("ladder", "published", 0.5, s) for s in range(3)]
     cells += [cell("ladder", "float32", 0.5 + 0.01 * (s - 1), s) for s in range(3)]
     cells += [cell("ladder", "float32+batch", 0.6 + 0.01 * (s - 1), s) for s in range(3)]
-    cells += [cell("speed", "both", 0, published=8.0, ours=2.0, floor=1.6, faster=4.0, data="digits, 96 px", images=160)]
+    seconds = {"published": 8.0, "ours": 2.0, "floor": 1.5, "input": 0.1, "faster": 4.0}
+    cells += [cell("speed", "both", 0, data="digits, 96 px", images=160, **seconds)]
     losses = {"steps": 2, "ours": [2.0, 1.0], "same network": [2.0, 1.0], "package's network": [2.002, 1.1]}
     programs = {"same network, program": [0.0, 1e-6], "package's network, program": [0.1, 0.2]}
     cells += [cell("steps", "alike", 0) | losses | programs]
@@ -180,7 +181,10 @@ def test_the_page_names_causes_and_who_is_ahead():
     assert "0.510 ± 0.006 (3) | 0.512 ± 0.007 (3) | +0.002 ± 0.001 | yes | within noise |" in text
     assert "in float32 instead of their half precision (GPUs only) | 0.500 ± 0.006 (3) | +0.000 ± 0.006 |  |" in text
     assert "64 images a step instead of theirs | 0.600 ± 0.006 (3) | +0.100 ± 0.000 | yes |" in text
-    assert "| ILM-VP | digits, 96 px | 8.00 | 2.00 | 1.60 | x 4.0 | x 5.0 | – | – |" in text and figures["faster"]
+    assert "| ILM-VP | digits, 96 px | 8.00 | 2.00 | 1.50 | 0.10 | x 4.0 | x 5.0 | – | – |" in text and figures["faster"]
     assert "Over noise: 64 images a step instead of theirs (+0.100)." in text
     lost = [cell("accuracy", w, a, s) for s in range(3) for w, a in (("published", 0.5), ("ours", 0.4))]
     assert "| -0.100 ± 0.000 | no | not named |" in _peer_page.page(lost)[0]
+    assert "accuracy at the authors' resolution and epochs: ILM-VP, BLM" in text
+    pairs = cells + [cell("accuracy", w, a, s, data="wide") for s in range(2) for w, a in (("published", 0.5), ("ours", 0.3))]
+    assert "Over all rows of a method: ILM-VP -0.079 ± 0.049 (5 pairs)." in _peer_page.page(pairs)[0]
