@@ -22,6 +22,7 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,11 +103,20 @@ class _Reprogrammed(BaseEstimator):
         kept: KeptProgram | None = state.pop("_kept", None)
         super().__setstate__(state)
         if kept is not None:
+            if kept.target.problem == "regression" and kept.target.units is None:  # of an earlier version
+                kept.target = replace(kept.target, units=(self.middle_, self.scale_))
             self.model_ = kept.model(self.source, self.device)
 
     def _train(
-        self, X: GivenInputs, labels: np.ndarray, problem: str, classes: Sequence[str], unlabelled: Any = None
+        self,
+        X: GivenInputs,
+        labels: np.ndarray,
+        problem: str,
+        classes: Sequence[str],
+        unlabelled: Any = None,
+        units: tuple[float, float] | None = None,
     ) -> None:
+        """units: (middle, scale) by which ``labels`` were centred and scaled; the program answers in those before."""
         from reprogram.selection.pool import choose_with_pool
         from reprogram.sources import load_source
         from reprogram.training.loop import History, Training, fit
@@ -135,7 +145,10 @@ class _Reprogrammed(BaseEstimator):
                 warnings.warn(note, UserWarning, stacklevel=3)
             if not measure_for(info.kind).reads_outputs:  # costs no further pass of the source
                 model.applicability = Applicability.of(model, examples)
-            keep(model, model.left_out, labels)
+            if units is not None:
+                model.target = replace(info, units=units)
+                labels = labels.astype(np.float64) * units[1] + units[0]
+            keep(model, None if model.left_out is None else model.in_units(model.left_out), labels)
         except ReprogramError as error:
             raise ValueError(sentence(error)) from error
         self.model_ = model
@@ -162,12 +175,12 @@ class _Reprogrammed(BaseEstimator):
                 items = list(frame[column_of(frame, column)])
                 x = given_signals(items) if _reads_signals(self.model_.input) else given(items)
             found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors="nan")
-            return with_columns(frame, self._units(in_chunks(self.model_, found, confidence)))
+            return with_columns(frame, self._as_labels(in_chunks(self.model_, found, confidence)))
         except ReprogramError as error:
             raise ValueError(sentence(error)) from error
 
-    def _units(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Columns of answers in the units of the labels."""
+    def _as_labels(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Columns of answers, those that are labels as the fit was given them."""
         return cells
 
     def _scores(self, X: Any, errors: str = "raise") -> np.ndarray:
@@ -182,7 +195,7 @@ class _Reprogrammed(BaseEstimator):
             found = self._read(x, self.model_.source.spec.kind, self.model_.input, fitting=False, errors=errors)
             if found.problems and errors == "raise":
                 raise DataError(_first(found))
-            scores = np.full((found.size, len(self.model_.target.classes)), np.nan, dtype=np.float32)
+            scores = np.full((found.size, len(self.model_.target.classes)), np.nan)
             if len(found.rows):
                 examples = _examples(found, np.zeros(len(found.rows)))
                 scores[found.rows] = self.model_.predict_proba(examples, self.batch_size)
@@ -296,7 +309,7 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
 
         errors: ``raise`` a ValueError for an input that cannot be read, or answer ``nan`` in its place.
         """
-        return self._scores(X, errors).astype(np.float64)
+        return self._scores(X, errors)
 
     def predict(self, X: Any, errors: str = "raise") -> np.ndarray:
         """The most probable label of each input [N]; NaN (in an array of objects) for what ``errors="nan"`` forgives."""
@@ -307,6 +320,11 @@ class ReprogrammedClassifier(ClassifierMixin, _Reprogrammed):
             answers = answers.astype(object)
             answers[bad] = np.nan
         return answers
+
+    def _as_labels(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """The label itself, 1 or True, not its name, so that it can be compared with the labels that are known."""
+        named = dict(zip(self.model_.target.classes, self.classes_.tolist(), strict=True))
+        return cells | {"prediction": [None if name is None else named[name] for name in cells["prediction"]]}
 
 
 class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
@@ -321,17 +339,13 @@ class ReprogrammedRegressor(RegressorMixin, _Reprogrammed):
         if not np.isfinite(y).all():
             raise ValueError("Input y contains NaN or infinity.")
         self.middle_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
-        self._train(X, ((y - self.middle_) / self.scale_).astype(np.float32)[:, None], "regression", ["y"], unlabelled)
+        scaled = ((y - self.middle_) / self.scale_).astype(np.float32)[:, None]
+        self._train(X, scaled, "regression", ["y"], unlabelled, (self.middle_, self.scale_))
         return self
 
     def predict(self, X: Any, errors: str = "raise") -> np.ndarray:
         """Values [N]; ``errors="nan"`` answers NaN for an input that cannot be read."""
-        return self._scores(X, errors)[:, 0].astype(np.float64) * self.scale_ + self.middle_
-
-    def _units(self, cells: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for name in ("prediction", "low", "high"):
-            cells[name] = [v * self.scale_ + self.middle_ if isinstance(v, float) else v for v in cells[name]]
-        return cells
+        return self._scores(X, errors)[:, 0]
 
 
 _FORMS = {"table": "a table of numbers", "images": "images", "signals": "signals"}

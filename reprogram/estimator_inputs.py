@@ -62,7 +62,7 @@ def given(X: Any, colour: bool = False) -> GivenInputs:
     if isinstance(X, list | tuple):
         return _list(list(X), colour)
     if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
+        X = _numpy(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUS" and X.ndim > 0:
         return _object_array(X)
     if getattr(X, "ndim", 2) in (3, 4) and isinstance(X, np.ndarray):
@@ -88,6 +88,7 @@ def _frame(X: Any) -> GivenInputs:
 def _list(items: list[Any], colour: bool) -> GivenInputs:
     if not items:
         return GivenInputs("items", items)
+    items = [_numpy(item) if isinstance(item, torch.Tensor) else item for item in items]
     if all(_is_array(item) for item in items):
         shapes = {np.shape(item) for item in items}
         if len(shapes) == 1 and len(next(iter(shapes))) < 2:
@@ -100,6 +101,12 @@ def _list(items: list[Any], colour: bool) -> GivenInputs:
     if np.ndim(items[0]) in (2, 3) and isinstance(items[0], list | tuple):
         return _images(np.asarray(items), colour)
     return GivenInputs("table", items)
+
+
+def _numpy(X: torch.Tensor) -> np.ndarray:
+    """The same numbers; bfloat16, which numpy has not, as float32."""
+    X = X.detach().cpu()
+    return np.asarray((X.float() if X.dtype == torch.bfloat16 else X).numpy())
 
 
 def _object_array(X: np.ndarray) -> GivenInputs:

@@ -110,7 +110,18 @@ class ReprogrammedModel(nn.Module):
     def forward(self, batch: Any) -> Tensor:
         outputs = self.outputs(batch)
         with full_precision(self.device):
-            return self.output(outputs)
+            return self.decide(outputs)
+
+    def decide(self, outputs: list[SourceOutput]) -> Tensor:
+        """Target logits [B, T] of source outputs; values [B, 1] in the units of the target."""
+        return self.in_units(self.output(outputs))
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """What the output mapping answers, in the units of the target: double where it is centred and scaled."""
+        if self.target.units is None:
+            return values
+        middle, scale = self.target.units
+        return values.double() * scale + middle
 
     @property
     def device(self) -> torch.device:
@@ -311,6 +322,7 @@ def _unlabelled(inputs: Inputs, pixels: bool) -> Examples:
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind in NUMBERS:
         inputs = torch.from_numpy(np.ascontiguousarray(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)))
     if is_tensor(inputs):
+        inputs = inputs.detach() if inputs.dtype != torch.bfloat16 else inputs.detach().float()
         if pixels and not is_pixels(inputs):
             raise DataError(f"Images must have the shape [N, C, H, W]; found {list(inputs.shape)}; give image[None].")
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))

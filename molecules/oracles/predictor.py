@@ -81,7 +81,7 @@ class Predictor(Oracle):
                 model.eval()
                 if outputs is None or not alike(model, first):
                     outputs = model.outputs(list(smiles))
-                logits = model.output(outputs)
+                logits = model.decide(outputs)
                 values.append(model.probabilities(logits)[:, self._index].cpu().numpy())
         return np.stack(values).astype(float)
 

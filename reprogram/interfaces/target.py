@@ -21,6 +21,8 @@ class TargetInfo:
     classes: class names in column order (task names for multilabel, one name for regression).
     input_shape: (channels, height, width) of an image, None for strings.
     descriptions: what each class is, in words, for a source that reads text; empty where the names have to do.
+    units: (middle, scale) of the values that the output mapping answers centred and scaled; None where it answers them as
+        they are.
     """
 
     name: str
@@ -29,11 +31,11 @@ class TargetInfo:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...] | None = None
     descriptions: tuple[str, ...] = ()
+    units: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As ``program.json`` has it; descriptions only where there are some."""
-        found = asdict(self)
-        return found if self.descriptions else {k: v for k, v in found.items() if k != "descriptions"}
+        """As ``program.json`` has it; descriptions and units only where there are some."""
+        return {k: v for k, v in asdict(self).items() if v or k not in ("descriptions", "units")}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TargetInfo:
@@ -46,7 +48,16 @@ class TargetInfo:
             classes=tuple(map(str, data["classes"])),
             input_shape=None if shape is None else tuple(int(s) for s in shape),
             descriptions=tuple(map(str, data.get("descriptions", ()))),
+            units=_units(data["units"], str(data["problem"])) if "units" in data else None,
         )
+
+
+def _units(found: Any, problem: str) -> tuple[float, float]:
+    """(middle, scale) of a program that may be a stranger's. Raises ValueError."""
+    numbers = isinstance(found, list) and len(found) == 2 and all(type(n) in (int, float) and abs(n) < 1e300 for n in found)
+    if problem != "regression" or not numbers or found[1] <= 0:
+        raise ValueError("'units' of the target must be the middle and the positive scale of values")
+    return float(found[0]), float(found[1])
 
 
 class Examples(ABC):

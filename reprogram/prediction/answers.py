@@ -85,7 +85,7 @@ def _pass(model: ReprogrammedModel, contents: Sequence[Any], compare: bool, batc
     with model.batches(examples, batch_size, "predicting") as batches:
         for batch in batches:
             outputs = model.outputs(batch)
-            scores, finite = _scores(model, model.output(outputs).float())
+            scores, finite = _scores(model, model.in_units(model.output(outputs).float()))
             found.append(scores)
             if known is not None and finite.any():
                 near.append(_some(known.nearest(batch, outputs), finite))
@@ -97,7 +97,7 @@ def _pass(model: ReprogrammedModel, contents: Sequence[Any], compare: bool, batc
 def _scores(model: ReprogrammedModel, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(scores [B, T], which rows are finite); the other rows are NaN."""
     finite = torch.isfinite(logits).all(1)
-    scores = torch.full(logits.shape, float("nan"))
+    scores = torch.full(logits.shape, float("nan"), dtype=logits.dtype)
     scores[finite.cpu()] = model.probabilities(logits[finite]).cpu()
     return scores.numpy(), finite.cpu().numpy()
 

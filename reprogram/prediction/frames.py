@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reprogram.errors import DataError, nearest
+from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.estimator_inputs import ReadInputs, given, read_images, read_strings
 from reprogram.interfaces import Examples
 from reprogram.modalities import modality
 from reprogram.prediction.answers import AT_ONCE, answers, read
+from reprogram.prediction.stream import names_beside
 
 if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
@@ -29,6 +30,8 @@ def predict_table(model: ReprogrammedModel, frame: Any, column: str | None = Non
 
 def in_chunks(model: ReprogrammedModel, found: ReadInputs, confidence: float) -> dict[str, list[Any]]:
     """Columns of all rows, asked for a chunk at a time."""
+    if isinstance(confidence, str | bool) or not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence!r} must be a number between 0 and 1, such as 0.9.")
     at = {int(row): place for place, row in enumerate(found.rows)}
     cells: dict[str, list[Any]] = {}
     for start in range(0, max(found.size, 1), CHUNK):
@@ -69,7 +72,8 @@ def forgiving(model: ReprogrammedModel, items: Any, errors: str, batch_size: int
 def with_columns(frame: Any, cells: dict[str, list[Any]]) -> Any:
     """A copy of the frame with these columns behind its own, which keep their names."""
     taken = set(map(str, frame.columns))
-    cells = {(OURS + name if name in taken else name): values for name, values in cells.items()}
+    shown = names_beside(list(cells), sorted(taken), OURS)
+    cells = dict(zip(shown, cells.values(), strict=True))
     if hasattr(frame, "assign"):  # pandas
         import pandas
 

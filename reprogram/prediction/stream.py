@@ -71,13 +71,13 @@ def header(own: Sequence[str], columns: Sequence[str]) -> list[str]:
     return [*ours, *names_beside(own, ours)]
 
 
-def names_beside(own: Sequence[str], ours: Sequence[str]) -> list[str]:
+def names_beside(own: Sequence[str], ours: Sequence[str], mark: str = "file:") -> list[str]:
     """The user's columns beside ours: ``file:NAME`` where the name is taken, once more where that one is taken too."""
     taken, found = {*ours, *own}, list[str]()
     for name in own:
-        shown = f"file:{name}" if name in ours else name
+        shown = f"{mark}{name}" if name in ours else name
         while shown != name and shown in taken:
-            shown = f"file:{shown}"
+            shown = f"{mark}{shown}"
         taken.add(shown)
         found.append(shown)
     return found

@@ -160,7 +160,7 @@ def _layers(model: ReprogrammedModel, contents: Sequence[Any]) -> tuple[np.ndarr
     with model.batches(as_examples(contents), 32, "looking for signs of attacks") as batches:
         for batch in batches:
             outputs = model.outputs(batch)
-            scores.append(model.probabilities(model.output(outputs).float()).cpu().numpy())
+            scores.append(model.probabilities(model.decide(outputs).float()).cpu().numpy())
             parts.append([_direction(value) for output in outputs for value in _read(output)])
     return np.concatenate(scores), [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 

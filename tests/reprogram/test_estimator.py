@@ -3,7 +3,9 @@
 import pickle
 
 import numpy as np
+import pandas
 import pytest
+import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -102,6 +104,43 @@ def test_regression(tiny):
     y = X[..., 0].mean((1, 2)) * 1000.0
     model = ReprogrammedRegressor(source=tiny, output=RidgeTaps(layers=("conv@2",))).fit(X, y)
     assert model.score(X, y) > 0.9
+
+
+def test_a_saved_program_of_a_regressor_answers_in_the_units_of_the_labels(tiny, tmp_path):
+    from reprogram import from_pretrained, save_pretrained
+
+    X = images()[0].astype(np.float32) / 255.0
+    y = X[..., 0].mean((1, 2)) * 1000.0 + 1e6
+    fitted = ReprogrammedRegressor(source=tiny, output=RidgeTaps(layers=("conv@2",))).fit(X, y)
+    pixels = torch.from_numpy(X.transpose(0, 3, 1, 2).copy())
+    again = from_pretrained(save_pretrained(fitted.model_, tmp_path / "program"), source=tiny)
+    expected = pickle.loads(pickle.dumps(fitted)).predict(X)
+    assert np.allclose(expected, y, atol=200) and np.std(expected) > 10
+    assert np.allclose(again.predict(pixels), expected, rtol=0, atol=0.01)
+    assert np.allclose(again(pixels).detach()[:, 0], expected, rtol=0, atol=0.01)
+    frame = pandas.DataFrame({"picture": list(X)})
+    cells = again.predict_table(frame)
+    assert np.allclose(cells["prediction"], expected, rtol=0, atol=0.01)
+    assert np.allclose(cells["low"], fitted.predict_table(frame)["low"], rtol=0, atol=0.01)
+    assert np.all(cells["low"] < cells["prediction"])
+
+
+def test_a_table_of_answers_has_the_labels_themselves(tiny):
+    X, y = images()
+    frame = pandas.DataFrame({"picture": [*X, None], "y": [*np.unique(y, return_inverse=True)[1], 0]})
+    fitted = classifier(tiny).fit(X, frame["y"][:-1])
+    found = fitted.predict_table(frame, "picture")
+    assert found["prediction"][:-1].tolist() == fitted.predict(X).tolist() and found["prediction"].isna()[len(X)]
+    twice = fitted.predict_table(fitted.predict_table(found, "picture"), "picture")
+    assert len(set(twice.columns)) == len(twice.columns)
+    with pytest.raises(ValueError, match="confidence=90 must be a number between 0 and 1"):
+        fitted.predict_table(frame, "picture", confidence=90)
+
+
+def test_bfloat16_pixels_are_read(tiny):
+    X, y = images()
+    halved = (torch.from_numpy(X) / 255.0).bfloat16()
+    assert classifier(tiny).fit(halved, y).predict(list(halved)).tolist() == classifier(tiny).fit(X, y).predict(X).tolist()
 
 
 @pytest.mark.parametrize(
