@@ -8,7 +8,7 @@ import numpy as np
 
 from reprogram.errors import DataError
 from reprogram.interfaces import TargetInfo, TargetTask
-from reprogram.targets.base import ArrayExamples, ImageTask, check_classes
+from reprogram.targets.base import ArrayExamples, ImageTask, check_classes, check_labels
 from reprogram.targets.leaks import contents, not_tested
 from reprogram.targets.splits import draw, fewer_than_asked, hold_out, what_the_split_did
 
@@ -34,8 +34,30 @@ def as_images(images: np.ndarray) -> np.ndarray:
             f"Image {int(np.flatnonzero(~np.isfinite(array).all((1, 2, 3)))[0])} has a NaN or infinite pixel."
         )
     if array.min() < 0 or array.max() > 1:
-        raise DataError(f"Float pixels must lie in [0, 1]; found {array.min():.3g} to {array.max():.3g}.")
+        kind = np.asarray(images).dtype
+        raise DataError(
+            f"Pixels must lie in [0, 1] where they are not uint8; found {kind} from {array.min():.3g} to {array.max():.3g}: "
+            "divide by what white is."
+        )
     return array
+
+
+def _pairs(images: np.ndarray, labels: np.ndarray, where: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, C, H, W] and whole labels [N]. Raises DataError."""
+    images, labels = as_images(images), np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(f"There are {len(images)} {where}images but {where}labels of the shape {list(labels.shape)}.")
+    if not len(labels):
+        raise DataError(f"There are no {where}images; at least one is needed.")
+    whole = labels.dtype.kind in "biuf" and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all()
+    if not whole:
+        raise DataError(
+            f"The {where}labels are {labels.dtype}, such as {labels.tolist()[0]!r}; labels are places in classes, from 0 on: "
+            "classes, labels = numpy.unique(labels, return_inverse=True) makes them."
+        )
+    return images, labels.astype(np.int64)
 
 
 def from_arrays(
@@ -55,10 +77,10 @@ def from_arrays(
     The few labels are drawn by ``seed`` from what is left, so that every seed meets the same test set. An image that is in
     the test too is not learned from.
     """
-    images, labels = as_images(images), np.asarray(labels)
-    if len(images) != len(labels):
-        raise DataError(f"There are {len(images)} images but {len(labels)} labels.")
+    images, labels = _pairs(images, labels)
     names = tuple(classes) if classes is not None else tuple(str(c) for c in range(int(labels.max()) + 1))
+    if len(set(names)) < len(names):
+        raise DataError(f"classes={list(names)} has a name twice.")
     check_classes(labels, names, f"target {name}")
     rows, notes = np.arange(len(labels)), list[str]()
     if test is None:
@@ -68,7 +90,10 @@ def from_arrays(
         notes += what_the_split_did(labels, test_rows, names)
     else:
         train_rows, test_rows = rows, np.arange(len(test[1]))
-        held_out = ArrayExamples(as_images(test[0]), np.asarray(test[1]))
+        held_out = ArrayExamples(*_pairs(*test, where="test "))
+        if held_out.images.shape[1:] != images.shape[1:]:
+            raise DataError(f"Test images have the shape {held_out.images.shape[1:]}, training images {images.shape[1:]}.")
+        check_labels(held_out.labels, names, f"the test of target {name}")
         split = {"kind": "given", "test_size": len(test_rows)}
     new = not_tested(contents(ArrayExamples(images[train_rows], labels[train_rows])), contents(held_out))
     if not new.all():

@@ -69,11 +69,16 @@ class ImageTask(TargetTask):
 
 def check_classes(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
     """At least two classes with examples, every label in range. ``where`` names the data in the sentence."""
+    check_labels(labels, classes, where)
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(f"{where} has only the class '{classes[present[0]]}'; at least two classes are needed.")
+
+
+def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> None:
+    """At least one example, every label in range."""
     if len(labels) == 0:
         raise DataError(f"{where} has no examples.")
     if labels.min() < 0 or labels.max() >= len(classes):
         wrong = labels[(labels < 0) | (labels >= len(classes))][0]
         raise DataError(f"{where} has the label {wrong}, but the {len(classes)} classes are 0..{len(classes) - 1}.")
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError(f"{where} has only the class '{classes[present[0]]}'; at least two classes are needed.")

@@ -148,3 +148,23 @@ def test_lazy_files_read_like_arrays():
     examples = ImageFiles(files, np.array([0, 1, 1]), Shape(1, 4, 6)).subset([2, 1])
     torch.testing.assert_close(examples.batch([0, 1])[:, 0, 0, 0], torch.tensor([1.0, 0.2]))
     assert examples.labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "sentence"),
+    [
+        (np.arange(8) % 2 / 2, {}, "The labels are float64"),
+        (np.array(["a", "b"] * 4), {}, "numpy.unique"),
+        (np.array([np.nan, 1] * 4), {}, "such as nan"),
+        (np.arange(8) % 2, {"test": (np.ones((3, 6, 6)), [0, 5, 1])}, "has the label 5"),
+        (np.arange(8) % 2, {"test": (np.ones((3, 6, 6)), [0, 1])}, "3 test images but test labels"),
+        (np.arange(8) % 2, {"test": (np.ones((3, 5, 6)), [0, 1, 1])}, r"Test images have the shape \(1, 5, 6\)"),
+        (np.arange(8) % 2, {"classes": ["a", "a"]}, "a name twice"),
+    ],
+)
+def test_labels_of_arrays_are_whole_and_of_a_class(labels, options, sentence):
+    from reprogram.targets.arrays import from_arrays
+
+    images = np.random.default_rng(0).random((8, 6, 6))
+    with pytest.raises(DataError, match=sentence):
+        from_arrays(images, labels, **options)
