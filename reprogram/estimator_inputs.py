@@ -21,7 +21,7 @@ from reprogram.errors import DataError
 from reprogram.interfaces import InputTransformation
 from reprogram.pixels import resize
 from reprogram.targets.arrays import as_images
-from reprogram.targets.images import Header, Shape, common_shape, read_header, read_image
+from reprogram.targets.images import Header, Shape, White, common_shape, read_header, read_image
 
 
 @dataclass
@@ -178,8 +178,9 @@ def read_strings(x: GivenInputs, input: InputTransformation) -> ReadInputs:
     return _each(list(x.values), input.read, None)
 
 
-def read_images(x: GivenInputs, shape: Sequence[int] | None) -> ReadInputs:
-    """Images of one shape [n, C, H, W]: ``shape``, or what suits all where it is None (fitting).
+def read_images(x: GivenInputs, shape: Sequence[int] | None, white: float | None = None) -> ReadInputs:
+    """Images of one shape [n, C, H, W]: ``shape``, or what suits all where it is None (fitting). white: of files of more than
+    8 bits.
 
     Pictures are read upright, scaled and cut in the middle; arrays may be [H, W], [H, W, C] or [C, H, W].
     """
@@ -195,7 +196,7 @@ def read_images(x: GivenInputs, shape: Sequence[int] | None) -> ReadInputs:
     else:
         headers = [h for h in (_header(item) for item in items) if h is not None]
         wanted = common_shape(headers, None) if headers else Shape(1, 1, 1)
-    return _each(items, lambda item: _image(item, wanted), wanted)
+    return _each(items, lambda item: _image(item, wanted, white), wanted)
 
 
 def _each(items: list[Any], read: Any, shape: Shape | None) -> ReadInputs:
@@ -224,12 +225,12 @@ def _header(item: Any) -> Header | None:
         return None
 
 
-def _image(item: Any, shape: Shape) -> np.ndarray:
+def _image(item: Any, shape: Shape, white: float | None) -> np.ndarray:
     if _is_array(item):
         return _shaped(as_images(np.asarray(item)[None])[0], shape)
     file = _file(item)
     try:
-        return read_image(file, shape)
+        return read_image(file, shape, None if white is None else White(white, white))
     except DataError as error:
         name = "a PIL image" if _is_picture(file) else "bytes" if isinstance(file, bytes) else str(file)
         raise DataError(f"{name} cannot be read: {error}") from error

@@ -23,6 +23,7 @@ class TargetInfo:
     descriptions: what each class is, in words, for a source that reads text; empty where the names have to do.
     units: (middle, scale) of the values that the output mapping answers centred and scaled; None where it answers them as
         they are.
+    white: value that is white in the image files of more than 8 bits that were learned from; None where there were none.
     """
 
     name: str
@@ -32,10 +33,11 @@ class TargetInfo:
     input_shape: tuple[int, ...] | None = None
     descriptions: tuple[str, ...] = ()
     units: tuple[float, float] | None = None
+    white: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As ``program.json`` has it; descriptions and units only where there are some."""
-        return {k: v for k, v in asdict(self).items() if v or k not in ("descriptions", "units")}
+        """As ``program.json`` has it; descriptions, units and white only where there are some."""
+        return {k: v for k, v in asdict(self).items() if v or k not in ("descriptions", "units", "white")}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TargetInfo:
@@ -49,6 +51,7 @@ class TargetInfo:
             input_shape=None if shape is None else tuple(int(s) for s in shape),
             descriptions=tuple(map(str, data.get("descriptions", ()))),
             units=_units(data["units"], str(data["problem"])) if "units" in data else None,
+            white=_white(data["white"]) if "white" in data else None,
         )
 
 
@@ -58,6 +61,13 @@ def _units(found: Any, problem: str) -> tuple[float, float]:
     if problem != "regression" or not numbers or found[1] <= 0:
         raise ValueError("'units' of the target must be the middle and the positive scale of values")
     return float(found[0]), float(found[1])
+
+
+def _white(found: Any) -> float:
+    """Of a program that may be a stranger's. Raises ValueError."""
+    if type(found) not in (int, float) or not 0 < found <= 65535:
+        raise ValueError("'white' of the target must be a number above 0 and at most 65535")
+    return float(found)
 
 
 class Examples(ABC):

@@ -30,8 +30,8 @@ def predict_table(model: ReprogrammedModel, frame: Any, column: str | None = Non
 
 def in_chunks(model: ReprogrammedModel, found: ReadInputs, confidence: float) -> dict[str, list[Any]]:
     """Columns of all rows, asked for a chunk at a time."""
-    if isinstance(confidence, str | bool) or not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence!r} must be a number between 0 and 1, such as 0.9.")
+    if isinstance(confidence, str | bool) or not 0 < confidence <= 1:
+        raise ConfigError(f"confidence={confidence!r} must be a number above 0 and at most 1, such as 0.9.")
     at = {int(row): place for place, row in enumerate(found.rows)}
     cells: dict[str, list[Any]] = {}
     for start in range(0, max(found.size, 1), CHUNK):
@@ -53,7 +53,7 @@ def read_items(model: ReprogrammedModel, items: Any) -> ReadInputs:
             found.problems[int(found.rows[place])] = "it is empty"
         kept = [place for place in range(len(found.inputs)) if place not in set(blank)]
         return ReadInputs([found.inputs[place] for place in kept], found.rows[kept], found.size, found.problems)
-    return read_images(x, model.target.input_shape)
+    return read_images(x, model.target.input_shape, model.target.white)
 
 
 def forgiving(model: ReprogrammedModel, items: Any, errors: str, batch_size: int = AT_ONCE) -> np.ndarray:

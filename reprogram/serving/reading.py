@@ -19,7 +19,7 @@ from reprogram.estimator_inputs import GivenInputs, read_images
 from reprogram.modalities import modality
 from reprogram.serving.wishes import Limits, RefusedRequest
 from reprogram.targets._sound_files import read_sound
-from reprogram.targets.images import Shape, read_header, read_image
+from reprogram.targets.images import Shape, White, read_header, read_image
 
 if TYPE_CHECKING:
     from reprogram.model import ReprogrammedModel
@@ -161,7 +161,8 @@ class TensorReader:
             raise DataError(f"it claims {header.width} x {header.height} pixels; at most {self.limits.pixels:,} are read")
         if strict and (header.height, header.width) != wanted[1:]:
             raise DataError(f"it has {header.height} x {header.width} pixels, not {wanted.height} x {wanted.width}")
-        return read_image(data, wanted).astype(np.float32) / np.float32(255)
+        white = self.model.target.white
+        return read_image(data, wanted, None if white is None else White(white, white)).astype(np.float32) / np.float32(255)
 
     def _file(self, item: Any, content_type: str | None, marks: tuple[bytes, ...]) -> bytes:
         """The bytes of an item that is a file with one of these beginnings, or such a file in base64."""

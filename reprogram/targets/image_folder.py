@@ -108,7 +108,7 @@ def image_folder(root: str, **options: Any) -> TargetTask:
     notes += reader.near(chosen, train_examples, test_kept, test_examples)
     pool = unlabelled_pictures(given, shape, reader.white, test_kept, reader.tested, folder)
     return ImageTask(
-        TargetInfo(folder.resolve().name, "image", "classification", classes, tuple(shape)),
+        TargetInfo(folder.resolve().name, "image", "classification", classes, tuple(shape), white=reader.one_white),
         train_examples,
         test_examples,
         train_rows=chosen.names(folder),
@@ -160,13 +160,15 @@ def _parts(reader: _Reader, found: FoundFolders, given: ImageOptions, notes: lis
 class _Reader:
     """Reads files, and remembers those that cannot be read and what the readable ones show.
 
-    pictures: hash of the pixels of each decoded file. left_out: training files whose picture is in the test, by test file.
+    one_white: of files of more than 8 bits, where there are such of one kind. pictures: hash of the pixels of each decoded
+    file. left_out: training files whose picture is in the test, by test file.
     """
 
     folder: Path
     total: int
     bad: dict[Path, str] = field(default_factory=dict)
     white: White | None = None
+    one_white: float | None = None
     pictures: dict[Path, str] = field(default_factory=dict)
     tested: dict[str, Path] = field(default_factory=dict)
     left_out: dict[Path, Path] = field(default_factory=dict)
@@ -181,6 +183,8 @@ class _Reader:
         deep = [f for f in facts if f.peak is not None]
         number = given_white(given)
         self.white = white_of(facts) if number is None else White(number, number)
+        if len({f.real for f in deep}) == 1:
+            self.one_white = self.white.real if deep[0].real else self.white.whole
         if not deep or number is not None:
             return []
         named = []
@@ -189,7 +193,7 @@ class _Reader:
             if peaks:
                 kind = "floating-point grey" if real else "16-bit"
                 named.append(f"{len(peaks)} {kind} images reach {max(peaks):.6g}, so white is {white:g}")
-        further = f"give target.white={self.white.real or self.white.whole:g} for further images of this kind"
+        further = "a program made of them reads further images so (target.white=)"
         if len(named) > 1:
             further = "target.white= would be one value for both kinds"
         return [f"{'; '.join(named)}; {further}."]

@@ -148,6 +148,9 @@ class ImageInputs:
         """Pictures become what the program was made for."""
         if target.input_shape is not None:
             self.shape = Shape(*target.input_shape)
+        if self.white is None and target.white is not None:
+            self.white = target.white
+            self.notes.append(f"In files of more than 8 bits {self.white:g} is white, as the program learned (target.white=).")
 
     def __post_init__(self) -> None:
         if not self.root.exists():

@@ -133,7 +133,7 @@ def test_a_table_of_answers_has_the_labels_themselves(tiny):
     assert found["prediction"][:-1].tolist() == fitted.predict(X).tolist() and found["prediction"].isna()[len(X)]
     twice = fitted.predict_table(fitted.predict_table(found, "picture"), "picture")
     assert len(set(twice.columns)) == len(twice.columns)
-    with pytest.raises(ValueError, match="confidence=90 must be a number between 0 and 1"):
+    with pytest.raises(ValueError, match="confidence=90 must be a number above 0 and at most 1"):
         fitted.predict_table(frame, "picture", confidence=90)
 
 

@@ -156,3 +156,28 @@ def case(tmp_path, kind):
 def test_a_mistake_gets_one_sentence(tmp_path, kind, sentence):
     with pytest.raises((ConfigError, DataError), match=sentence):
         image_folder(**case(tmp_path, kind))
+
+
+def test_white_of_deep_pictures_is_that_of_the_program(tmp_path):
+    """12 bits in 16-bit files: a darker set, or one picture, alone would be read brighter than what was learned from."""
+    from reprogram.estimator_inputs import given
+    from reprogram.interfaces import TargetInfo
+    from reprogram.prediction.frames import read_images
+    from reprogram.targets.unlabelled import open_inputs
+
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        folder = tmp_path / "learned" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 3000, (8, 8)).astype(np.uint16)).save(folder / f"{i}.png")
+    info = image_folder(tmp_path / "learned", shots=3).info
+    assert info.white == 4095 and TargetInfo.from_json(info.to_json()) == info
+    (tmp_path / "new").mkdir()
+    dark = tmp_path / "new" / "dark.png"
+    Image.fromarray(np.full((8, 8), 900, np.uint16)).save(dark)
+    inputs = open_inputs({"_target_": "reprogram.targets.image_folder.image_folder", "root": str(tmp_path / "new")})
+    inputs.suit(info)
+    assert {int(v) for v in np.unique(next(iter(inputs)).content)} == {56} and "4095" in inputs.notes[0]  # 900 / 4095 * 255
+    assert int(read_images(given([dark]), info.input_shape, info.white).inputs.max()) == 56
+    with pytest.raises(ValueError, match="at most 65535"):
+        TargetInfo.from_json(info.to_json() | {"white": 1e9})
