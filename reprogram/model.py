@@ -319,6 +319,8 @@ def _unlabelled(inputs: Inputs, pixels: bool) -> Examples:
         return inputs
     if isinstance(inputs, str):
         raise DataError("One string is no list of strings: give [text].")
+    if hasattr(inputs, "columns"):
+        raise DataError("A table is no list of inputs: give one of its columns, or use predict_table.")
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind in NUMBERS:
         inputs = torch.from_numpy(np.ascontiguousarray(inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32)))
     if is_tensor(inputs):
@@ -328,7 +330,11 @@ def _unlabelled(inputs: Inputs, pixels: bool) -> Examples:
         return ArrayExamples(inputs.cpu().numpy(), np.zeros(len(inputs)))
     if pixels and len(inputs):
         raise DataError("Images are one array or tensor [N, C, H, W]; errors='nan' also reads lists of pictures and paths.")
-    return StringExamples(list(inputs), np.zeros(len(inputs)))
+    items = list(inputs)
+    for place, item in enumerate(items):
+        if item is None or isinstance(item, bytes | int | float):
+            raise DataError(f"Input {place} is no string, but {item!r:.40}; errors='nan' answers NaN in its place.")
+    return StringExamples(items, np.zeros(len(items)))
 
 
 def concatenate(outputs: list[SourceOutput]) -> SourceOutput:

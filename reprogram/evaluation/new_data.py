@@ -14,6 +14,7 @@ from reprogram.interfaces import Examples, TargetInfo, TargetTask
 from reprogram.modalities import modality
 from reprogram.modalities.batches import is_pixels, join, take
 from reprogram.pixels import resize, with_channels
+from reprogram.targets.tables import spelling_key
 
 
 def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> TargetTask:
@@ -28,6 +29,7 @@ def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> T
             f"The program answers {program.problem} of {program.kind} inputs, "
             f"but target {new.name} is {new.problem} of {new.kind} inputs."
         )
+    new = replace(new, classes=_as_the_program_spells(new, program))
     unknown = [name for name in new.classes if name not in program.classes]
     if unknown:
         raise DataError(
@@ -46,6 +48,19 @@ def fitted(target: TargetTask, program: TargetInfo, examples: str = "test") -> T
     split = target.split | {"examples": examples, "test_size": len(test)}
     info = replace(program, name=new.name)
     return replace(target, info=info, train=train, test=test, test_rows=rows, test_columns=columns, split=split)
+
+
+def _as_the_program_spells(new: TargetInfo, program: TargetInfo) -> tuple[str, ...]:
+    """Classes that differ from one of the program's by case, spaces or the encoding of accents alone are that class."""
+    if new.problem == "regression":
+        return program.classes
+    theirs: dict[str, list[str]] = {}
+    for name in program.classes:
+        theirs.setdefault(spelling_key(name), []).append(name)
+    alike = [theirs.get(spelling_key(name), []) for name in new.classes]
+    return tuple(
+        same[0] if name not in program.classes and len(same) == 1 else name for name, same in zip(new.classes, alike, strict=True)
+    )
 
 
 @dataclass

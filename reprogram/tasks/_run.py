@@ -18,7 +18,7 @@ from reprogram.errors import BudgetSpent, ConfigError
 from reprogram.evaluation.compare import Comparison
 from reprogram.evaluation.metrics import TITLES
 from reprogram.hooks import Hook, Run
-from reprogram.interfaces import SourceModel, SourceOutput, TargetTask, to_tensor_labels
+from reprogram.interfaces import SourceModel, SourceOutput, TargetInfo, TargetTask, to_tensor_labels
 from reprogram.modalities import Candidate
 from reprogram.model import ReprogrammedModel
 from reprogram.prediction.conformal import keep
@@ -181,9 +181,15 @@ def describe(result: Result, model: ReprogrammedModel, target: TargetTask, histo
     }
 
 
-def whole_target(config: DictConfig) -> TargetTask:
-    """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside."""
+def whole_target(config: DictConfig, program: TargetInfo | None = None) -> TargetTask:
+    """New data needs no few-label drawing: ``shots`` and ``labels`` are set aside. What would be found in the data is as it
+    was for the program: whole numbers are values, white is the same value."""
     wanted = config.target.copy()
+    values = program is not None and program.problem == "regression"
+    learned = {"problem": "regression" if values else None, "white": program.white if program is not None else None}
+    for key, value in learned.items():
+        if value is not None and wanted.get(key) == "auto":
+            OmegaConf.update(wanted, key, value)
     for key in ("shots", "labels"):
         if key in wanted:
             OmegaConf.update(wanted, key, None)

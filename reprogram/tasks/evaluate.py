@@ -45,7 +45,7 @@ def run(config: DictConfig) -> None:
     context = start(config)
     kept = describe_program(config.program)
     model = load_kept(config, kept, context.device)
-    target = fitted(whole_target(config), model.target, config.task.examples)
+    target = fitted(whole_target(config, model.target), model.target, config.task.examples)
     target.notes.extend(reading_notes(model.source, model.input, target.test, "test", refuse=False))
     hooks = load_hooks(config)
     for hook in hooks:

@@ -70,3 +70,13 @@ def test_strings_stay_strings_and_missing_tasks_stay_missing():
 def test_data_that_does_not_go_with_the_program(options, examples, error, sentence):
     with pytest.raises(error, match=sentence):
         fitted(task(**options), PROGRAM, examples)
+
+
+def test_classes_are_the_programs_however_they_are_spelled():
+    program = TargetInfo("old", "image", "classification", ("Gen\u00e8ve", "dog", "Dog house"), (1, 6, 6))
+    found = fitted(task(("DOG", "Gene\u0300ve", "dog  HOUSE")), program)
+    assert found.test.labels.tolist() == [1, 0, 2, 1, 0] and found.info.classes == program.classes
+    twins = TargetInfo("old", "image", "classification", ("dog", "DOG", "fox"), (1, 6, 6))
+    assert fitted(task(("DOG", "fox")), twins).test.labels.tolist() == [1, 2, 1, 2, 1]
+    with pytest.raises(DataError, match="the class 'Dog'"):
+        fitted(task(("Dog", "fox")), twins)

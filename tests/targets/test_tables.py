@@ -473,3 +473,25 @@ def test_fuzz_any_bytes_are_rows_or_a_sentence(tmp_path_factory, content, ending
         list(rows(path))
     except (ConfigError, DataError) as error:
         assert "\n" not in str(error)[:500]
+
+
+def test_an_accent_in_one_letter_or_two_is_one_class(tmp_path):
+    path = tmp_path / "towns.csv"
+    names = ["Gen\u00e8ve", "Gene\u0300ve", "Basel"]  # as Windows and as macOS write it
+    path.write_text("text,town\n" + "".join(f"word {i},{names[i % 3]}\n" for i in range(30)), encoding="utf-8")
+    for ignore_case in (True, False):
+        assert len(csv(str(path), "text", "town", ignore_case=ignore_case).info.classes) == 2
+
+
+def test_whole_numbers_are_values_to_a_program_of_values(tmp_path):
+    from omegaconf import OmegaConf
+
+    from reprogram.interfaces import TargetInfo
+    from reprogram.tasks._run import whole_target
+
+    path = tmp_path / "doses.csv"
+    path.write_text("text,dose\n" + "".join(f"word {i},{i % 5}\n" for i in range(30)))
+    target = {"_target_": "reprogram.targets.csv.csv", "path": str(path), "input_column": "text", "label_column": "dose"}
+    config = OmegaConf.create({"target": target | {"problem": "auto", "shots": 2}})
+    assert whole_target(config).info.problem == "classification"
+    assert whole_target(config, TargetInfo("p", "text", "regression", ("dose",))).info.problem == "regression"

@@ -348,6 +348,10 @@ def test_from_python_a_bad_item_is_nan_and_a_table_keeps_its_rows(kept):
 
     model = from_pretrained(kept / "values" / "program")
     texts = ["good film", None, "", "bad", 3.5]
+    table = pandas.DataFrame({"text": texts})
+    for odd, sentence in ((table, "A table is no list"), (["good", None], "Input 1 is no string"), ([b"good"], "Input 0")):
+        with pytest.raises(DataError, match=sentence):
+            model.predict(odd)
     values = model.predict(texts, errors="nan")
     assert np.isnan(values).tolist() == [False, True, True, False, True]
     assert np.allclose(values[[0, 3]], model.predict(["good film", "bad"]), atol=1e-5)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 import numpy as np
 
@@ -177,12 +178,12 @@ def _one_spelling(counts: Counter[str], ignore_case: bool) -> tuple[dict[str, st
 
 
 def spelling_key(text: str) -> str:
-    """What spellings have in common that differ by case and spaces alone."""
-    return " ".join(text.split()).casefold()
+    """What spellings have in common that differ by case, spaces and the encoding of accents alone."""
+    return normalize("NFC", " ".join(text.split()).casefold())
 
 
 def _folded(text: str, ignore_case: bool) -> str:
-    return spelling_key(text) if ignore_case else text
+    return spelling_key(text) if ignore_case else normalize("NFC", text)
 
 
 def _one_a_row(classes: int, rows: int) -> bool:
