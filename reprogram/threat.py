@@ -55,14 +55,13 @@ class Threat:
 
     def diameter(self, shape: Sequence[int]) -> float:
         """The distance of the two inputs of this shape that lie furthest apart."""
-        size = math.prod(shape)
-        return (self.high - self.low) * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[self.norm]
+        return diameter(self.norm, math.prod(shape), self.high - self.low)
 
-    def fits(self, shape: Sequence[int]) -> None:
-        """Raises ConfigError where ``eps`` reaches beyond all inputs of this shape."""
+    def fits(self, shape: Sequence[int], key: str = "eps") -> None:
+        """Raises ConfigError, with the ``key`` to change, where ``eps`` reaches beyond all inputs of this shape."""
         if self.eps > (most := self.diameter(shape)):
             raise ConfigError(
-                f"eps={self.eps:g} is outside the input range: two images of {'x'.join(map(str, shape))} pixels in "
+                f"{key}={self.eps:g} is outside the input range: two images of {'x'.join(map(str, shape))} pixels in "
                 f"[{self.low:g}, {self.high:g}] are at most {most:g} apart in {self.norm}."
             )
 
@@ -117,6 +116,11 @@ class Threat:
             delta = signs * size / size.sum(1, keepdim=True) * radius
         delta = (self.eps * delta).to(device=x0.device, dtype=x0.dtype)
         return self.project(x0, x0 + delta.view_as(x0))
+
+
+def diameter(norm: str, size: int, width: float = 1.0) -> float:
+    """Distance in ``norm`` of opposite corners of a box of ``size`` values, each with a range of ``width``."""
+    return width * {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
 
 
 def box_projection(threat: Threat, x0: Tensor, x: Tensor, eps: Tensor) -> Tensor:

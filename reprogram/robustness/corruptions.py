@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.errors import ConfigError, nearest
+
 Corruption = Callable[[Tensor, int, torch.Generator], Tensor]
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(name: str, images: Tensor, severity: int, seed: int = 0) -> Tensor:
     """``images`` under one of :data:`CORRUPTIONS`, cut to [0, 1]; the same seed gives the same images."""
+    if name not in CORRUPTIONS:
+        raise ConfigError(f"There is no corruption {name!r}; {nearest(name, CORRUPTIONS)}.")
+    if severity not in SEVERITIES:
+        raise ConfigError(f"severity={severity} of a corruption is not possible; allowed: 1 to 5.")
     generator = torch.Generator().manual_seed(seed * 10 + severity)
     return CORRUPTIONS[name](images, severity - 1, generator).clamp(0, 1)
 
@@ -178,9 +184,11 @@ def pixelate(x: Tensor, s: int, g: torch.Generator) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, s: int, g: torch.Generator) -> Tensor:
-    """Saved as a JPEG of low quality and read again."""
+    """Saved as a JPEG of low quality and read again; channels that are neither grey nor colour one by one."""
     from PIL import Image
 
+    if x.shape[1] not in (1, 3):
+        return torch.cat([jpeg_compression(part, s, g) for part in x.split(1, dim=1)], 1)
     quality, done = (80, 65, 58, 50, 40)[s], []
     for image in (x * 255).round().byte().cpu().numpy():
         pixels = image.transpose(1, 2, 0)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.errors import ConfigError, DataError
-from reprogram.robustness.attacks.base import Model, in_batches, survival
+from reprogram.errors import ConfigError
+from reprogram.robustness.attacks.base import Model, in_batches, refuse_labels, survival
 from reprogram.robustness.attacks.bpda import hidden_by, straight_through
 from reprogram.robustness.classifier import Classifier
 from reprogram.robustness.evaluated_model import EvaluatedModel
@@ -36,10 +36,7 @@ def diagnose(
             f"Robustness checks need a classifier with logits [B, T] of at least two classes; "
             f"this model answers {list(raw.shape)}."
         )
-    if int(labels.max()) >= raw.shape[1] or int(labels.min()) < 0:
-        raise DataError(
-            f"Labels run from {int(labels.min())} to {int(labels.max())}, but the model has {raw.shape[1]} classes."
-        )
+    refuse_labels(labels, raw.shape[1])
     answer.logarithm = are_probabilities(raw)
     logits = raw.clamp(min=1e-12).log() if answer.logarithm else raw
     large = answer.even(logits, labels)

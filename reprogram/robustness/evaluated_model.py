@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reprogram.errors import DataError
 from reprogram.interfaces import Examples
-from reprogram.robustness.attacks.base import Model, ask, in_batches
+from reprogram.robustness.attacks.base import Model, ask, in_batches, refuse_examples
 from reprogram.robustness.findings import Flag, Outcome
 
 LOST = 0.05  # an example that is right in so few passes need not be attacked again
@@ -97,13 +97,13 @@ def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", see
         rows = _draw(len(data), limit, seed)
         images, labels = data.batch(rows), np.asarray(data.labels)[rows]
     elif isinstance(data, tuple | list) and len(data) == 2 and not isinstance(data[0], tuple | list):
-        images, labels = torch.as_tensor(data[0]), torch.as_tensor(data[1])
+        images, labels = _tensors(data)
         if len(images) != len(labels):
             raise DataError(f"There are {len(images)} images but {len(labels)} labels; give one label for each image.")
         rows = _draw(len(labels), limit, seed)
         images, labels = images[rows], labels[rows]
     elif isinstance(data, Iterable):
-        parts = [(torch.as_tensor(x), torch.atleast_1d(torch.as_tensor(y))) for x, y in data]
+        parts = [(x, torch.atleast_1d(y)) for x, y in map(_tensors, data)]
         if not parts:
             raise DataError("There are no examples to evaluate on.")
         images = torch.cat([x if x.ndim == 4 else x[None] for x, _ in parts])
@@ -115,6 +115,18 @@ def gather(data: Any, limit: int | None, device: torch.device | str = "cpu", see
     return _checked(torch.as_tensor(images), torch.as_tensor(labels), device)
 
 
+def _tensors(pair: Any) -> tuple[Tensor, Tensor]:
+    """(images, labels) as tensors. Raises DataError for whatever is no such pair."""
+    try:
+        images, labels = (torch.as_tensor(part) for part in pair)
+        len(images)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            "data must be (images, labels) as tensors or arrays, with a class index as label, examples or batches of them."
+        ) from None
+    return images, labels
+
+
 def _draw(n: int, limit: int | None, seed: int) -> np.ndarray:
     if n == 0:
         raise DataError("There are no examples to evaluate on.")
@@ -124,17 +136,8 @@ def _draw(n: int, limit: int | None, seed: int) -> np.ndarray:
 
 
 def _checked(images: Tensor, labels: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    if labels.ndim != 1 or labels.is_floating_point():
-        raise DataError(f"Robustness checks need one class index an example, not labels of {list(labels.shape)}.")
     images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     if images.ndim != 4:
         raise DataError(f"Images must be [N, C, H, W]; these are {list(images.shape)}.")
-    bad = ~torch.isfinite(images.flatten(1)).all(1)
-    if bool(bad.any()):
-        raise DataError(f"Image {int(bad.nonzero()[0])} holds a NaN or infinite pixel.")
-    if float(images.min()) < 0 or float(images.max()) > 1:
-        raise DataError(
-            f"Pixels must lie in [0, 1]; these run from {float(images.min()):g} to {float(images.max()):g} "
-            "(normalisation belongs inside the model)."
-        )
-    return images.to(device), labels.long().to(device)
+    refuse_examples(images, labels)
+    return images.clamp(0, 1).to(device), labels.long().to(device)

@@ -61,7 +61,7 @@ def evaluate(
     device = _device(model)
     images, labels = gather(data, settings.examples, device, seed)
     for norm, eps in settings.threats.items():
-        Threat(norm, eps).fits(images.shape[1:])
+        Threat(norm, eps).fits(images.shape[1:], f"robustness.threats.{norm}")
     with still(model):
         start = time.perf_counter()
         found = diagnose(model, images, labels, seed, settings.batch_size, train=train, source=source)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from reprogram.errors import ConfigError
+from reprogram.errors import ConfigError, DataError
 from reprogram.frozen import still
 from reprogram.robustness.losses import wrong
 from reprogram.threat import NORMS, Threat
@@ -92,6 +92,10 @@ class Attack(ABC):
         advance: Callable[[int], Any] | None = None,
         right: Tensor | None = None,
     ) -> Attacked:
+        for name in (*COUNTS, "batch_size", "passes"):
+            if isinstance(value := getattr(self, name, 1), int) and value < 1:
+                raise ConfigError(f"{name}={value} of {type(self).__name__} must be at least 1.")
+        refuse_examples(images, labels, self.threat.low, self.threat.high)
         with still(model):
             return self._run(model, images, labels, advance, right)
 
@@ -110,7 +114,7 @@ class Attack(ABC):
         size = self.batch_size if self.access != "white_box" else cached(self.batch_size, images)
         for start in range(0, len(images), size):
             rows = torch.arange(start, min(start + size, len(images)))
-            known = ~wrong(ask(model, quick[rows]), labels[rows]).cpu() if right is None else right[rows]
+            known = _right(ask(model, quick[rows]), labels[rows]) if right is None else right[rows]
             rows_right = rows[known]
             if len(rows_right):
                 x, y = quick[rows_right], labels[rows_right]
@@ -123,6 +127,40 @@ class Attack(ABC):
             if advance is not None:
                 advance(len(rows))
         return found
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """[B]: the answer is the label."""
+    refuse_labels(labels, logits.shape[1])
+    return ~wrong(logits, labels).cpu()
+
+
+def refuse_labels(labels: Tensor, classes: int) -> None:
+    """Raises DataError for labels that are none of ``classes``."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(f"Labels run from {int(labels.min())} to {int(labels.max())}, but the model has {classes} classes.")
+
+
+def refuse_examples(images: Tensor, labels: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+    """Raises DataError for labels and pixels that no attack can work on.
+
+    A perturbation is cut to [low, high]: an image outside cannot be perturbed at all, and would look robust.
+    """
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise DataError(f"Robustness checks need one class index an example, not labels of {list(labels.shape)}.")
+    if len(images) != len(labels):
+        raise DataError(f"There are {len(images)} images but {len(labels)} labels; give one label for each image.")
+    if not len(images):
+        return
+    bad = ~torch.isfinite(images.flatten(1)).all(1)
+    if bool(bad.any()):
+        raise DataError(f"Image {int(bad.nonzero()[0])} holds a NaN or infinite pixel.")
+    least, most = float(images.min()), float(images.max())
+    if least < low - SLACK or most > high + SLACK:
+        raise DataError(
+            f"Pixels must lie in [{low:g}, {high:g}]; these run from {least:g} to {most:g} "
+            "(normalisation belongs inside the model)."
+        )
 
 
 @torch.no_grad()

@@ -61,6 +61,9 @@ class Smoothing:
             raise ConfigError(f"sigma={self.sigma} must be above 0.")
         if not 0 < self.alpha < 1:
             raise ConfigError(f"alpha={self.alpha} must lie between 0 and 1.")
+        for name in ("draws", "samples", "batch_size"):
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise ConfigError(f"{name}={value} of randomized smoothing must be a whole number of at least 1.")
 
     def certify(
         self, model: Model, image: Tensor, row: int = 0, subspaces: Mapping[str, Tensor] | None = None
@@ -106,6 +109,8 @@ class Smoothing:
                 part.normal_(generator=generator)
                 seen = torch.add(flat, part, alpha=self.sigma).view(-1, *image.shape)
                 logits = in_batches(lambda x: ask(model, x), seen, cached(self.batch_size, seen))
+                if logits.ndim != 2 or logits.shape[1] < 2:
+                    raise ConfigError(f"Smoothing needs logits [B, T] of at least two classes, not {list(logits.shape)}.")
                 finite = torch.isfinite(logits).all(1)
                 answers = logits.argmax(1)
                 new = torch.bincount(answers[finite], minlength=logits.shape[1])

@@ -44,7 +44,7 @@ class LinearBoundsCheck(Check):
             return Outcome([row])
         row = share_row(scope.name, "certificate", f"{threat}", radii >= threat.eps)
         row.more = about | {"median_radius": float(radii.median()), "largest_tried": reach}
-        if float(radii.max()) == 0:
+        if float(radii.max()) == 0 and bool(model.clean[rows].any()):
             row.flags.append(vacuous("radius"))
         far = model.distances.get(threat.norm)
         if far is not None and bool((radii > far[: len(radii)] * (1 + 1e-4)).any()):

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.robustness.attacks.base import Model, ask, cached, fast_layout
+from reprogram.errors import ConfigError, DataError, nearest
+from reprogram.robustness.attacks.base import Model, ask, cached, fast_layout, refuse_examples, refuse_labels
 from reprogram.threat import DUAL, length
 
 SCREEN = 1.25  # how much further the end point of a class may lie than those of the classes that were followed
@@ -58,11 +59,28 @@ class CleverScore:
     batch_size: int = 64
     screen: bool = True
 
+    def __post_init__(self) -> None:
+        if self.norm not in DUAL:
+            raise ConfigError(f"norm={self.norm!r} is not one of CLEVER; {nearest(str(self.norm), DUAL)}.")
+        if not self.radius > 0:
+            raise ConfigError(f"radius={self.radius} of CLEVER must be above 0.")
+        for name, least in {"batches": 1, "samples": 1, "pool": 0, "batch_size": 1, "targets": 1}.items():
+            value = getattr(self, name)
+            if not ((isinstance(value, int) and value >= least) or (name == "targets" and value == "all")):
+                remedy = "all or a whole number" if name == "targets" else "a whole number"
+                raise ConfigError(f"{name}={value} of CLEVER must be {remedy} of at least {least}.")
+
     def __call__(
         self, model: Model, images: Tensor, labels: Tensor, advance: Callable[[int], Any] | None = None
     ) -> Clever:
         """Untargeted scores: the smallest over the other classes."""
+        if not len(images):
+            raise DataError("There are no examples to estimate distances of.")
+        refuse_examples(images, labels, self.low, self.high)
         logits = ask(model, images)
+        if logits.ndim != 2 or logits.shape[1] < 2:
+            raise ConfigError(f"CLEVER needs logits [B, T] of at least two classes, not {list(logits.shape)}.")
+        refuse_labels(labels, logits.shape[1])
         count = logits.shape[1] - 1 if self.targets == "all" else min(int(self.targets), logits.shape[1] - 1)
         others = logits.scatter(1, labels[:, None], float("-inf")).topk(count, dim=1).indices
         scores, fits = [], []
@@ -135,7 +153,10 @@ class CleverScore:
                 norms = []
                 for number, target in enumerate(targets):
                     margin = (logits[:, label] - logits[:, target]).sum()
-                    gradient = torch.autograd.grad(margin, points, retain_graph=number + 1 < len(targets))[0]
+                    more = {"retain_graph": number + 1 < len(targets), "allow_unused": True}
+                    gradient = torch.autograd.grad(margin, points, **more)[0] if margin.requires_grad else None
+                    if gradient is None:
+                        raise ConfigError("CLEVER needs gradients, and this model has none with respect to its input.")
                     norms.append(length(torch.nan_to_num(gradient).flatten(1), DUAL[self.norm]))
                 found.append(torch.stack(norms).cpu())
         return torch.cat(found, 1).numpy()

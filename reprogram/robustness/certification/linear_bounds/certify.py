@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from reprogram.errors import ConfigError
 from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds, Box
 from reprogram.robustness.certification.linear_bounds.trace import Network, record
+from reprogram.threat import diameter
 
 SLACK, TINY = 2e-5, 1e-6  # a certificate holds a little further than it says: float32 rounds the way that was gone
 VACUOUS = 1e-5  # a radius below this share of the largest that was tried says nothing
@@ -65,7 +67,10 @@ class LinearBounds:
     @torch.no_grad()
     def widest(self, network: Network, ball: Ball, label: int) -> float:
         """The largest size, up to that of ``ball``, at which ``label`` is the only possible answer."""
-        if int(network.value(ball.centre).argmax()) != label:
+        answer = network.value(ball.centre)
+        if answer.shape[-1] < 2:
+            raise ConfigError(f"Certificates need logits [1, T] of at least two classes, not {list(answer.shape)}.")
+        if int(answer.argmax()) != label:
             return 0.0
 
         def holds(eps: float) -> bool:
@@ -73,11 +78,12 @@ class LinearBounds:
 
         if holds(ball.eps):
             return ball.eps
-        inside, outside = 0.0, ball.eps
+        largest = min(ball.eps, diameter(ball.norm, ball.centre.numel(), ball.high - ball.low))
+        inside, outside = 0.0, largest  # beyond it a ball holds every input
         for _ in range(self.steps):
             # the scale is unknown, so the first steps are taken by factors
             middle = (inside + outside) / 2 if inside else outside / 4
             inside, outside = (middle, outside) if holds(middle) else (inside, middle)
-            if not inside and outside < VACUOUS * ball.eps:
+            if not inside and outside < VACUOUS * largest:
                 return 0.0
         return inside
