@@ -37,7 +37,7 @@ class DiversityFilter:
     """Stops a search from staying on one scaffold (REINVENT's IdenticalMurckoScaffold).
 
     Once ``bucket`` molecules with at least ``min_score`` share a Bemis–Murcko scaffold, further ones count as 0 to the
-    search. The reported score does not change.
+    search (as ``min_score`` where that is negative). The reported score does not change.
     """
 
     bucket: Count = 25
@@ -47,6 +47,11 @@ class DiversityFilter:
         if self.bucket < 1:
             raise ConfigError(f"diversity bucket is {self.bucket}; it must be at least 1.")
         self._filled: dict[str, int] = defaultdict(int)
+
+    @property
+    def beyond(self) -> float:
+        """What a molecule counts beyond its bucket: never more than one that the bucket takes."""
+        return min(0.0, self.min_score)
 
     def admit(self, scored: Scored) -> bool:
         """Count the molecule in its scaffold's bucket; False if the bucket was already full."""
@@ -195,7 +200,8 @@ class Evaluator:
     def _replayed(self, smiles: str, answer: dict[str, Any]) -> dict[str, Any]:
         """An answer of the journal. Raises DataError where it cannot be this objective's."""
         if not self.objective.explains(answer):
-            has = ", ".join(answer.get("raw") or ["no values"]) if isinstance(answer, dict) else answer
+            raw = answer.get("raw") if isinstance(answer, dict) else answer
+            has = ", ".join(raw) or "no values" if isinstance(raw, dict) else str(raw)[:40]
             raise DataError(
                 f"{self.ledger.book.name} holds answers of another objective ({smiles} there has {has}); give another journal."
             )
@@ -209,7 +215,7 @@ class Evaluator:
             self.calls.append(result)
             reached |= self.target is not None and result.feasible and result.score >= self.target
             full = self.diversity is not None and not self.diversity.admit(result)
-            self._seen[result.smiles] = replace(result, score=0.0) if full else result
+            self._seen[result.smiles] = replace(result, score=self.diversity.beyond) if full else result
         if reached:
             raise TargetReached(f"a molecule with a score of {self.target} or more was found.")
 

@@ -6,6 +6,7 @@ Every :class:`Scored` holds raw and transformed values, and both can be recomput
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -174,10 +175,13 @@ class Objective:
     def explains(self, answer: Any) -> bool:
         """Can an answer of a journal be this objective's: the same terms, transforms and weights?"""
         told = answer if isinstance(answer, Mapping) else {}
-        raw, parts = ({} if told.get(key) is None else dict(told[key]) for key in ("raw", "parts"))
+        raw, parts, broken = (told[key] if told.get(key) is not None else {} for key in ("raw", "parts", "constraints"))
+        if not all(isinstance(part, Mapping) for part in (raw, parts, broken)):
+            return False
         if not {t.name for t in self.terms} == set(raw) == set(parts):
             return False
-        if not all(isinstance(value, int | float) for value in (*raw.values(), *parts.values(), told.get("score"))):
+        figures = (*raw.values(), *parts.values(), *broken.values(), told.get("score"))
+        if not all(isinstance(value, int | float) and abs(value) <= sys.float_info.max for value in figures):
             return False
         pairs = [(t.transform(raw[t.name]), parts[t.name]) for t in self.terms if not t.confidence_bound]
         return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in [*pairs, (self.combine(parts), answer["score"])])

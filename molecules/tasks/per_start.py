@@ -21,6 +21,7 @@ from molecules.starts import Starts
 from molecules.tasks._journals import merge_journals
 from molecules.workers import Workers
 from reprogram.errors import ConfigError, DataError, ReprogramError
+from reprogram.files import read_json
 from reprogram.hooks import Run
 from reprogram.progress import console, progress
 from reprogram.report.blocks import facts, listing, pictures, table
@@ -28,6 +29,7 @@ from reprogram.report.charts import MARK, axes, svg
 from reprogram.report.page import Page
 from reprogram.result import finite, write_atomically
 
+LARGEST_OUTCOME = 16 << 20  # bytes of one start's file
 KEPT = 10  # best molecules of each start that the tables show
 
 
@@ -62,7 +64,7 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
     """One start to its end, or its outcome where it is finished already. An error of one start is its row's."""
     outcome = folder / f"{number:05d}.json"
     if outcome.exists():
-        return json.loads(outcome.read_text())
+        return _finished(outcome, smiles)
     apart = build_objective(config, [smiles]).isolated  # what may crash gets processes of its own here, too
     alone = {"backend": "processes", "jobs": 1} if apart else {"backend": "serial"}
     own = config | {"parallel": config["parallel"] | alone}
@@ -88,6 +90,15 @@ def run_one(config: dict[str, Any], smiles: str, folder: Path, number: int) -> d
     }
     row = finite(row)
     write_atomically(outcome, json.dumps(row) + "\n")
+    return row
+
+
+def _finished(outcome: Path, smiles: str) -> dict[str, Any]:
+    """The outcome of a start that an earlier run ended. Raises ConfigError for a file that is none."""
+    row = read_json(outcome, LARGEST_OUTCOME, ConfigError)
+    kinds = {"number": int, "error": str, "calls": int, "best": list, "reached": bool}
+    if not (isinstance(row, dict) and row.get("start") == smiles and all(isinstance(row.get(k), t) for k, t in kinds.items())):
+        raise ConfigError(f"{outcome} is not the outcome of start {smiles}; remove it, and resume=true makes it again.")
     return row
 
 

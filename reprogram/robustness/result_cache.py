@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from reprogram.errors import Interrupted
+from reprogram.errors import DataError, Interrupted
 from reprogram.journal import Journal
 from reprogram.robustness.findings import Outcome
 
@@ -21,7 +22,14 @@ class ResultCache:
         self.key = key
         for row in self.journal.read() if self.journal else []:
             if row.get("key") == key:
-                self.found[row["check"]] = Outcome.from_json(row["outcome"])
+                self._take(path, row)
+
+    def _take(self, path: Path | None, row: dict[str, Any]) -> None:
+        """One line of the file. Raises DataError where it is no finished check."""
+        try:
+            self.found[str(row["check"])] = Outcome.from_json(row["outcome"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise DataError(f"{path} has a line that is no finished check; remove the file, and its checks run again.") from error
 
     def once(self, name: str, check: Callable[[], Outcome]) -> Outcome:
         """What the check gave before, or gives now. Ctrl-C during it says how to go on."""
