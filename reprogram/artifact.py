@@ -8,7 +8,7 @@ and never more bytes than are allowed.
 
 program.json::
 
-    {"schema": 1, "version": "0.1.0",
+    {"schema": 2, "version": "0.1.0",
      "source": {"name", "fingerprint", "loader", "options"},    # loader: a file of reprogram.sources, or null
      "target": {"name", "kind", "problem", "classes", "input_shape", "descriptions"?},
      "input":  {"name", "config"}, "output": {"name", "config"},

@@ -318,7 +318,7 @@ class Rotation(Certifiable):
         return (y[:, None] ** 2 + x[None] ** 2).sqrt() * math.radians(half)
 
     def _slope(self, image: Tensor) -> Tensor:
-        """The steepest slope anywhere in a channel, per pixel moved [C, 1, 1]; l1 of both directions, edges included."""
+        """The steepest slope anywhere in a channel, per pixel moved [C, 1, 1]; l2 of both directions, edges included."""
         padded = F.pad(image, (1, 1, 1, 1))
         across, down = padded.diff(dim=-1).abs(), padded.diff(dim=-2).abs()
         steepest_across = torch.maximum(across[..., :-1, :], across[..., 1:, :])

@@ -47,7 +47,8 @@ def test_finished_checks_that_are_none(tmp_path, row):
 
 def test_a_full_bucket_never_counts_more_than_an_open_one():
     """0 is the best of all scores where values are negative, as of an oracle that should be small."""
-    objective = molecules.Objective([molecules.Term(molecules.load_oracle("descriptor", descriptor="logp"))], aggregate="arithmetic")
+    small = molecules.Term(molecules.load_oracle("descriptor", descriptor="logp"))
+    objective = molecules.Objective([small], aggregate="arithmetic")
     diversity = DiversityFilter(bucket=1, min_score=-100.0)
     with Evaluator(objective, 10, diversity=diversity) as evaluator:
         first, second = evaluator.score(["OCCO", "OCC(O)CO"])

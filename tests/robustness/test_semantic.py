@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from reprogram import robustness
 from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
 from reprogram.robustness.certification.linear_bounds.trace import NotBounded
 from reprogram.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -173,3 +174,19 @@ def test_layers_that_are_not_the_perturbation_are_refused(monkeypatch):
     model, image = Coloured(nn.ReLU(), 0), torch.rand(3, 5, 5, generator=torch.Generator().manual_seed(0))
     with pytest.raises(NotBounded, match="no linear bounds for brightness: its layers answer"):
         Brightness().certify(model, image, int(model(image[None]).argmax()), LinearBounds(both=False))
+
+
+def test_a_finite_set_proves_nothing_of_a_model_that_answers_at_random():
+    """Each shift was asked once, and the row was called a certificate."""
+
+    drawn = torch.Generator().manual_seed(0)
+
+    def at_random(images):
+        return torch.stack([torch.ones(len(images)), 1.2 * torch.rand(len(images), generator=drawn)], 1)
+
+    images, labels = torch.rand(4, 1, 6, 6), torch.zeros(4, dtype=torch.long)
+    keep = {name: None for name in robustness.settings("full").checks if name != "semantic"}
+    settings = robustness.settings("full", checks=keep | {"semantic": {"certified": 0}}, threats={"l2": 0.1})
+    rows = robustness.evaluate(at_random, (images, labels), settings=settings).data["robustness"]["rows"]
+    kinds = {row["check"]: row["kind"] for row in rows}
+    assert kinds["translation"] == kinds["occlusion"] == "attack"

@@ -18,6 +18,7 @@ from reprogram.robustness.checks.base import FEW, Check, Examples, Scope, at_lea
 from reprogram.robustness.evaluated_model import EvaluatedModel
 from reprogram.robustness.findings import Flag, Outcome, Row, share_row
 
+MOST_PIECES = 8  # of a range, on each side, that are certified one after the other
 COMPLETE = Flag("complete", "a finite set, tried completely")
 
 
@@ -45,7 +46,8 @@ class SemanticCheck(Check):
             if not perturbation.fits(model.images):
                 continue
             smallest = perturbation.attack(model.model, images, labels, model.batch_size)
-            finite = make in (semantic.Translation, semantic.Occlusion)
+            # one pass of a model that answers at random proves nothing
+            finite = isinstance(perturbation, semantic.Translation | semantic.Occlusion) and not model.random
             threat = f"{perturbation.name} up to {perturbation.reach:g}"
             good = ~torch.isfinite(smallest)
             row = share_row(perturbation.name, "certificate" if finite else "attack", threat, good)
@@ -66,7 +68,7 @@ class SemanticCheck(Check):
         name, bounds, network = perturbation.name, LinearBounds(most=self.most, both=False), model.module or model.model
         try:
             ranges = [
-                perturbation.certify(network, model.images[i], int(model.labels[i]), bounds, most=8)
+                perturbation.certify(network, model.images[i], int(model.labels[i]), bounds, most=MOST_PIECES)
                 for i in rows.tolist()
             ]
         except CANNOT as error:
@@ -74,6 +76,7 @@ class SemanticCheck(Check):
             return
         row = Row(name, "certificate", f"{name}, linear bounds", float(np.median(ranges)), n=len(rows))
         row.low, row.high = min(ranges), max(ranges)
+        row.more = {"largest_tried": min(perturbation.reach, MOST_PIECES * perturbation.piece)}
         if any(r > float(s) for r, s in zip(ranges, smallest[rows], strict=True)):
             row.flags.append(CONTRADICTED)
         if max(ranges) == 0:
