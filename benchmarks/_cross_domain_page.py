@@ -39,7 +39,7 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
         lines += _rows(key, found)
     told = "Intervals are 95 % intervals of the mean over draws (Student's t); an empty cell was not run, or does"
     told += " not exist; (n): of fewer draws."
-    return "\n".join([*lines, "", told, "", *_auto(cells, found)])
+    return "\n".join([*lines, "", told, *_random_ahead(cells, found), "", *_auto(cells, found)])
 
 
 def _rows(key: tuple[str, str, int], found: Found) -> list[str]:
@@ -99,6 +99,25 @@ def _answer(cells: list[Cell], found: Found) -> list[str]:
         f"Where the source can read them, training gives {told[False]}; peptides and DNA want the untrained map.**",
         "",
     ]
+
+
+def _random_ahead(cells: list[Cell], found: Found) -> list[str]:
+    """Where random weights do better than the best of the pretrained rows, on the draws that have both."""
+    ahead = []
+    for source, target, labels in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells):
+        rows = {row: draws for row in COLUMNS if (draws := found[source, target, labels, row])}
+        shared = set.intersection(*map(set, rows.values())) if rows else set()
+        mean = {
+            (row, reading): float(np.mean([draws[seed][reading] for seed in shared]))
+            for row, draws in rows.items()
+            for reading in READINGS
+            if shared and all(reading in draws[seed] for seed in shared)
+        }
+        random = max((v for (row, _), v in mean.items() if row.startswith("random")), default=0.0)
+        pretrained = max((v for (row, _), v in mean.items() if not row.startswith("random")), default=0.0)
+        if random > pretrained:
+            ahead.append(f"{source} on {target} at {labels} labels ({random:.3f} against {pretrained:.3f})")
+    return ["", f"Random weights are ahead of every pretrained row for {'; '.join(ahead)}."] if ahead else []
 
 
 def _auto(cells: list[Cell], found: Found) -> list[str]:
