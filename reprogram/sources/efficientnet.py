@@ -108,9 +108,25 @@ class _Block(nn.Module):
 
 
 def _relu6(x: Tensor) -> Tensor:
-    """In place where nobody asks for gradients; for them, torch would copy what it overwrites."""
-    whole = x.is_contiguous(memory_format=torch.channels_last)
-    return F.relu6(x, inplace=whole and not torch.is_grad_enabled())
+    """In place, where ``x`` is a whole tensor: nobody reads a convolution's answer again."""
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return F.relu6(x)
+    return _ReLU6.apply(x) if torch.is_grad_enabled() else F.hardtanh(x, 0.0, 6.0, inplace=True)  # type: ignore[no-any-return]
+
+
+class _ReLU6(torch.autograd.Function):
+    """ReLU6 in place, whose gradient reads the answer: torch's own would keep a copy of what it overwrites."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.mark_dirty(F.hardtanh(x, 0.0, 6.0, inplace=True))
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (answer,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, answer, 0.0, 6.0)  # type: ignore[no-any-return]
 
 
 class _Strided(nn.Sequential):

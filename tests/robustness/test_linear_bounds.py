@@ -20,8 +20,10 @@ from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.certification.linear_bounds import relax
 from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds, Box
 from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.recording import written_down
 from reprogram.robustness.certification.linear_bounds.trace import NotBounded, record
 from reprogram.robustness.smallest import smallest
+from reprogram.sources import efficientnet
 from reprogram.threat import Threat
 
 
@@ -348,3 +350,10 @@ def test_the_earlier_place_of_linear_bounds_is_the_same_module() -> None:
     from reprogram.robustness.linear_bounds.certify import LinearBounds as Earlier
 
     assert Earlier is LinearBounds
+
+
+def test_steps_in_place_of_an_efficientnet_can_be_recorded():
+    """They are written with an operator that bounds know."""
+    image = torch.rand(1, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    recorded, _ = written_down(lambda x: efficientnet._relu6(9 * x), image)
+    assert torch.equal(recorded(image), (9 * image).clamp(0, 6))

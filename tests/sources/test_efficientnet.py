@@ -7,6 +7,7 @@ import torch
 
 from reprogram.errors import SourceError
 from reprogram.interfaces import Tap
+from reprogram.sources import efficientnet
 from reprogram.sources.efficientnet import EfficientNetLite, _Strided, packaged_weights
 
 
@@ -64,6 +65,14 @@ def test_answers_without_gradients_are_those_with_them(source):
     slow = source(images.clone().requires_grad_(), taps)
     assert torch.equal(quick.logits, slow.logits)
     assert all(torch.equal(quick.taps[tap], slow.taps[tap]) for tap in taps)
+
+
+def test_gradients_are_those_of_torchs_relu6(source, monkeypatch):
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (ours,) = torch.autograd.grad(source(images).logits.logsumexp(1).sum(), images)
+    monkeypatch.setattr(efficientnet, "_relu6", torch.nn.functional.relu6)
+    (expected,) = torch.autograd.grad(source(images).logits.logsumexp(1).sum(), images)
+    assert ours.abs().max() > 0 and torch.equal(ours, expected)
 
 
 def test_taps_are_pooled_grids(source):
