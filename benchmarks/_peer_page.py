@@ -363,7 +363,7 @@ def speeds(cells: Cells, memory: Cells, figures: dict[str, Any]) -> Iterator[str
     yield from ("", f"At least three times as fast: {reached} of {len(ratios)} rows; the least x {min(ratios):.1f}.")
     yield f"At the floor it would be x {min(figures['floor'].values()):.1f} to x {max(figures['floor'].values()):.1f}."
     if out := [name.split(",")[0] for name, least in figures["floor"].items() if least < 3]:
-        yield f"{', '.join(out)} cannot become three times as fast in float32 with this source: source and input alone take more"
+        yield f"{', '.join(out)} cannot become three times as fast in float32 with this source and input: alone, both take more"
         yield "than a third of the published time."
     yield "The published loop pays for a second pass over the data each epoch where its mapping is counted (not LoR-VP, AutoVP),"
     yield "for BatchNorm beside every convolution, and for a layout that CPUs read slowly. SMM's input is a network of its own;"
