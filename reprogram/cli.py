@@ -50,7 +50,7 @@ def main() -> None:
         raise SystemExit(0)
     keep_freed_memory()
     typed = with_open_keys(split_sources([*map(at_home, sys.argv[1:])]))
-    sys.argv[1:] = [*map(hidden, typed), *search_path()]
+    sys.argv[1:] = [*map(readable, map(hidden, typed)), *search_path()]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises; said() makes one sentence of it
     job = Job(debug="debug=true" in sys.argv[1:])
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)
@@ -128,6 +128,20 @@ def hidden(argument: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         return f"{key}={value[0]}{conceal(value[1:-1])}{value[0]}"
     return f"{key}={','.join(map(conceal, value.split(',')))}"
+
+
+def readable(argument: str) -> str:
+    """``run_dir=größe`` in the quotes without which Hydra reads letters of plain English alone; the shell took the user's."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    key, sign, value = argument.partition("=")
+    if not sign or argument.startswith("-") or not value or re.search(r"['\"\[\]{},$\\\\]", value):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return f"{key}='{value}'"
+    return argument
 
 
 def hide_addresses(config: DictConfig) -> None:
@@ -247,7 +261,13 @@ def sentence(error: Exception) -> str:
     option = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if option:
         return f"There is no {option.group(1)}={option.group(2)}; {nearest(option.group(2), options(option.group(1)))}"
-    syntax = re.search(r"Error parsing override '(.*?)'", text, re.S)
+    several = re.match(r"Ambiguous value for argument '(.*?)'", text)
+    if several:
+        key, _, value = several.group(1).partition("=")
+        text = f"\"{key}='{value}'\" for one text, {key}=[{value}] for a list"
+        return f"{key}={value} has a comma: write {text}, or add --multirun."
+    syntax = re.search(r"(?:Error parsing override|no viable alternative at input) '(.*?)'", text, re.S)
+    syntax = syntax or re.match(r"Lexer\w+: (.*)", text)
     if syntax:
         return f"'{syntax.group(1)}' cannot be read; write key=value, with quotes around special characters."
     if "float-castable" in text or "No trials are completed" in text:

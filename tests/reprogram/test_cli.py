@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from PIL import Image
 
 from reprogram import cli, from_pretrained
@@ -285,3 +286,32 @@ def test_import_leaves_heavy_packages_alone():
     code = "import reprogram, sys; print({'torch', 'transformers', 'rdkit', 'matplotlib'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        ("run_dir=größe/ä b", "run_dir='größe/ä b'"),
+        ("target.path=a (1).csv", "target.path='a (1).csv'"),
+        ("target.path=a=b.csv", "target.path='a=b.csv'"),
+        ("target.shots=4,16", "target.shots=4,16"),
+        ("target.label_column=[ä,b]", "target.label_column=[ä,b]"),
+        ("run_dir='ä'", "run_dir='ä'"),
+        ("seed=range(1,3)", "seed=range(1,3)"),
+        ("--multirun", "--multirun"),
+    ],
+)
+def test_paths_with_letters_that_hydra_does_not_know_need_no_second_quotes(typed, passed):
+    assert cli.readable(typed) == passed
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("LexerNoViableAltException: sørce=x\n  ^", "'sørce=x' cannot be read; write key=value"),
+        ("no viable alternative at input '[x'", "'[x' cannot be read; write key=value"),
+        ("Ambiguous value for argument 'target.root=A,b'\n1. To", "\"target.root='A,b'\" for one text"),
+    ],
+)
+def test_what_hydra_cannot_parse_is_told_with_what_to_type(error, sentence):
+    assert sentence in cli.sentence(HydraException(error))
