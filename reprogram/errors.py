@@ -12,6 +12,9 @@ class ReprogramError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        return super().__str__().replace("'?.", "'?")  # a question from :func:`nearest` ends its sentence
+
 
 class ConfigError(ReprogramError):
     """An option has a value that it cannot have."""

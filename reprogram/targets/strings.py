@@ -154,6 +154,9 @@ def string_task(
 ) -> StringTask:
     """Read, clean, split and draw. Raises ConfigError or DataError in one sentence."""
     names = [label_column] if isinstance(label_column, str) else list(label_column)
+    for key, name in (("input_column", input_column), *(("label_column", name) for name in names)):
+        if [input_column, *names].count(name) > 1:
+            raise ConfigError(f"target.{key}={name} is named twice: input and labels are columns of their own.")
     if options.labels_file is None:
         table = read_table(path, options=options, wanted=[input_column, *names])
         train = _load(reader, table, input_column, names, options.problem)

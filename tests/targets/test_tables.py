@@ -495,3 +495,16 @@ def test_whole_numbers_are_values_to_a_program_of_values(tmp_path):
     config = OmegaConf.create({"target": target | {"problem": "auto", "shots": 2}})
     assert whole_target(config).info.problem == "classification"
     assert whole_target(config, TargetInfo("p", "text", "regression", ("dose",))).info.problem == "regression"
+
+
+@pytest.mark.parametrize(("of_input", "of_label"), [("town", "town"), ("town", ["a", "town"]), ("text", ["a", "a"])])
+def test_a_column_is_read_once(tmp_path, of_input, of_label):
+    path = tmp_path / "t.csv"
+    path.write_text("text,town,a\n" + "".join(f"word {i},{i % 2},{i % 3}\n" for i in range(12)))
+    with pytest.raises(ConfigError, match="is named twice"):
+        csv(str(path), of_input, of_label)
+
+
+def test_a_question_ends_a_sentence():
+    with pytest.raises(ConfigError, match=r"did you mean 'drop'\?$"):
+        TableOptions(conflicts="dropp")
