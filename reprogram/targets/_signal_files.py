@@ -18,6 +18,7 @@ import numpy as np
 from reprogram.errors import ConfigError, DataError, nearest
 from reprogram.targets._signals import Signals
 from reprogram.targets.tables import TableOptions, TableRows, is_missing, named, rows
+from reprogram.targets.tables.table import looks_like_an_id
 
 LOOKED_AT = 20  # rows that tell columns of numbers from others
 EVEN = 0.01  # of the usual step: times that differ by less are evenly spaced
@@ -166,9 +167,14 @@ def _wide_table(file: Path, columns: Columns, key: str, labelled: bool) -> Signa
     table = rows(file, TableOptions(), wanted if labelled else (), key)
     _has(table.header, columns, key, labelled)
     samples = [name for name in table.header if name not in (columns.label, columns.group)]
+    names = _count_rows(table, samples)
+    notes = [*table.notes]
+    if names and len(samples) - len(names) > 1:
+        samples = [name for name in samples if name not in names]
+        notes.append(f"The column '{names[0]}' names the rows and is no sample; rename it if it is one.")
     if not labelled:
         samples = _of_numbers(table, samples, key)
-    found, bad = Signals([], [], [], None if columns.group is None else [], notes=list(table.notes)), []
+    found, bad = Signals([], [], [], None if columns.group is None else [], notes=notes), []
     for row in table:
         values = _numbers([row.cells[name] for name in samples])
         if row.problem or values is None:
@@ -185,13 +191,26 @@ def _wide_table(file: Path, columns: Columns, key: str, labelled: bool) -> Signa
     return found
 
 
+def _count_rows(table: TableRows, names: Sequence[str]) -> list[str]:
+    """Columns of numbers, none of them twice, that say which row it is: by their name, or as the index that pandas writes
+    without one. As a sample it would tell the classes of a sorted file apart."""
+    first = [row.cells for row in islice(table, LOOKED_AT) if not row.problem]
+
+    def counts(name: str) -> bool:
+        cells = [row[name] for row in first]
+        return len(set(cells)) == len(cells) and _numbers(cells) is not None
+
+    return [n for n in names if (n in ("column_1", "Unnamed: 0") or looks_like_an_id(n)) and counts(n)]
+
+
 def _say_what_is_no_number(table: TableRows, samples: Sequence[str], key: str) -> None:
     """DataError for a table of which no row is a signal."""
     cells = next((row.cells for row in table if not row.problem), {})
     column = next((name for name in samples if name in cells and _numbers([cells[name]]) is None), samples[0])
     raise DataError(
         f"{key}={table.path}: no row is a signal; the column '{column}' holds '{cells.get(column, '')[:40]}', "
-        "which is no number. Leave it out, or name target.id_column and target.value_columns where a row is one value."
+        "which is no number (decimals have a point). Leave it out, or name target.id_column and target.value_columns where a "
+        "row is one value."
     )
 
 

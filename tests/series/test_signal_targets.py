@@ -210,3 +210,13 @@ def test_a_lower_rate_folds_nothing_down():
     time = np.arange(16000) / 16000
     high = at_rate(np.sin(2 * np.pi * 6000 * time)[None], 16000, 8000)
     assert high.shape == (1, 8000) and np.abs(high[0, 200:-200]).max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "patient_id"])
+def test_a_column_that_counts_the_rows_is_no_sample(tmp_path, name):
+    path, values = tmp_path / "sorted.csv", np.random.default_rng(0).random((20, 3))
+    lines = [f"{i},{a:.3f},{b:.3f},{c:.3f},{'on' if i < 10 else 'off'}" for i, (a, b, c) in enumerate(values)]
+    path.write_text("\n".join([f"{name},t0,t1,t2,state", *lines]))
+    task = series(str(path), label_column="state", shots=None)
+    assert task.info.input_shape[-1] == 3 and float(task.train.batch(range(len(task.train))).max()) < 1
+    assert any("names the rows" in note for note in task.notes)
