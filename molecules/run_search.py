@@ -43,7 +43,9 @@ class Found:
 
 def explore(config: dict[str, Any], starts: list[str], journal: Path, bar: Bar | None = None, number: int = 0) -> Found:
     """One search from ``starts``; ``number`` gives each of several searches its own random numbers."""
-    return search(config, build_objective(config, starts), starts, journal, [config["seed"], 1 + number], bar)
+    found = search(config, build_objective(config, starts), starts, journal, [config["seed"], 1 + number], bar)
+    found.notes += unused_oracle(config)
+    return found
 
 
 def search(
@@ -92,6 +94,12 @@ def build_objective(config: dict[str, Any], starts: list[str]) -> Objective:
     if config.get("oracle") is None:
         raise ConfigError("'oracle' must be given, as in oracle=zaleplon_mpo (or objective=… for several at once).")
     return Objective.of(instantiate(config["oracle"], _convert_="all"), constraints)
+
+
+def unused_oracle(config: dict[str, Any]) -> list[str]:
+    """A note where ``oracle`` is given beside the ``objective`` that takes its place."""
+    both = config.get("objective") is not None and config.get("oracle") is not None
+    return ["objective= is maximised; oracle= is not used, because it was given beside it."] if both else []
 
 
 def build_constraints(config: dict[str, Any], starts: list[str]) -> Constraints:

@@ -263,7 +263,7 @@ def _named(rows: list[str]) -> str:
 def _rows(path: Path, column: str | None) -> Iterator[StartRow]:
     ending = path.suffix.lower()
     if not path.is_file():
-        raise DataError(f"The start file {path} does not exist.")
+        raise DataError(f"The start file {path} is not a file." if path.exists() else f"The start file {path} does not exist.")
     if ending not in ENDINGS:
         raise DataError(f"The start file {path} ends in '{ending}'; allowed: {', '.join(ENDINGS)}.")
     if ending in (".csv", ".tsv"):

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from molecules import recipe, report
-from molecules.run_search import build_objective, explore, notes_before, stereo_note
+from molecules.run_search import build_objective, explore, notes_before, stereo_note, unused_oracle
 from molecules.search.base import Search
 from molecules.starts import Starts
 from molecules.tasks import per_start, stages
@@ -60,5 +60,6 @@ def check(context: Run, starts: Starts) -> None:
     """``budget=0``: reads the input, builds everything and prints the notes. The run folder stays free for the run."""
     objective = build_objective(context.config, starts.smiles)
     method: Search = instantiate(context.config["search"], _convert_="all")
-    for note in starts.notes + notes_before(objective, starts.smiles, 0) + stereo_note(method, starts.smiles):
+    notes = starts.notes + notes_before(objective, starts.smiles, 0) + stereo_note(method, starts.smiles)
+    for note in notes + unused_oracle(context.config):
         console.print(note, soft_wrap=True, markup=False)

@@ -30,9 +30,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for norm, eps in self.threats.items():
-            Threat(norm, eps)
+            try:
+                Threat(norm, eps)
+            except ConfigError as error:
+                raise ConfigError(f"robustness.threats.{norm}={eps} is not possible: {error}") from error
         if not self.threats:
-            raise ConfigError("threats names no norm; allowed: linf, l2 and l1 with a size each, like linf: 0.03.")
+            raise ConfigError("robustness.threats names no norm; give linf, l2 or l1 a size, like robustness.threats.linf=0.03.")
         for key in ("examples", "few", "batch_size"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}={getattr(self, key)} must be at least 1.")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from reprogram.backdoor.detection.integrity import CheckedFile, check_files
-from reprogram.errors import ConfigError, DataError
+from reprogram.errors import ConfigError, DataError, ReprogramError
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.modalities import modality
 from reprogram.result import write_atomically
@@ -40,12 +40,18 @@ def checked_source(config: DictConfig) -> tuple[SourceModel, list[CheckedFile]]:
     return instantiate(config.source), files
 
 
-def another(config: DictConfig, path: str) -> tuple[SourceModel, list[CheckedFile]]:
-    """A second source like the first, with the weights of a safetensors file or a folder of a transformers model."""
+def another(config: DictConfig, path: str, option: str) -> tuple[SourceModel, list[CheckedFile]]:
+    """A second source like the first, with the weights of a safetensors file or a folder of a transformers model.
+
+    An error names the ``option`` that the path comes from.
+    """
     second = config.copy()
     key = "weights" if "weights" in config.source else "name"
     OmegaConf.update(second, f"source.{key}", path)
-    return checked_source(second)
+    try:
+        return checked_source(second)
+    except ReprogramError as error:
+        raise ConfigError(f"{option}={path} is no second model like the source: {error}") from error
 
 
 def has_own_labels(source: SourceModel, target: TargetTask) -> bool:

@@ -41,7 +41,7 @@ def run(config: DictConfig) -> None:
     target = whole_target(config)
     inspection = instantiate(config.inspection) if "_target_" in config.inspection else Inspection()
     for path in config.task.references:
-        second, more = another(config, str(path))
+        second, more = another(config, str(path), "task.references")
         inspection.references.append(second.to(context.device))
         files += more
     found = inspection.inspect(source, target, context)

@@ -101,7 +101,7 @@ def sources(config: DictConfig, context: Run) -> Case:
     source = checked_source(config)[0].to(context.device)
     model, other = Unfrozen(source), None
     if config.task.other is not None:
-        other = Unfrozen(another(config, str(config.task.other))[0].to(context.device))
+        other = Unfrozen(another(config, str(config.task.other), "task.other")[0].to(context.device))
         check_same(model, other)
     data = own_data(config, source, config.task.examples, config.task.test, context.device)
     return Case(model, other, data, source)

@@ -150,6 +150,11 @@ def test_a_budget_of_zero_reads_the_input_scores_nothing_and_leaves_the_folder_f
         run(tmp_path / "negative", *logged, *GIVEN, "budget=-1")
 
 
+def test_an_oracle_beside_an_objective_is_noted(tmp_path, capsys):
+    design(config(tmp_path / "run", "objective=drug_like", "oracle=qed", "start=example", "budget=0"))
+    assert "oracle= is not used" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("budget, which", [(1, "the only molecule"), (20, "each of the first 20 molecules")])
 def test_an_oracle_that_always_fails_ends_a_small_budget_in_its_own_words_too(tmp_path, logged, budget, which):
     with pytest.raises(DataError, match=f"{which}.*no licence"):
@@ -217,6 +222,7 @@ def test_a_locked_scaffold_grows_only_at_its_attachment_point(tmp_path):
         (["oracle=qed", "search=genetics"], "did you mean 'genetic'"),
         (["oracle=qed", "constraints.keep=['c1ccc(']"], "'c1ccc('"),
         (["oracle=qed", "start=file", "start.path=nowhere.smi"], "nowhere.smi does not exist"),
+        (["oracle=qed", "start=file", "start.path=/dev/null"], "/dev/null is not a file"),
         (["oracle=qed", "parallel.backend=dask"], "parallel.address"),
     ],
 )

@@ -9,7 +9,9 @@ from reprogram import robustness
 from reprogram.errors import ConfigError, DataError
 from reprogram.robustness.attacks.pgd import PGD
 from reprogram.robustness.attacks.square import Square
+from reprogram.robustness.certification.linear_bounds.bounds import Ball, Bounds
 from reprogram.robustness.certification.linear_bounds.certify import LinearBounds
+from reprogram.robustness.certification.linear_bounds.trace import record
 from reprogram.robustness.certification.randomized_smoothing import Smoothing
 from reprogram.robustness.corruptions import CORRUPTIONS, corrupt
 from reprogram.robustness.estimates.clever import CleverScore
@@ -126,3 +128,12 @@ def test_bounds_are_not_called_loose_where_every_label_is_wrong(net, images):
     (row,) = [row for row in result.data["robustness"]["rows"] if row["check"] == "linear_bounds"]
     assert row["value"] == 0
     assert not row["flags"]
+
+
+def test_slopes_are_optimised_wherever_gradients_are_on():
+    """Intervals once kept the graph of the model's own weights, and the second step failed."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.Hardtanh(-0.2, 0.4), nn.Linear(6, 3)).eval()
+    image = torch.rand(1, 1, 2, 2, dtype=torch.float64)
+    bounds = Bounds(record(net, image[0].float()), Ball(image, 0.3), slopes=3)
+    assert (bounds.optimised(torch.eye(3), 3) <= net.double()(image)[0] + 1e-9).all()

@@ -135,6 +135,8 @@ def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_p
             ["task=inspect", "source.weights=nowhere.safetensors"],
             "nowhere.safetensors cannot be read: it does not exist",
         ),
+        (["task=inspect", "task.references=[nowhere]"], "task.references=nowhere is no second model like the source"),
+        (["target=digits", "robustness=quick", "robustness.threats.linf=1.5"], "robustness.threats.linf=1.5 is not possible"),
         (["task=wash", "task.programs=[a]"], "must be of 2 items"),
         (["task=wash", "trigger=pach"], "There is no trigger=pach; did you mean 'patch'"),
     ],

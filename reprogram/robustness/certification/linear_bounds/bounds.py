@@ -82,6 +82,7 @@ class Bounds:
     slopes: substitutions over which the lines below ReLUs are optimised for every interval that is tightened; 0: none.
     """
 
+    @torch.no_grad()
     def __init__(
         self, network: Network, ball: Ball | Box, most: int = 20_000, parallel: bool = False, slopes: int = 0
     ) -> None:
