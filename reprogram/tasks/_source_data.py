@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from reprogram.backdoor.detection.integrity import CheckedFile, check_files
+from reprogram.configuration import own_error
 from reprogram.errors import ConfigError, DataError, ReprogramError
 from reprogram.interfaces import SourceModel, TargetTask
 from reprogram.modalities import modality
@@ -50,8 +52,10 @@ def another(config: DictConfig, path: str, option: str) -> tuple[SourceModel, li
     OmegaConf.update(second, f"source.{key}", path)
     try:
         return checked_source(second)
-    except ReprogramError as error:
-        raise ConfigError(f"{option}={path} is no second model like the source: {error}") from error
+    except (ReprogramError, InstantiationException) as error:
+        if (ours := own_error(error)) is None:
+            raise
+        raise ConfigError(f"{option}={path} is no second model like the source: {ours}") from error
 
 
 def has_own_labels(source: SourceModel, target: TargetTask) -> bool:

@@ -127,7 +127,7 @@ def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_p
     [
         (["task=wash", "trigger=patch", "trigger.side=9"], "trigger.side=9 does not fit: images are 8 x 8"),
         (["task=wash", "target=mnist", "source.labels=3"], "small_cnn (plain) has 3 labels, but target=mnist has 10"),
-        (["task=wash", "source.architecture=residual", "task.other={0}"], "does not fit: 'body.0.0.weight' is"),
+        (["task=wash", "source.architecture=residual", "task.other={0}"], "is no second model like the source: The weight file"),
         (["task=strengthen", "task.eps=25"], "eps=25 is outside the input range"),
         (["task=inspect", "source.weights={pickle}"], "old.pth is a checkpoint in pickle format"),
         (["task=inspect", "source.weights={torn}"], "torn.safetensors is not a whole safetensors file"),
@@ -135,7 +135,7 @@ def test_a_known_trigger_gets_its_rows_in_a_reprogramming_run(typed, tiny, tmp_p
             ["task=inspect", "source.weights=nowhere.safetensors"],
             "nowhere.safetensors cannot be read: it does not exist",
         ),
-        (["task=inspect", "task.references=[nowhere]"], "task.references=nowhere is no second model like the source"),
+        (["task=inspect", "task.references=[nowhere]"], "task.references=nowhere is no second model"),
         (["target=digits", "robustness=quick", "robustness.threats.linf=1.5"], "robustness.threats.linf=1.5 is not possible"),
         (["task=wash", "task.programs=[a]"], "must be of 2 items"),
         (["task=wash", "trigger=pach"], "There is no trigger=pach; did you mean 'patch'"),
