@@ -189,12 +189,17 @@ def _robustness_tables(block: Mapping[str, Any]) -> list[str]:
                 "|---|---|---|---|---|---|",
             ]
             for r in block[kind]:
-                told = "; ".join(flag["text"] for flag in r["flags"]).replace("|", "/")
+                told = _cell("; ".join(flag["text"] for flag in r["flags"]))
                 lines.append(
-                    f"| {r['check']} | {r['threat']} | {_number(r['value'])} | {_range(r)} | {r['n']} | {told} |"
+                    f"| {r['check']} | {_cell(r['threat'])} | {_number(r['value'])} | {_range(r)} | {r['n']} | {told} |"
                 )
             lines.append("")
     return lines
+
+
+def _cell(text: str) -> str:
+    """A text with names of a user's classes as one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _number(value: Any) -> str:

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from reprogram import robustness
+from reprogram.artifact import model_card
 from reprogram.result import Result
 from reprogram.robustness.checks.corruptions import CorruptionsCheck
 from reprogram.robustness.factsheet import card, factsheet, write
@@ -51,6 +52,16 @@ def test_the_card_is_a_hugging_face_card_whatever_the_names_hold(measured):
     from huggingface_hub import ModelCardData
 
     assert ModelCardData(**{k.replace("-", "_"): v for k, v in data.items() if k != "model-index"})
+
+
+def test_names_of_classes_break_no_table():
+    row = {"check": "trojan_margin", "kind": "inspection", "threat": "towards a|b\nc", "value": 1.0, "n": 2, "flags": []}
+    text = card({"robustness": {"rows": [row]}})
+    assert "| trojan_margin | towards a\\|b c | 1 |" in text
+    source, target = {"name": "tiny", "fingerprint": "0" * 64}, {"name": "letters", "classes": ["a|b", "c"]}
+    method, tensors = {"name": "none", "config": {}}, {"bytes": 3}
+    parts = {"source": source, "target": target, "input": method, "output": method, "metrics": {}, "tensors": tensors}
+    assert "| Target task | letters: a\\|b, c |" in model_card(parts)
 
 
 def test_both_files_are_written_and_an_empty_result_says_what_is_missing(measured, tmp_path):
