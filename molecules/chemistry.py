@@ -23,12 +23,21 @@ rdBase.DisableLog("rdApp.*")  # a molecule that does not parse is counted and na
 Mol = Chem.Mol
 
 
-@lru_cache(maxsize=5_000)
+LONGEST = 5_000  # characters of a SMILES, atoms of a mol block: RDKit writes chains recursively, and 20,000 atoms end the process
+
+
 def parse(smiles: str) -> Mol | None:
-    """A sanitised molecule without atom map numbers, or None. Cached: oracle, constraints and search read the same
-    molecule. Do not edit it."""
-    if not smiles or not isinstance(smiles, str):  # a table's NaN would end in Boost's TypeError
+    """A sanitised molecule without atom map numbers, or None, also for a SMILES of more than ``LONGEST`` characters.
+
+    Cached: oracle, constraints and search read the same molecule. Do not edit it.
+    """
+    if not smiles or not isinstance(smiles, str) or len(smiles) > LONGEST:  # a table's NaN would end in Boost's TypeError
         return None
+    return _parse(smiles)
+
+
+@lru_cache(maxsize=5_000)
+def _parse(smiles: str) -> Mol | None:
     try:
         mol = Chem.MolFromSmiles(smiles)
     except (ValueError, RuntimeError):
@@ -63,7 +72,7 @@ def from_block(block: str) -> str | None:
         mol = Chem.MolFromMolBlock(block)
     except (ValueError, RuntimeError):
         return None
-    return Chem.MolToSmiles(mol) if mol is not None and mol.GetNumAtoms() else None
+    return Chem.MolToSmiles(mol) if mol is not None and 0 < mol.GetNumAtoms() <= LONGEST else None
 
 
 def smarts(pattern: str, key: str = "SMARTS") -> Mol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
@@ -108,7 +109,7 @@ def _read(start: Iterable[Any] | str | Path | None, seed: int) -> Starts:
         named = Path(start).suffix.lower() in ENDINGS
         if named and Path(start).expanduser().is_file():
             return File(str(start)).read(rng)
-        if named or isinstance(start, Path):
+        if named or isinstance(start, Path) or os.path.isfile(start):
             raise ConfigError(f"start={start} is not a file of start molecules; allowed: {', '.join(ENDINGS)}.")
         return Given([start]).read(rng)
     if hasattr(start, "columns"):
