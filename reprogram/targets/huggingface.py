@@ -18,6 +18,7 @@ from reprogram.targets.images import (
     Shape,
     White,
     common_shape,
+    one_white,
     read_each,
     read_facts,
     read_image,
@@ -83,6 +84,7 @@ def huggingface(
         "classification",
         classes,
         None if shape is None else tuple(shape),
+        white=reader.one_white,
     )
     kind = ImageTask if shape is not None else TargetTask
     return kind(
@@ -103,6 +105,7 @@ class _Reader:
         self.name, self.column, self.label, self.classes = name, column, label, classes
         self.notes: list[str] = []
         self.white = White()
+        self.one_white: float | None = None
 
     def is_image(self, table: Any) -> bool:
         return type(table.features[self.column]).__name__ == "Image"
@@ -134,6 +137,7 @@ class _Reader:
         readable = [found for found in facts if found is not None]
         self.white = white_of(readable)
         if any(found.peak is not None for found in readable):
+            self.one_white = one_white(readable, self.white)
             shown = self.white.real or self.white.whole
             self.notes.append(f"Grey images of more than 8 bits: the value {shown:g} is white.")
         if not readable:

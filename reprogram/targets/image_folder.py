@@ -24,6 +24,7 @@ from reprogram.targets.images import (
     Shape,
     White,
     common_shape,
+    one_white,
     read_each,
     read_facts,
     read_image,
@@ -183,8 +184,7 @@ class _Reader:
         deep = [f for f in facts if f.peak is not None]
         number = given_white(given)
         self.white = white_of(facts) if number is None else White(number, number)
-        if len({f.real for f in deep}) == 1:
-            self.one_white = self.white.real if deep[0].real else self.white.whole
+        self.one_white = one_white(facts, self.white)
         if not deep or number is not None:
             return []
         named = []

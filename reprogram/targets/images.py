@@ -134,6 +134,14 @@ def white_of(facts: Sequence[Facts]) -> White:
     return White(65535.0 if whites[0] is None else whites[0], whites[1])
 
 
+def one_white(facts: Sequence[Facts], white: White) -> float | None:
+    """What a program keeps of ``white``; None where no image has more than 8 bits, or two kinds of them have."""
+    deep = [found for found in facts if found.peak is not None]
+    if len({found.real for found in deep}) != 1:
+        return None
+    return white.real if deep[0].real else white.whole
+
+
 def read_image(source: ImageSource, shape: Shape, white: White | None = None) -> np.ndarray:
     """uint8 [C, H, W]: upright, in 8 bits, scaled over ``shape`` and cut to it in the middle. DataError if unreadable."""
     header = read_header(source)

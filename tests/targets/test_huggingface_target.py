@@ -41,6 +41,15 @@ def test_images_with_class_labels(image_set):
     assert table[row]["label"] == task.train.labels[0]
 
 
+def test_the_white_of_deep_pictures_is_kept_with_the_target(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 4000, (8, 8), dtype=np.uint16)) for _ in range(20)]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    datasets.Dataset.from_dict({"image": images, "label": [i % 2 for i in range(20)]}, features).save_to_disk(tmp_path / "x")
+    task = huggingface(str(tmp_path / "x"), test_split=None, shots=4)
+    assert task.info.white == 4095
+
+
 def test_a_split_is_held_out_where_there_is_none(image_set):
     task = huggingface(image_set, test_split=None, shots=None)
     assert len(task.test) == 4 and len(task.train) == 16 and not set(task.test_rows) & set(task.train_rows)
