@@ -214,8 +214,10 @@ class Evaluator:
             result.call, result.parent = len(self.calls) + 1, parents[result.smiles]
             self.calls.append(result)
             reached |= self.target is not None and result.feasible and result.score >= self.target
-            full = self.diversity is not None and not self.diversity.admit(result)
-            self._seen[result.smiles] = replace(result, score=self.diversity.beyond) if full else result
+            seen = result
+            if self.diversity is not None and not self.diversity.admit(result):
+                seen = replace(result, score=self.diversity.beyond)
+            self._seen[result.smiles] = seen
         if reached:
             raise TargetReached(f"a molecule with a score of {self.target} or more was found.")
 

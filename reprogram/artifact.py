@@ -191,8 +191,7 @@ def model_card(description: dict[str, Any]) -> str:
     for name, metric in _metrics(description["metrics"]).items():
         between = "" if metric["low"] is None else f" ({metric['low']:.3f} to {metric['high']:.3f})"
         rows.append((name.replace("_", " "), f"{metric['value']:.3f}{between}"))
-    cells = ((name, " ".join(value.split()).replace("|", "\\|")) for name, value in rows)  # a class may be called anything
-    table = "\n".join(f"| {name} | {value} |" for name, value in cells)
+    table = "\n".join(f"| {name} | {' '.join(value.split()).replace('|', chr(92) + '|')} |" for name, value in rows)
     return (
         "---\nlibrary_name: reprogram\ntags:\n- reprogram\n- model-reprogramming\n---\n"
         f"# A program for {target['name']}\n\n"

@@ -153,8 +153,10 @@ class CleverScore:
                 norms = []
                 for number, target in enumerate(targets):
                     margin = (logits[:, label] - logits[:, target]).sum()
-                    more = {"retain_graph": number + 1 < len(targets), "allow_unused": True}
-                    gradient = torch.autograd.grad(margin, points, **more)[0] if margin.requires_grad else None
+                    gradient: Tensor | None = None
+                    if margin.requires_grad:
+                        again = number + 1 < len(targets)
+                        gradient = torch.autograd.grad(margin, points, retain_graph=again, allow_unused=True)[0]
                     if gradient is None:
                         raise ConfigError("CLEVER needs gradients, and this model has none with respect to its input.")
                     norms.append(length(torch.nan_to_num(gradient).flatten(1), DUAL[self.norm]))
