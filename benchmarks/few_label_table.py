@@ -52,7 +52,7 @@ def write_table(cells_file: Path, path: Path, args: argparse.Namespace) -> dict[
     for cell in records:
         cells[cell["shots"], cell["group"], cell["row"]][cell["data"]].append(cell["accuracy"])
         settings[cell["row"]] = cell["setting"]
-    lines = [*head(args, records), *unmeasured(args, records), *goals(cells, min(args.shots))]
+    lines = [*head(args, records), *advice(cells, min(args.shots)), *unmeasured(args, records), *goals(cells, min(args.shots))]
     for shots in sorted({cell["shots"] for cell in records}):
         lines += ["", f"## {shots} labels a class"]
         for group, title in GROUPS.items():
@@ -107,8 +107,27 @@ def head(args: argparse.Namespace, records: list[dict[str, Any]]) -> list[str]:
         "Settings of programs without a prompt were chosen on other draws (seeds 100 to 104) with the rest of the training pool "
         "as their test set; rates, epochs and sizes of trained prompts were set beforehand and never tuned.",
         "`views` is the image at 96, 128, 160 and 224 px; `inverted` adds the negative at 96, 128 and 160 px; `mirrored` "
-        "the mirror image at all four. `none` is 224 px. Trained prompts run at a low source resolution with few steps: "
-        "their rows say what minutes on a CPU give, not what 200 epochs at 224 px reach (`peers.md` has some of those).",
+        "the mirror image at all four. `none` is 224 px; – is a pair without sense: the negative of a photograph, a mirrored "
+        "digit. Trained prompts run at a low source resolution with few steps: their rows say what minutes on a CPU give, not "
+        "what 200 epochs at 224 px reach (`peers.md` has some of those).",
+    ]
+
+
+def advice(cells: Cells, shots: int) -> list[str]:
+    """What a user should do, in one sentence: the best row without a prompt, with one, and of the baselines."""
+    best = {}
+    for kind, groups in {"plain": list(GROUPS)[1:3], "trained": list(GROUPS)[3:], "baseline": list(GROUPS)[:1]}.items():
+        rows = {r: d for (s, g, r), d in cells.items() if s == shots and g in groups and all(d.get(x) for x in DATA)}
+        if not rows:
+            return []
+        best[kind] = max((mean(data), row) for row, data in rows.items())
+    (plain, name), (trained, prompt), (baseline, model) = best["plain"], best["trained"], best["baseline"]
+    first, second = ("train", "plain program") if trained > plain else ("do not train a prompt: use", "best trained prompt")
+    ahead, behind = ((prompt, trained), (name, plain)) if trained > plain else ((name, plain), (prompt, trained))
+    return [
+        "",
+        f"**With {shots} labels a class, {first} `{ahead[0]}`** ({ahead[1]:.3f} on average over the datasets; {second}: "
+        f"`{behind[0]}`, {behind[1]:.3f}; best baseline: {model}, {baseline:.3f}).",
     ]
 
 

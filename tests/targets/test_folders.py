@@ -227,7 +227,7 @@ def test_sixteen_bit_files_of_fewer_bits_are_not_black(tmp_path, bits, white):
     task = image_folder(str(tmp_path), shots=None)
     means = [task.train.images[task.train.labels == c].mean() / 255 for c in (0, 1)]
     assert means == pytest.approx([0.2, 0.9], abs=0.05)
-    assert f"so white is {white}; give target.white={white}" in " ".join(task.notes)
+    assert f"so white is {white};" in " ".join(task.notes) and task.info.white == white
     given = image_folder(str(tmp_path), shots=None, white=65535)
     assert given.train.images.mean() == pytest.approx(task.train.images.mean() * white / 65535, abs=1)
     assert "so white" not in " ".join(given.notes)
