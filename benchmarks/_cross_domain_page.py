@@ -32,7 +32,7 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
         "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
         f"`program=auto` races maps (5 %). Measured on {', '.join(sorted({c['device'] for c in cells}))}.",
         "",
-        "| source | target | labels | unknown | draws | reading | " + " | ".join(COLUMNS) + " | trained minus untrained |",
+        "| source | target | labels | unknown | draws | reading | trained minus untrained | " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * (7 + len(COLUMNS)),
     ]
     for key in dict.fromkeys((c["source"], c["target"], c["labels"]) for c in cells):
@@ -54,7 +54,7 @@ def _rows(key: tuple[str, str, int], found: Found) -> list[str]:
         shown = [_mean(list(values[row].values()), max(map(len, values.values()))) for row in COLUMNS]
         source, target, labels = key
         draws = max(map(len, values.values()))
-        row = [source, target, str(labels), f"{unknown:.0%}", str(draws), reading, *shown, gain]
+        row = [source, target, str(labels), f"{unknown:.0%}", str(draws), reading, gain, *shown]
         lines.append("| " + " | ".join(row) + " |")
     return lines
 
