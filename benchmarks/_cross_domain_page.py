@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+from reprogram.selection.maps import FOREIGN
+
 READINGS = ("linear", "several layers", "label mapping")
 COLUMNS = ("text", "untrained map", "trained map", "soft prompt", "random weights, untrained map", "random weights, trained map")
 BASELINES = ("text", "untrained map")
 ONCE_MORE = 110  # from this seed on: run once, after everything was chosen and stated on the seeds before
-UNKNOWN = 0.05  # share of characters without a token from which on the search trains maps
 Cell = dict[str, Any]
 Found = dict[tuple[str, str, int, str], dict[int, Cell]]
 
@@ -30,7 +31,7 @@ def page(cells: list[Cell], first_seed: int, epochs: int) -> str:
         f"The map is `token_map` of the target's tokens, trained for {epochs} epochs under a linear layer; *several layers* is a",
         "ridge on six layers fitted behind it; *label mapping* is `output=bayesian` on the source's own labels, and what stands",
         "in front was trained under it. Unknown: the share of characters without a token of the source, from which on",
-        f"`program=auto` races maps (5 %). Measured on {', '.join(sorted({c['device'] for c in cells}))}.",
+        f"`program=auto` races maps ({100 * FOREIGN:.0f} %). Measured on {', '.join(sorted({c['device'] for c in cells}))}.",
         "",
         "| source | target | labels | unknown | draws | reading | trained minus untrained | " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * (7 + len(COLUMNS)),
@@ -88,7 +89,7 @@ def _answer(cells: list[Cell], found: Found) -> list[str]:
         for reading in READINGS[:2] if shared else ():
             means = {row: float(np.mean([draws[seed][reading] for seed in shared])) for row, draws in of.items()}
             gain = 100 * (means["trained map"] - max(means[row] for row in BASELINES))
-            gains[of["text"][shared[0]]["unread"] > UNKNOWN, reading].append(gain)
+            gains[of["text"][shared[0]]["unread"] > FOREIGN, reading].append(gain)
     told = {
         where: ", ".join(f"{np.mean(v):+.1f} with {name}" for (part, name), v in gains.items() if part == where)
         for where in (True, False)

@@ -31,6 +31,7 @@ from reprogram.files import read_bytes, read_json
 from reprogram.interfaces import InputTransformation, Method, OutputMapping, SourceModel, TargetInfo
 from reprogram.modalities import known, modality
 from reprogram.older_programs import SCHEMA, convert
+from reprogram.plain import cell
 from reprogram.registry import find, name_of
 from reprogram.result import finite, write_atomically
 from reprogram.typecheck import check_arguments
@@ -180,10 +181,9 @@ def push_to_hub(model: ReprogrammedModel, repo_id: str, private: bool = False, *
 def model_card(description: dict[str, Any]) -> str:
     """A plain model card for the content of ``program.json``."""
     target, source = description["target"], description["source"]
-    classes = ", ".join(target["classes"][:20]) + " …" * (len(target["classes"]) > 20)
     rows = [
         ("Source model (frozen)", f"{source['name']}, SHA-256 `{source['fingerprint'][:16]}…`"),
-        ("Target task", f"{target['name']}: {classes}"),
+        ("Target task", f"{target['name']}: {', '.join(target['classes'][:20])}" + " …" * (len(target["classes"]) > 20)),
         ("Input transformation", f"{description['input']['name']} `{json.dumps(description['input']['config'])}`"),
         ("Output mapping", f"{description['output']['name']} `{json.dumps(description['output']['config'])}`"),
         ("Size", f"{description['tensors']['bytes']:,} bytes"),
@@ -191,7 +191,7 @@ def model_card(description: dict[str, Any]) -> str:
     for name, metric in _metrics(description["metrics"]).items():
         between = "" if metric["low"] is None else f" ({metric['low']:.3f} to {metric['high']:.3f})"
         rows.append((name.replace("_", " "), f"{metric['value']:.3f}{between}"))
-    table = "\n".join(f"| {name} | {' '.join(value.split()).replace('|', chr(92) + '|')} |" for name, value in rows)
+    table = "\n".join(f"| {name} | {cell(value)} |" for name, value in rows)
     return (
         "---\nlibrary_name: reprogram\ntags:\n- reprogram\n- model-reprogramming\n---\n"
         f"# A program for {target['name']}\n\n"

@@ -1,4 +1,4 @@
-"""Values as JSON has them, and counts as people read them."""
+"""Values as JSON has them, counts as people read them, texts as cells of tables."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun and, where given, its verb: ``counted(1, "row")`` is ``1 row``, ``counted(2_000, "row is",
     "rows are")`` is ``2,000 rows are``. many: the plural (None: ``one`` with an s)."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def cell(text: str) -> str:
+    """A text, with names of a user's classes perhaps, as one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")

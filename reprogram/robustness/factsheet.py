@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reprogram.plain import cell
 from reprogram.result import Result, finite, write_atomically
 
 FACTSHEET_SCHEMA = 1
@@ -189,17 +190,12 @@ def _robustness_tables(block: Mapping[str, Any]) -> list[str]:
                 "|---|---|---|---|---|---|",
             ]
             for r in block[kind]:
-                told = _cell("; ".join(flag["text"] for flag in r["flags"]))
+                told = cell("; ".join(flag["text"] for flag in r["flags"]))
                 lines.append(
-                    f"| {r['check']} | {_cell(r['threat'])} | {_number(r['value'])} | {_range(r)} | {r['n']} | {told} |"
+                    f"| {r['check']} | {cell(r['threat'])} | {_number(r['value'])} | {_range(r)} | {r['n']} | {told} |"
                 )
             lines.append("")
     return lines
-
-
-def _cell(text: str) -> str:
-    """A text with names of a user's classes as one cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _number(value: Any) -> str:
